@@ -1,0 +1,23 @@
+"""Compiled kernels for logistic regression: the forward pass and the gradient, on CPU and CUDA, beside a NumPy reference."""
+
+from jitlogreg.api import forward, gradient, log_forward, loss, loss_and_gradient
+from jitlogreg.descent import Descent, gradient_descent
+from jitlogreg.objective import Gradient, LossAndGradient
+from jitlogreg.targets import TargetUnavailableError, targets, use_target
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Descent",
+    "Gradient",
+    "LossAndGradient",
+    "TargetUnavailableError",
+    "forward",
+    "gradient",
+    "gradient_descent",
+    "log_forward",
+    "loss",
+    "loss_and_gradient",
+    "targets",
+    "use_target",
+]

@@ -1,0 +1,191 @@
+"""Every check of an input, and its message: which argument, what came, what would be accepted."""
+
+import math
+import numbers
+
+import numpy as np
+
+FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+def matrix(X):
+    """Check X: an ndarray or memmap (m, n), float32 or float64, one unit stride and no overlap.
+
+    Returns
+    -------
+    order : {"C", "F"}
+        "C" where the features of an example are adjacent in memory, "F" where a feature's values are.
+    leading : int
+        Elements from one row (C) or column (F) to the next.
+    """
+    _array("X", X)
+    _float_dtype("X", X)
+    if X.ndim != 2:
+        raise ValueError(f"X has shape {X.shape}; accepted is (m, n), one example per row")
+    m, n = X.shape
+    step = X.itemsize
+    down, across = X.strides
+    if (n <= 1 or across == step) and (m <= 1 or down >= n * step):
+        return "C", down // step if m > 1 else n
+    if (m <= 1 or down == step) and (n <= 1 or across >= m * step):
+        return "F", across // step if n > 1 else m
+    raise ValueError(
+        f"X has strides {X.strides} at {step} bytes a number; accepted is one stride of {step} and another that is "
+        "positive and lets no rows or columns overlap: np.ascontiguousarray(X) makes such a copy"
+    )
+
+
+def weights(w, X):
+    """Check w: an ndarray (n,) of X's dtype, or of float64. Returns it contiguous."""
+    _array("w", w)
+    if w.dtype != X.dtype and not (w.dtype == np.float64 and X.dtype == np.float32):
+        accepted = "float64" if X.dtype == np.float64 else "float32 or float64"
+        raise TypeError(f"w has dtype {w.dtype} beside X of {X.dtype}; accepted is {accepted}: w.astype({X.dtype.name!r})")
+    _length("w", w, X.shape[1], "n, the columns of X")
+    return np.ascontiguousarray(w)
+
+
+def intercept(b, dtype):
+    """Check b: a real scalar. Returns it rounded to w's dtype, as a NumPy scalar."""
+    return dtype.type(_real("b", b, dtype))
+
+
+def examples(X, y, sample_weight, dtype):
+    """Check y, and sample_weight unless it is None: ndarrays (m,) of bool, integer or float, m > 0.
+
+    Returns both in w's dtype, contiguous. Values are looked at only where they are converted; a target looks at them
+    otherwise, as they pass.
+    """
+    if X.shape[0] == 0:
+        raise ValueError(f"X has shape {X.shape}; a mean needs at least one row")
+    y = _per_row("y", y, X, dtype, _refuse_labels)
+    if sample_weight is not None:
+        sample_weight = _per_row("sample_weight", sample_weight, X, dtype, _refuse_weights)
+    return y, sample_weight
+
+
+def refuse_values(y, sample_weight):
+    """Raise ValueError for the first label outside [0, 1] or the first weight that is negative or not finite, if any."""
+    _refuse_labels(y)
+    if sample_weight is not None:
+        _refuse_weights(sample_weight)
+
+
+def output(out, shape, dtype, inputs):
+    """Check `out`, or make it: of this shape and dtype, contiguous, writable, sharing no memory with an input."""
+    if out is None:
+        return np.empty(shape, dtype)
+    _array("out", out)
+    if out.dtype != dtype:
+        raise TypeError(f"out has dtype {out.dtype}; accepted is {dtype}, the dtype of w")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}; accepted is {shape}")
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError("out is not contiguous or not writable; accepted is an array that is both")
+    for name, array in inputs.items():
+        if array is not None and np.may_share_memory(out, array) and np.shares_memory(out, array):
+            raise ValueError(f"out shares memory with {name}; accepted is an array of its own")
+    return out
+
+
+def nonnegative(name, value):
+    """Check a real scalar that is finite and at least 0. Returns it as a Python float."""
+    value = _real(name, value, FLOATS[0])
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}; accepted is a finite number of at least 0")
+    return value
+
+
+def count(name, value):
+    """Check an integer of at least 0. Returns it as a Python int."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} is {_described(value)}; accepted is an integer")
+    if value < 0:
+        raise ValueError(f"{name} is {value}; accepted is an integer of at least 0")
+    return int(value)
+
+
+# ---------------------------------------------------------------- shared by the checks above
+
+
+def _array(name, value):
+    if type(value) is not np.ndarray and type(value) is not np.memmap:
+        hint = f": np.asarray({name}) makes one" if isinstance(value, (list, tuple)) else _conversion(name, value)
+        raise TypeError(f"{name} is {_described(value)}; accepted is a numpy.ndarray{hint}")
+    if value.dtype.kind not in "biuf":
+        raise TypeError(f"{name} has dtype {value.dtype}; accepted are real numbers")
+    if not value.dtype.isnative or not value.flags.aligned:
+        raise TypeError(
+            f"{name} is byte-swapped or misaligned; accepted is native byte order, aligned: "
+            f"{name}.astype({value.dtype.newbyteorder('=').name!r}) makes such a copy"
+        )
+
+
+def _conversion(name, value):
+    """How to make an ndarray of what came, where it has a way of its own."""
+    if isinstance(value, np.ma.MaskedArray):
+        return f": {name}.filled(value) makes one"
+    for method in ("toarray", "to_numpy"):
+        if hasattr(value, method):
+            return f": {name}.{method}() makes one"
+    return f": np.asarray({name}) makes one" if isinstance(value, np.ndarray) else ""
+
+
+def _described(value):
+    kind = type(value)
+    return "None" if value is None else f"a {kind.__module__}.{kind.__qualname__}".replace("a builtins.", "of type ")
+
+
+def _float_dtype(name, array):
+    if array.dtype not in FLOATS:
+        raise TypeError(f"{name} has dtype {array.dtype}; accepted are float32 and float64: {name}.astype('float64')")
+
+
+def _length(name, array, length, meaning):
+    if array.shape != (length,):
+        raise ValueError(f"{name} has shape {array.shape}; accepted is ({length},): {meaning}")
+
+
+def _real(name, value, dtype):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.floating, np.integer)):
+        raise TypeError(f"{name} is {_described(value)}; accepted is a real number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+        given_finite = True
+    else:
+        given_finite = math.isfinite(number)
+    if given_finite and abs(number) > np.finfo(dtype).max:
+        raise ValueError(f"{name} is {value}, which overflows {dtype.name}")
+    return number
+
+
+def _per_row(name, array, X, dtype, refuse):
+    _array(name, array)
+    _length(name, array, X.shape[0], "m, the rows of X")
+    if array.dtype == dtype:
+        return np.ascontiguousarray(array)
+    if array.dtype.kind != "b":
+        refuse(array)
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype)
+    if array.dtype.itemsize > dtype.itemsize:
+        wrong = ~np.isfinite(converted)
+        _refuse_first(name, array, wrong, f"numbers within {dtype.name}, the dtype of w")
+    return converted
+
+
+def _refuse_labels(y):
+    _refuse_first("y", y, ~((y >= 0) & (y <= 1)), "labels from 0 to 1")
+
+
+def _refuse_weights(sample_weight):
+    wrong = ~((sample_weight >= 0) & (sample_weight < np.inf))
+    _refuse_first("sample_weight", sample_weight, wrong, "finite weights of at least 0")
+
+
+def _refuse_first(name, array, wrong, accepted):
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise ValueError(f"{name}[{i}] is {array[i]}; accepted are {accepted}")

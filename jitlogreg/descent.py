@@ -1,0 +1,150 @@
+"""Gradient descent, the notes' update rule, on any target."""
+
+import math
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from jitlogreg import checks
+from jitlogreg.objective import evaluate, finish
+from jitlogreg.progress import progress_bar
+from jitlogreg.targets import choose
+
+
+class Descent(NamedTuple):
+    """The outcome of a descent.
+
+    Attributes
+    ----------
+    w : ndarray, shape (n,)
+    b : float
+    loss_history : ndarray of float64, shape (n_iterations + 1,)
+        The objective before each step, and after the last.
+    n_iterations : int
+        The steps that were made.
+    converged : bool
+        Whether the gradient's norm came down to `tolerance`.
+    """
+
+    w: np.ndarray
+    b: float
+    loss_history: np.ndarray
+    n_iterations: int
+    converged: bool
+
+
+class State(NamedTuple):
+    """What a callback is shown, before the step is made. `w` is a copy."""
+
+    iteration: int
+    loss: float
+    gradient_norm: float
+    w: np.ndarray
+    b: float
+
+
+def gradient_descent(
+    X,
+    y,
+    *,
+    learning_rate,
+    n_iterations,
+    w=None,
+    b=0.0,
+    sample_weight=None,
+    l2=0.0,
+    tolerance=0.0,
+    callback=None,
+    progress=False,
+    target=None,
+):
+    """Minimise the objective by n_iterations steps of w := w − α dw, b := b − α db.
+
+    Parameters
+    ----------
+    X : ndarray of float32 or float64, shape (m, n), m > 0
+    y : ndarray of bool, integer or float, shape (m,)
+        Labels from 0 to 1.
+    learning_rate : float
+        α, finite and at least 0. Steps surely go downhill up to 4 / (largest eigenvalue of XᵀX / m, with a column of ones).
+    n_iterations : int
+        The most steps to make.
+    w : ndarray of X's dtype or float64, shape (n,), optional
+        Where to start; zeros of X's dtype if left out. Its dtype is that of the whole descent. It is not written to.
+    b : float
+        Where to start.
+    sample_weight : ndarray, shape (m,), optional
+    l2 : float
+        Penalty of l2/2 ‖w‖².
+    tolerance : float
+        Stop once the Euclidean norm of [dw, db] is at most this.
+    callback : callable, optional
+        Called as callback(state) before each step and after the last one, with `iteration`, `loss`, `gradient_norm`, `w`
+        and `b`; the descent stops if it returns True.
+    progress : bool
+        Show a progress bar (needs the package rich).
+    target : {"cpu", "cuda", "reference"}, optional
+
+    Returns
+    -------
+    Descent
+
+    Warns
+    -----
+    RuntimeWarning
+        If the loss is no longer finite; the descent stops there.
+
+    Notes
+    -----
+    Each step costs one `loss_and_gradient`, and one more closes the history.
+
+    References
+    ----------
+    System 3 and 6 of the lecture notes.
+
+    Examples
+    --------
+    >>> import numpy as np, jitlogreg as jlr
+    >>> X, y = np.array([[-1.0], [1.0], [2.0]]), np.array([0, 1, 1])
+    >>> run = jlr.gradient_descent(X, y, learning_rate=0.5, n_iterations=100)
+    >>> run.n_iterations, bool(run.loss_history[-1] < 0.1)
+    (100, True)
+    """
+    kernels = choose(target)
+    checks.matrix(X)
+    w = checks.weights(np.zeros(X.shape[1], X.dtype) if w is None else w, X)
+    b = checks.intercept(b, w.dtype)
+    y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
+    learning_rate = w.dtype.type(checks.nonnegative("learning_rate", learning_rate))
+    n_iterations = checks.count("n_iterations", n_iterations)
+    l2 = checks.nonnegative("l2", l2)
+    tolerance = checks.nonnegative("tolerance", tolerance)
+
+    history = []
+    with progress_bar("gradient descent", n_iterations, enabled=progress) as advance:
+        for iteration in range(n_iterations + 1):
+            loss, dw, db = finish(evaluate(kernels, X, y, sample_weight, w, b), w, l2)
+            history.append(loss)
+            norm = math.hypot(float(np.linalg.norm(dw.astype(np.float64, copy=False))), db)
+            converged = norm <= tolerance
+            stop = callback is not None and _is_true(callback(State(iteration, loss, norm, w.copy(), float(b))))
+            if not math.isfinite(loss):
+                warnings.warn(
+                    f"the loss is {loss} after {iteration} steps; a smaller learning_rate than {learning_rate} may help",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                break
+            if converged or stop or iteration == n_iterations:
+                break
+            with np.errstate(over="ignore", invalid="ignore"):  # a descent that diverges ends at its loss, above
+                w = w - learning_rate * dw
+                b = b - learning_rate * w.dtype.type(db)
+            advance(loss)
+    return Descent(w, float(b), np.array(history), iteration, converged)
+
+
+def _is_true(answer):
+    """Whether a callback returned True itself: what a callback happens to return otherwise does not stop the run."""
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)

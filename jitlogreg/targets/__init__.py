@@ -1,0 +1,119 @@
+"""Which target runs a call: the argument, else the enclosing context, else the environment, else where X lives."""
+
+import contextlib
+import importlib
+import os
+import platform
+from contextvars import ContextVar
+from typing import NamedTuple
+
+NAMES = ("cpu", "cuda", "reference")
+ENVIRONMENT_VARIABLE = "JITLOGREG_TARGET"
+
+_enclosing: ContextVar[str | None] = ContextVar("jitlogreg_target", default=None)
+
+
+class TargetUnavailableError(RuntimeError):
+    """The target that was asked for cannot run here. The message says why, and what would help."""
+
+
+class TargetInfo(NamedTuple):
+    """What `targets()` tells of a target.
+
+    Attributes
+    ----------
+    available : bool
+    reason : str
+        Why it is not available; empty where it is.
+    device : str
+        What it runs on; empty where it is not available.
+    """
+
+    available: bool
+    reason: str
+    device: str
+
+
+def choose(target=None):
+    """The module whose functions run the call.
+
+    Raises
+    ------
+    ValueError
+        If the name, wherever it comes from, is none of `NAMES`.
+    TargetUnavailableError
+        If that target cannot run here. Nothing else is tried instead.
+    """
+    if target is not None:
+        name = _known(target, "target")
+    elif (enclosing := _enclosing.get()) is not None:
+        name = enclosing
+    elif from_environment := os.environ.get(ENVIRONMENT_VARIABLE):
+        name = _known(from_environment, f"the environment variable {ENVIRONMENT_VARIABLE}")
+    else:
+        name = "cpu"  # where a NumPy array lives
+    _require(name)
+    return _module(name)
+
+
+@contextlib.contextmanager
+def use_target(target):
+    """Run every call in the `with` block that names no target on this one.
+
+    Parameters
+    ----------
+    target : {"cpu", "cuda", "reference"}
+
+    Raises
+    ------
+    ValueError
+        If there is no target of that name.
+    TargetUnavailableError
+        If it cannot run here.
+
+    Notes
+    -----
+    The choice belongs to the thread or the asynchronous task that made it, and blocks may be nested.
+    """
+    name = _known(target, "target")
+    _require(name)
+    token = _enclosing.set(name)
+    try:
+        yield
+    finally:
+        _enclosing.reset(token)
+
+
+def targets():
+    """What can run here: `{"cpu": TargetInfo(available, reason, device), …}`.
+
+    Returns
+    -------
+    dict of str to TargetInfo
+    """
+    return {name: _info(name) for name in NAMES}
+
+
+def _known(name, argument):
+    if name not in NAMES:
+        raise ValueError(f"{argument} is {name!r}; accepted are {', '.join(map(repr, NAMES))}")
+    return name
+
+
+def _require(name):
+    if name == "cuda":
+        raise TargetUnavailableError(f"target 'cuda' is not available: {_info(name).reason}")
+
+
+def _info(name):
+    if name == "cuda":
+        return TargetInfo(False, "this version of jitlogreg has no CUDA kernels; 'cpu' and 'reference' run", "")
+    device = platform.processor() or platform.machine()
+    if name == "cpu":
+        return TargetInfo(True, "", f"{device}, {os.cpu_count()} logical cores")
+    return TargetInfo(True, "", f"{device}, NumPy in float64")
+
+
+def _module(name):
+    # imported when first asked for: Numba's compiler is not paid for by those who only want the reference
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,121 @@
+"""The notes' formulas, as plainly as they can be written: the oracle of the compiled targets, right and slow.
+
+Two spellings. The for-loops are the notes' own, to the letter, over lists or arrays; they say where they saturate. The
+NumPy functions are the target: float64 whatever the dtype of X, both tails kept, m × n temporaries and all.
+"""
+
+import math
+
+import numpy as np
+
+from jitlogreg.targets.sums import Sums
+
+# ---------------------------------------------------------------- the notes' for-loops
+
+
+def dot_loop(u, v):
+    """Σⱼ uⱼ vⱼ, by a for-loop over elements."""
+    total = 0.0
+    for j in range(len(u)):
+        total += u[j] * v[j]
+    return total
+
+
+def forward_loop(x, w, b):
+    """a = σ(z) = 1 / (1 + e⁻ᶻ), z = wᵀx + b, of one example.
+
+    e⁻ᶻ overflows below z = −709 (OverflowError), and a rounds to 1 from z = 37 on.
+    """
+    z = dot_loop(w, x) + b
+    return 1 / (1 + math.exp(-z))
+
+
+def loss_loop(a, y):
+    """L(a, y) = −(y log a + (1 − y) log(1 − a)), in nats, of one example.
+
+    Where a has rounded to 0 or 1 there is no logarithm to take (ValueError).
+    """
+    return -(y * math.log(a) + (1 - y) * math.log(1 - a))
+
+
+def example_loop(x, y, w, b):
+    """One example through the graph: L, dw, db, by da = −y/a + (1 − y)/(1 − a) and dz = da · a (1 − a).
+
+    Where a has rounded to 0 or 1 the division fails (ZeroDivisionError), though dz = a − y would not.
+    """
+    a = forward_loop(x, w, b)
+    da = -y / a + (1 - y) / (1 - a)
+    dz = da * a * (1 - a)
+    return loss_loop(a, y), [xj * dz for xj in x], dz
+
+
+def gradient_loop(X, y, w, b):
+    """J, dw, db over m examples, by the notes' two nested for-loops: over examples and over features."""
+    m, n = len(X), len(w)
+    J, dw, db = 0.0, [0.0] * n, 0.0
+    for i in range(m):
+        a = forward_loop(X[i], w, b)
+        J += loss_loop(a, y[i])
+        dz = a - y[i]
+        for j in range(n):
+            dw[j] += X[i][j] * dz
+        db += dz
+    return J / m, [dwj / m for dwj in dw], db / m
+
+
+def step_loop(X, y, w, b, learning_rate):
+    """One step of gradient descent by for-loops: w := w − α dw, b := b − α db. Returns J before the step, w, b."""
+    J, dw, db = gradient_loop(X, y, w, b)
+    return J, [w[j] - learning_rate * dw[j] for j in range(len(w))], b - learning_rate * db
+
+
+# ---------------------------------------------------------------- the target: NumPy in float64
+
+
+def dot(u, v):
+    """Σⱼ uⱼ vⱼ, as a Python float."""
+    return float(np.dot(u.astype(np.float64), v.astype(np.float64)))
+
+
+def forward(X, w, b, out):
+    """Write a = σ(Xw + b) to `out`."""
+    upper, lower = _both_tails(_margins(X, w, b))
+    out[:] = upper
+    return out
+
+
+def log_forward(X, w, b, out):
+    """Write log σ(Xw + b) to `out`."""
+    out[:] = -np.logaddexp(0, -_margins(X, w, b))
+    return out
+
+
+def sums(X, y, w, b, sample_weight, with_gradient):
+    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
+    y = y.astype(np.float64)
+    s = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
+    z = _margins(X, w, b)
+    with np.errstate(all="ignore"):
+        not_y = 1 - y
+        misfit = np.where(z < 0, y, not_y)
+        # the choice keeps 0 · inf out: a right answer at an infinite margin costs nothing
+        loss = np.logaddexp(0, -np.abs(z)) + np.where(misfit == 0, 0, misfit * np.abs(z))
+        upper, lower = _both_tails(z)
+        dz = not_y * upper - y * lower
+        dw = X.astype(np.float64).T @ (s * dz) if with_gradient else np.zeros(X.shape[1])
+        valid = bool(np.all((y >= 0) & (y <= 1)) and np.all(s >= 0))
+        return Sums(float(np.sum(s * loss)), dw, float(np.sum(s * dz)), float(np.sum(s)), valid)
+
+
+def _margins(X, w, b):
+    """z = Xw + b"""
+    with np.errstate(all="ignore"):
+        return X.astype(np.float64) @ w.astype(np.float64) + float(b)
+
+
+def _both_tails(z):
+    """σ(z) and σ(−z)"""
+    with np.errstate(all="ignore"):
+        e = np.exp(-np.abs(z))
+        near, far = 1 / (1 + e), e / (1 + e)
+        return np.where(z < 0, far, near), np.where(z < 0, near, far)
