@@ -1,0 +1,58 @@
+"""The machine and the versions that a measurement belongs to."""
+
+import os
+import platform
+
+import llvmlite
+import llvmlite.binding
+import numba
+import numpy as np
+
+import jitlogreg
+from jitlogreg.cli import bandwidth
+
+
+def versions():
+    """The versions of what results and speed depend on, by name."""
+    return {
+        "jitlogreg": jitlogreg.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+    }
+
+
+def machine():
+    """The processor and its use: system, cpu, simd_bits, fma, cores, threads, threading_layer."""
+    simd_bits, fma = simd()
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": llvmlite.binding.get_host_cpu_name(),
+        "simd_bits": simd_bits,
+        "fma": fma,
+        "cores": os.cpu_count(),
+        "threads": numba.get_num_threads(),
+        "threading_layer": threading_layer(),
+    }
+
+
+def simd():
+    """The width of the widest vector registers in bits, and whether there are fused multiply-adds."""
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        bits = 512
+    elif features.get("avx2") or features.get("avx"):
+        bits = 256
+    else:
+        bits = 128
+    return bits, bool(features.get("fma") or features.get("neon"))
+
+
+def threading_layer():
+    """The threading layer that Numba runs, once it has run something; why there is none, if there is none."""
+    try:
+        bandwidth.read(np.zeros(1))
+        return numba.threading_layer()
+    except ValueError as error:  # the layer that is configured cannot be loaded
+        return f"none ({str(error).splitlines()[0]})"

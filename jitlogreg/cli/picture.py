@@ -1,0 +1,40 @@
+"""The picture that `jitlogreg demo` writes."""
+
+from jitlogreg.cli.errors import optional_module
+
+FORMATS = (".png", ".pdf", ".svg")
+
+
+def draw(path, loss_history, title, tables):
+    """Write a picture of a descent, and of the times of one of its steps.
+
+    Parameters
+    ----------
+    path : str
+    loss_history : ndarray
+    title : str
+    tables : dict of str to list of Timing
+        Groups of bars, by what they were timed on; every group has the same spellings.
+    """
+    figure = optional_module("matplotlib.figure", "matplotlib").Figure(figsize=(11, 4.2), layout="constrained")
+    curve, bars = figure.subplots(1, 2, width_ratios=(1, 1.25))
+
+    curve.plot(range(len(loss_history)), loss_history, color="#1f4e79")
+    curve.set(title=title, xlabel="steps", ylabel="loss (nats per example)", ylim=(0, None))
+    curve.grid(alpha=0.3)
+
+    height = 0.8 / len(tables)
+    for group, (label, timings) in enumerate(tables.items()):
+        places = [row + (group - (len(tables) - 1) / 2) * height for row in range(len(timings))]
+        drawn = bars.barh(places, [1e3 * t.seconds for t in timings], height, label=label)
+        bars.bar_label(drawn, [f"{1e3 * t.seconds:.3g} ms, {t.speedup:.3g}x" for t in timings], padding=3, fontsize=8)
+    names = [timing.name.partition(" (")[0] for timing in timings]
+    bars.set(title="one step of gradient descent", xlabel="time (ms)", xscale="log")
+    bars.set_yticks(range(len(names)), names)
+    bars.invert_yaxis()
+    low, high = bars.get_xlim()
+    bars.set_xlim(low, high * (high / low) ** 0.35)  # room for the numbers beside the longest bars
+    bars.grid(axis="x", alpha=0.3)
+    bars.set_axisbelow(True)
+    bars.legend(loc="lower right", fontsize=8)
+    figure.savefig(path, dpi=130)

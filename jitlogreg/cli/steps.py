@@ -1,0 +1,89 @@
+"""One step of gradient descent in every spelling: the notes' for-loops, NumPy, and each target; compared and timed."""
+
+import statistics
+from typing import NamedTuple
+
+import numpy as np
+
+import jitlogreg as jlr
+from jitlogreg.cli.spellings import check_answer, numpy_loss_and_gradient, rounding_of_gradient
+from jitlogreg.cli.timing import in_turn
+from jitlogreg.targets.reference import step_loop
+
+# The numbers of X that the for-loops are given: tenths of a second
+_LOOP_NUMBERS = 500_000
+
+
+class Timing(NamedTuple):
+    """How long one step took, in seconds; the for-loops' time over it; the bytes of X over it, in GB/s. Medians."""
+
+    name: str
+    seconds: float
+    speedup: float
+    gb_per_s: float
+
+
+def time_steps(X, y, learning_rate, targets, rounds):
+    """Time one step by for-loops, by NumPy and by each target, once they agree.
+
+    Parameters
+    ----------
+    X : ndarray of float64, shape (m, n)
+    y : ndarray of float64, shape (m,)
+    learning_rate : float
+    targets : list of str
+    rounds : int
+
+    Returns
+    -------
+    timings : list of Timing
+        The for-loops first. Where X is large they take its first rows, and their time is scaled; their name says so.
+
+    Raises
+    ------
+    WrongAnswerError
+        If two of them differ by more than rounding.
+    """
+    m, n = X.shape
+    # margins of at most 1: where a rounds to 1 the notes' loss has no logarithm to take
+    w = np.linspace(-1, 1, n)
+    w /= max(np.abs(X @ w).max(), 1e-300)
+    m_loop = min(m, max(1, _LOOP_NUMBERS // n))
+    X_list, y_list, w_list = X[:m_loop].tolist(), y[:m_loop].tolist(), w.tolist()
+
+    def by_loops():
+        return step_loop(X_list, y_list, w_list, 0.0, learning_rate)
+
+    def by(evaluate, rows):
+        loss, dw, db = evaluate(X[:rows], y[:rows], w, 0.0)
+        return loss, w - learning_rate * dw, 0.0 - learning_rate * db
+
+    evaluations = {"NumPy": numpy_loss_and_gradient}
+    for target in targets:
+        evaluations[f"jitlogreg {target}"] = lambda *data, target=target: jlr.loss_and_gradient(*data, target=target)
+
+    _check("the for-loops", by_loops(), X[:m_loop], y[:m_loop], w, learning_rate)
+    for name, evaluate in evaluations.items():
+        _check(name, by(evaluate, m), X, y, w, learning_rate)
+
+    calls = [by_loops, *(lambda evaluate=evaluate: by(evaluate, m) for evaluate in evaluations.values())]
+    seconds = in_turn(calls, rounds)
+    seconds[0] *= m / m_loop
+    scaled = f" (first {m_loop} of {m} rows, scaled)" if m_loop < m else ""
+    return [
+        Timing(
+            name,
+            statistics.median(own),
+            statistics.median(seconds[0] / own),
+            X.nbytes / statistics.median(own) / 1e9,
+        )
+        for name, own in zip([f"Python for-loops{scaled}", *evaluations], seconds, strict=True)
+    ]
+
+
+def _check(name, step, X, y, w, learning_rate):
+    loss, dw, db = jlr.loss_and_gradient(X, y, w, target="reference")
+    expected = loss, w - learning_rate * dw, -learning_rate * db
+    of_loss, of_dw, of_db = rounding_of_gradient(X, w, 0.0)
+    of_update = np.finfo(np.float64).eps * (np.abs(w) + np.abs(expected[1]))
+    check_answer(name, step, expected, (of_loss, learning_rate * of_dw + of_update, learning_rate * of_db))

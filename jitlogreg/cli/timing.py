@@ -1,0 +1,61 @@
+"""Timing by turns: machines change their speed from minute to minute, ratios within one round do not."""
+
+import time
+
+import numpy as np
+
+# Long enough for the clock and the loop around the call not to count (both are well below a microsecond)
+_SHORTEST = 1e-3
+
+
+def in_turn(calls, rounds):
+    """Time calls in rounds: A B C A B C …
+
+    Parameters
+    ----------
+    calls : sequence of callables
+    rounds : int
+
+    Returns
+    -------
+    seconds : ndarray, shape (len(calls), rounds)
+        Of one call. Short calls are repeated within a round.
+
+    Notes
+    -----
+    Each is called a few times beforehand. Before each is timed the threads of the one before it come to rest.
+    """
+    repeats = [max(1, round(_SHORTEST / max(_shortest_of_three(call), 1e-9))) for call in calls]
+    seconds = np.empty((len(calls), rounds))
+    for turn in range(rounds):
+        for k, call in enumerate(calls):
+            _wait_for_idle_threads()
+            if repeats[k] > 1:
+                call()  # threads that slept take as long to wake as a short call takes
+            seconds[k, turn] = _seconds(call, repeats[k])
+    return seconds
+
+
+def _seconds(call, repeats):
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def _shortest_of_three(call):
+    return min(_seconds(call, 1) for _ in range(3))
+
+
+def _wait_for_idle_threads():
+    """Wait until this process uses no more processor time, half a second at most.
+
+    Threads of a BLAS look for more work before they sleep, for 120 ms with OpenBLAS: on two cores whatever ran in that
+    time took twice as long.
+    """
+    deadline = time.perf_counter() + 0.5
+    while time.perf_counter() < deadline:
+        start, used = time.perf_counter(), time.process_time()
+        time.sleep(0.01)
+        if time.process_time() - used < 0.2 * (time.perf_counter() - start):
+            return
