@@ -99,10 +99,10 @@ def split(data, seed):
 
 
 def _read_npz(path, label):
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("it holds a single array, not an archive of named ones")
-    with archive:
+    with Path(path).open("rb") as file:  # np.load would leave a file open that is no archive
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array, not an archive of named ones")
         if label not in archive.files:
             raise ValueError(f"it has no array {label!r}; its arrays are {_listed(archive.files)}")
         labels = archive[label]

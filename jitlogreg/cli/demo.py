@@ -143,7 +143,7 @@ def _time(split, learning_rate, targets):
         print_table(
             ("<one step by", ">ms", ">speed-up", ">GB/s"),
             [
-                (one.name, f"{1e3 * one.seconds:.3f}", f"{one.speedup:.1f}", f"{one.gb_per_s:.2f}")
+                (one.name + one.remark, f"{1e3 * one.seconds:.3f}", f"{one.speedup:.1f}", f"{one.gb_per_s:.2f}")
                 for one in tables[size]
             ],
             title=f"{size}; speed-up over the for-loops, GB/s: bytes of X over the time",

@@ -27,14 +27,21 @@ def draw(path, loss_history, title, tables):
     for group, (label, timings) in enumerate(tables.items()):
         places = [row + (group - (len(tables) - 1) / 2) * height for row in range(len(timings))]
         drawn = bars.barh(places, [1e3 * t.seconds for t in timings], height, label=label)
-        bars.bar_label(drawn, [f"{1e3 * t.seconds:.3g} ms, {t.speedup:.3g}x" for t in timings], padding=3, fontsize=8)
-    names = [timing.name.partition(" (")[0] for timing in timings]
+        bars.bar_label(drawn, [_note(timing) for timing in timings], padding=3, fontsize=8)
+    names = [timing.name for timing in timings]
     bars.set(title="one step of gradient descent", xlabel="time (ms)", xscale="log")
     bars.set_yticks(range(len(names)), names)
     bars.invert_yaxis()
-    low, high = bars.get_xlim()
-    bars.set_xlim(low, high * (high / low) ** 0.35)  # room for the numbers beside the longest bars
+    shortest, longest = (pick(t.seconds for group in tables.values() for t in group) for pick in (min, max))
+    room = (longest / shortest) ** 0.4  # for the numbers beside the longest bars
+    bars.set_xlim(1e3 * shortest / 3, 1e3 * longest * max(room, 10))
     bars.grid(axis="x", alpha=0.3)
     bars.set_axisbelow(True)
-    bars.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower right", ncols=len(tables), fontsize=8)
     figure.savefig(path, dpi=130)
+
+
+def _note(timing):
+    digits = ".0f" if timing.seconds >= 0.1 else ".3g"
+    scaled = ", scaled" if timing.remark else ""
+    return f"{1e3 * timing.seconds:{digits}} ms, {timing.speedup:{'.0f' if timing.speedup >= 100 else '.3g'}}x{scaled}"

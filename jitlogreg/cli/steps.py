@@ -21,6 +21,7 @@ class Timing(NamedTuple):
     seconds: float
     speedup: float
     gb_per_s: float
+    remark: str = ""
 
 
 def time_steps(X, y, learning_rate, targets, rounds):
@@ -37,7 +38,7 @@ def time_steps(X, y, learning_rate, targets, rounds):
     Returns
     -------
     timings : list of Timing
-        The for-loops first. Where X is large they take its first rows, and their time is scaled; their name says so.
+        The for-loops first. Where X is large they take its first rows, and their time is scaled; a remark says so.
 
     Raises
     ------
@@ -69,16 +70,18 @@ def time_steps(X, y, learning_rate, targets, rounds):
     calls = [by_loops, *(lambda evaluate=evaluate: by(evaluate, m) for evaluate in evaluations.values())]
     seconds = in_turn(calls, rounds)
     seconds[0] *= m / m_loop
-    scaled = f" (first {m_loop} of {m} rows, scaled)" if m_loop < m else ""
-    return [
+    timings = [
         Timing(
             name,
             statistics.median(own),
             statistics.median(seconds[0] / own),
             X.nbytes / statistics.median(own) / 1e9,
         )
-        for name, own in zip([f"Python for-loops{scaled}", *evaluations], seconds, strict=True)
+        for name, own in zip(["Python for-loops", *evaluations], seconds, strict=True)
     ]
+    if m_loop < m:
+        timings[0] = timings[0]._replace(remark=f" (first {m_loop} of {m} rows, scaled)")
+    return timings
 
 
 def _check(name, step, X, y, w, learning_rate):

@@ -36,9 +36,12 @@ def _print_rich(columns, rows, title):
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title and Text(title), title_justify="left", title_style="bold")
+    console = Console()
+    table = Table()
     for column in columns:
         table.add_column(Text(column[1:]), justify="left" if column[0] == "<" else "right")
     for row in rows:
         table.add_row(*map(Text, row))  # Text: square brackets in a cell are not markup
-    Console().print(table)
+    if title:
+        console.print(Text(title, style="bold"))
+    console.print(table)

@@ -1,0 +1,544 @@
+import json
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import jitlogreg as jlr
+from jitlogreg.cli import bandwidth, bench, data, demo, machine, main, spellings, steps, timing
+from jitlogreg.cli.errors import UsageError, WrongAnswerError
+
+TARGETS = ["cpu", "reference"]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Commands of seconds in tenths of a second."""
+    monkeypatch.delenv("JITLOGREG_TARGET", raising=False)
+    monkeypatch.setattr(demo, "_LARGE", 2**20)
+    monkeypatch.setattr(demo, "_ROUNDS", 1)
+    monkeypatch.setattr(steps, "_LOOP_NUMBERS", 30_000)
+    monkeypatch.setattr(bench, "_DOT_LENGTH", 10_000)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command that succeeds; give back what it printed."""
+
+    def run(*arguments):
+        status = main(list(arguments))
+        captured = capsys.readouterr()
+        assert (status, captured.err) == (0, "")
+        return captured.out
+
+    return run
+
+
+@pytest.fixture
+def fail(capsys):
+    """Run a command that fails with a status; give back its message, one line."""
+
+    def fail(*arguments, status=2):
+        assert main(list(arguments)) == status
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") == 1
+        assert captured.err.startswith("jitlogreg: ")
+        assert "Traceback" not in captured.err
+        return captured.err
+
+    return fail
+
+
+def examples(m=80, n=3):
+    """Rows of which the first column decides, mostly."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((m, n))
+    return X, (X[:, 0] + 0.3 * rng.standard_normal(m) > 0).astype(np.int64)
+
+
+def numbers(line):
+    """The numbers at the end of a line of a table."""
+    parsed = []
+    for word in reversed(line.split()):
+        try:
+            parsed.insert(0, float(word))
+        except ValueError:
+            break
+    return parsed
+
+
+def png_size(path):
+    head = path.read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", head[16:24])
+
+
+# ---------------------------------------------------------------- info
+
+
+def test_info_tells_versions_targets_and_machine(run):
+    lines = run("info").splitlines()
+    pairs = {line.split()[0]: line.split()[-1] for line in lines if line}
+    assert pairs["jitlogreg"] == jlr.__version__
+    assert pairs["numpy"] == np.__version__
+    text = "\n".join(lines)
+    for words in ("SIMD width", "fused multiply-add", "threading layer", "cache folder", "llvmlite", "python", "numba"):
+        assert words in text
+    for name, target in jlr.targets().items():
+        line = next(line for line in lines if line.split()[:1] == [name])
+        assert ("yes" if target.available else "no") in line.split()
+        assert (target.device or target.reason) in line
+
+
+def test_info_of_one_target(run, fail):
+    text = run("info", "--target", "reference")
+    assert "reference" in text
+    assert "cuda" not in text
+    if not jlr.targets()["cuda"].available:
+        assert jlr.targets()["cuda"].reason in fail("info", "--target", "cuda")
+
+
+def test_machine_is_described_in_plain_values():
+    here = machine.machine()
+    json.dumps(here)
+    assert here["simd_bits"] in (128, 256, 512)
+    assert here["threading_layer"] in ("omp", "tbb", "workqueue")
+    assert here["threads"] >= 1
+
+
+# ---------------------------------------------------------------- demo
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_demo_learns_times_and_draws(run, tmp_path, target):
+    picture = tmp_path / "picture.png"
+    text = run("demo", "--target", target, "--iterations", "60", "--output", str(picture))
+    lines = text.splitlines()
+    before, after = (
+        float(word) for word in text.partition("loss before ")[2].split()[:3:2] for word in [word.strip(",")]
+    )
+    assert before == pytest.approx(np.log(2), abs=1e-6)
+    assert after < 0.2
+    accuracy = float(text.partition("accuracy on held-out rows ")[2].split()[0])
+    assert 93 < accuracy <= 100
+    assert "569 rows, 30 columns; 142 of the rows held out" in text
+    tables = [i for i, line in enumerate(lines) if line.startswith("one step by")]
+    assert len(tables) == 2
+    for table in tables:
+        rows = lines[table + 1 : table + 4]
+        names = ["Python for-loops", "NumPy", f"jitlogreg {target}"]
+        assert [row.startswith(name) for row, name in zip(rows, names, strict=True)] == [True] * 3
+        for row in rows:
+            ms, speedup, _ = numbers(row)
+            assert ms > 0
+            assert speedup > 0
+        assert numbers(rows[0])[1] == 1
+    assert "(first 1000 of " in lines[tables[1] + 1]
+    assert "scaled)" in lines[tables[1] + 1]
+    assert "\x1b" not in text
+    assert text.isascii()
+    assert lines[-1] == f"picture: {picture}"
+    assert min(png_size(picture)) > 400
+    assert picture.stat().st_size > 20_000
+
+
+def test_demo_draws_what_was_learnt(run, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(demo.picture, "draw", lambda *arguments: drawn.append(arguments))
+    run("demo", "--target", "reference", "--iterations", "7", "--l2", "0.5", "--output", str(tmp_path / "a.png"))
+    ((_, history, title, tables),) = drawn
+    assert len(history) == 8
+    assert (np.diff(history) < 0).all()
+    assert title == "Wisconsin breast cancer"
+    assert list(tables) == ["427 x 30", "4697 x 30, the rows 11 times"]
+
+
+def test_demo_reads_npz_by_name(run, tmp_path):
+    X, y = examples()
+    np.savez(tmp_path / "a.npz", X_test=X[:5], X=X, target=np.where(y == 1, "ill", "well"))
+    text = run_file(run, tmp_path, "a.npz", "target")
+    assert "a.npz: 80 rows, 3 columns; 20 of the rows held out" in text
+    assert "labels: 0 is ill, 1 is well" in text
+
+
+def run_file(run, tmp_path, name, label):
+    output = tmp_path / "picture.svg"
+    arguments = ("--target", "reference", "--iterations", "5", "--output", str(output))
+    text = run("demo", "--data", str(tmp_path / name), "--label", label, *arguments)
+    assert output.read_text().startswith("<?xml")
+    return text
+
+
+def test_demo_finds_the_only_matrix_of_npz(tmp_path):
+    X, y = examples()
+    np.savez(tmp_path / "a.npz", values=X.astype(np.float32), y=y * 3 - 1, weights=np.ones(80))
+    loaded = data.load(str(tmp_path / "a.npz"), "y")
+    assert loaded.X.dtype == np.float64
+    np.testing.assert_array_equal(loaded.X, X.astype(np.float32))
+    np.testing.assert_array_equal(loaded.y, y)
+    assert loaded.classes == ("-1", "2")
+
+
+def test_demo_reads_csv(run, tmp_path):
+    X, y = examples()
+    rows = [f'{a},"{b}",{("no", "yes")[label]},{c}' for (a, b, c), label in zip(X.tolist(), y, strict=True)]
+    (tmp_path / "a.csv").write_text("\ufeff" + "\n".join(['"x, 1",b,ill,c', *rows]), encoding="utf-8")
+    loaded = data.load(str(tmp_path / "a.csv"), "ill")
+    np.testing.assert_array_equal(loaded.X, X)
+    np.testing.assert_array_equal(loaded.y, y)
+    assert loaded.classes == ("no", "yes")
+    assert "80 rows, 3 columns" in run_file(run, tmp_path, "a.csv", "ill")
+
+
+def test_csv_labels_are_told_apart_as_numbers_where_they_are(tmp_path):
+    (tmp_path / "a.csv").write_text("y,x\n1,5\n1.0,6\n2e0,7\n")
+    loaded = data.load(str(tmp_path / "a.csv"), "y")
+    assert loaded.y.tolist() == [0, 0, 1]
+    assert loaded.classes == ("1.0", "2.0")
+
+
+def test_split_is_seeded_and_standardised_by_the_kept_rows_alone():
+    X, y = examples()
+    X[:, 1] = 0.1  # its deviation would come out as 1e-17
+    X[:, 2] = np.arange(80)
+    given = data.Data("given", X, y.astype(float), ("0", "1"))
+    first, again, other = data.split(given, 0), data.split(given, 0), data.split(given, 1)
+    np.testing.assert_array_equal(first.X, again.X)
+    assert not np.array_equal(first.y, other.y)
+    assert (len(first.y), len(first.y_held_out)) == (60, 20)
+    np.testing.assert_allclose(first.X.mean(axis=0), 0, atol=1e-14)
+    np.testing.assert_allclose(first.X.std(axis=0)[[0, 2]], 1)
+    np.testing.assert_allclose(first.X[:, 1], 0, atol=1e-15)
+    steps_between = np.diff(np.sort(np.concatenate([first.X[:, 2], first.X_held_out[:, 2]])))
+    np.testing.assert_allclose(steps_between, steps_between[0])  # one map for both, and every row once
+
+
+def test_numbers_too_large_to_standardise_are_refused():
+    X, y = examples()
+    with pytest.raises(UsageError, match="too large"):
+        data.split(data.Data("given", X * 1e300, y.astype(float), ("0", "1")), 0)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.7])
+def test_default_learning_rate_is_the_inverse_of_the_largest_curvature(l2):
+    X, _ = examples(200, 5)
+    A = np.column_stack([X + 1, np.ones(200)])
+    curvature = np.linalg.eigvalsh(A.T @ A / 200)[-1] / 4 + l2
+    assert demo.default_learning_rate(X + 1, l2) == pytest.approx(1 / curvature, rel=0.05)
+
+
+# ---------------------------------------------------------------- bench
+
+SMALL_BENCH = ("--shapes", "300x5,40x70", "--rounds", "2")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("operation", ["loss_and_gradient", "forward"])
+def test_bench_prints_json(run, target, operation):
+    result = json.loads(run("bench", *SMALL_BENCH, "--json", "--target", target, "--operation", operation))
+    assert set(result) == {"machine", "versions", "dot", "rows"}
+    assert result["versions"]["jitlogreg"] == jlr.__version__
+    cases = {(*row["shape"], row["dtype"], row["order"], row["implementation"]) for row in result["rows"]}
+    assert len(cases) == len(result["rows"]) == 2 * 2 * 2 * 3
+    for row in result["rows"]:
+        keys = {
+            "operation",
+            "shape",
+            "dtype",
+            "order",
+            "implementation",
+            "seconds",
+            "gb_per_s",
+            "percent_of_read",
+            "speedup",
+        }
+        assert set(row) == keys
+        assert row["operation"] == operation
+        assert 0 < row["seconds"] < 1
+        if row["implementation"] == "read":
+            assert row["percent_of_read"] == 100
+        if row["implementation"] == "NumPy":
+            assert row["speedup"] == 1
+            m, n = row["shape"]
+            count = m * n + n + (m if operation == "loss_and_gradient" else 0)
+            n_bytes = count * np.dtype(row["dtype"]).itemsize
+            assert row["gb_per_s"] == pytest.approx(n_bytes / row["seconds"] / 1e9)
+    assert [row["implementation"] for row in result["dot"]] == ["Python for-loop", "NumPy", target]
+    assert all(row["result"] == pytest.approx(2500, rel=0.05) for row in result["dot"])
+
+
+def test_bench_prints_tables(run):
+    text = run("bench", *SMALL_BENCH, "--dtype", "float32", "--order", "F", "--target", "reference")
+    assert text.isascii()
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    titles = [line for line in lines if line.startswith("loss_and_gradient, ")]
+    assert titles == ["loss_and_gradient, 300 x 5", "loss_and_gradient, 40 x 70"]
+    rows = [line for line in lines if line.startswith("float32")]
+    assert [row.split()[:3] for row in rows] == [["float32", "F", by] for by in ("read", "NumPy", "reference")] * 2
+    assert all(len(numbers(row)) == 4 for row in rows)
+    assert numbers(rows[1])[3] == 1
+
+
+def test_bench_takes_the_target_of_the_environment(run, fail, monkeypatch):
+    monkeypatch.setenv("JITLOGREG_TARGET", "reference")
+    result = json.loads(run("bench", "--shapes", "9x2", "--rounds", "1", "--json"))
+    assert {row["implementation"] for row in result["rows"]} == {"read", "NumPy", "reference"}
+    monkeypatch.setenv("JITLOGREG_TARGET", "gpu")
+    assert "JITLOGREG_TARGET is 'gpu'" in fail("bench")
+
+
+@pytest.mark.parametrize("wrong", ["loss", "dw", "db"])
+def test_wrong_answers_are_not_timed(fail, monkeypatch, wrong):
+    right = bench.numpy_loss_and_gradient
+
+    def with_an_error(X, y, w, b):
+        loss, dw, db = right(X, y, w, b)
+        error = 1e-11 if X.dtype == np.float64 else 1e-3
+        if wrong == "dw":
+            dw[-1] += error
+        return loss + error * (wrong == "loss"), dw, db + error * (wrong == "db")
+
+    monkeypatch.setattr(bench, "numpy_loss_and_gradient", with_an_error)
+    for dtype in ("float64", "float32"):
+        message = fail("bench", *SMALL_BENCH, "--dtype", dtype, "--target", "reference", status=1)
+        assert "loss_and_gradient of NumPy, 300x5" in message
+        assert "disagrees" in message
+
+
+def test_wrong_steps_are_not_timed(monkeypatch):
+    X, y = examples()
+    monkeypatch.setattr(steps, "step_loop", lambda X, y, w, b, learning_rate: (0.7, w, b))
+    with pytest.raises(WrongAnswerError, match="the for-loops"):
+        steps.time_steps(X, y.astype(float), 0.1, ["reference"], 1)
+
+
+# ---------------------------------------------------------------- what the commands rest on
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_numpy_spelling_agrees_with_the_reference_at_every_margin(dtype):
+    X = np.linspace(-900, 900, 1001, dtype=dtype)[:, None]
+    y = (np.arange(1001) % 3 == 0).astype(dtype)
+    w = np.ones(1, dtype)
+    expected = jlr.loss_and_gradient(X, y, w.astype(float), 0.5, target="reference")
+    got = spellings.numpy_loss_and_gradient(X, y, w, 0.5)
+    spellings.check_answer("NumPy", got, expected, spellings.rounding_of_gradient(X, w, 0.5))
+    a = spellings.numpy_forward(X, w, 0.5)
+    assert a.dtype == got[1].dtype == dtype
+    np.testing.assert_allclose(a, jlr.forward(X, w, 0.5, target="reference"), rtol=1e-5, atol=1e-300)
+
+
+def test_nan_is_no_answer():
+    with pytest.raises(WrongAnswerError):
+        spellings.check_answer("a", [np.array([1.0, np.nan])], [np.ones(2)], [np.ones(2)])
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 511, 100_003])
+def test_read_reads_every_word(size):
+    values = np.random.default_rng(0).random(size, np.float32)
+    words = values[: size // 2 * 2].view(np.uint64)
+    assert bandwidth.read(values) == int(words.sum(dtype=np.uint64))
+
+
+def test_read_takes_both_orders():
+    X = np.random.default_rng(0).random((30, 7))
+    assert bandwidth.read(X) == bandwidth.read(np.asfortranarray(X))
+
+
+def test_calls_take_turns():
+    record = []
+    seconds = timing.in_turn(
+        [lambda k=k: (record.append(k), timing.time.sleep(0.002 * (k + 1)))[0] for k in range(3)], 4
+    )
+    assert record[-12:] == [0, 1, 2] * 4
+    assert seconds.shape == (3, 4)
+    assert (seconds[2] > seconds[0]).all()
+
+
+# ---------------------------------------------------------------- terminals, and packages that are not there
+
+
+def on_a_terminal(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_tables_are_drawn_on_a_terminal(run, monkeypatch):
+    on_a_terminal(monkeypatch)
+    assert "│" in run("info")
+
+
+@pytest.mark.parametrize("command", [("info",), ("bench", *SMALL_BENCH)])
+def test_numpy_and_numba_are_enough_for_info_and_bench(run, monkeypatch, command):
+    on_a_terminal(monkeypatch)
+    for name in ("rich", "rich.console", "rich.table", "rich.text", "sklearn", "sklearn.datasets", "matplotlib"):
+        monkeypatch.setitem(sys.modules, name, None)
+    text = run(*command, "--target", "reference")
+    assert text.isascii()
+    assert "reference" in text
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("rich", "rich"), ("matplotlib", "matplotlib"), ("sklearn.datasets", "scikit-learn")]
+)
+def test_demo_says_how_to_install_what_it_lacks(fail, monkeypatch, tmp_path, module, package):
+    on_a_terminal(monkeypatch)
+    monkeypatch.setitem(sys.modules, module, None)
+    message = fail("demo", "--target", "reference", "--iterations", "2", "--output", str(tmp_path / "a.png"))
+    assert f"the package {package}: pip install 'jitlogreg[demo]'" in message
+
+
+def test_python_m_jitlogreg():
+    done = subprocess.run([sys.executable, "-m", "jitlogreg", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == jlr.__version__
+    done = subprocess.run([sys.executable, "-m", "jitlogreg", "bench", "--rounds", "x"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "'x' is not an integer of at least 1" in done.stderr
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "{info,demo,bench}"),
+        (["train"], "invalid choice: 'train'"),
+        (["info", "--verbose"], "unrecognized arguments: --verbose"),
+        (["info", "--target", "gpu"], "invalid choice: 'gpu'"),
+        (["bench", "--shapes", "10"], "'10' is not ROWSxCOLUMNS"),
+        (["bench", "--shapes", "10x0"], "'10x0' is not ROWSxCOLUMNS"),
+        (["bench", "--dtype", "float16"], "'float16' is not a list of float64, float32"),
+        (["bench", "--order", "C,C"], "'C,C' is not a list of C, F"),
+        (["bench", "--rounds", "0"], "'0' is not an integer of at least 1"),
+        (["bench", "--operation", "fit"], "invalid choice: 'fit'"),
+        (["bench", "--shapes", "1000000000000x1000", "--target", "reference"], "llocate"),
+        (["demo", "--iterations", "1.5"], "'1.5' is not an integer"),
+        (["demo", "--learning-rate", "0"], "'0' is not a finite number above 0"),
+        (["demo", "--learning-rate", "nan"], "'nan' is not a finite number above 0"),
+        (["demo", "--l2", "-1"], "'-1' is not a finite number of at least 0"),
+        (["demo", "--seed", "-1"], "'-1' is not an integer of at least 0"),
+        (["demo", "--output", "picture.gif"], "picture.gif does not end in .png, .pdf, .svg"),
+        (["demo", "--output", "no/such/folder.png"], "a folder that does not exist"),
+        (["demo", "--label", "y"], "--data FILE and --label NAME go together"),
+        (["demo", "--data", "a.csv"], "--data FILE and --label NAME go together"),
+        (["demo", "--data", "a.txt", "--label", "y"], "a.txt is neither .npz nor .csv"),
+        (["demo", "--data", "none.npz", "--label", "y"], "cannot read none.npz: No such file"),
+        (["demo", "--data", "none.csv", "--label", "y"], "cannot read none.csv: No such file"),
+    ],
+)
+def test_bad_options_are_refused(fail, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    if arguments[:1] == ["demo"] and "--target" not in arguments:
+        arguments = [*arguments, "--target", "reference"]
+    assert message in fail(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_that_cannot_run_is_refused(fail):
+    if jlr.targets()["cuda"].available:
+        pytest.skip("CUDA is available here")
+    for command in ("info", "demo", "bench"):
+        assert "target 'cuda' is not available" in fail(command, "--target", "cuda")
+
+
+def test_a_loss_that_overflows_is_told(fail, tmp_path):
+    output = tmp_path / "a.png"
+    message = fail("demo", "--target", "reference", "--learning-rate", "1e308", "--output", str(output))
+    assert "a smaller --learning-rate may help" in message
+    assert not output.exists()
+
+
+def test_output_that_cannot_be_written_is_told(fail, tmp_path):
+    (tmp_path / "a.png").mkdir()
+    arguments = ("demo", "--target", "reference", "--iterations", "1")
+    assert "cannot write --output" in fail(*arguments, "--output", str(tmp_path / "a.png"))
+
+
+X, Y = examples(8, 2)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"X": X, "labels": Y}, "no array 'y'; its arrays are X, labels"),
+        ({"y": Y}, "no array 'X' and 0 arrays of two dimensions"),
+        ({"A": X, "B": X, "y": Y}, "no array 'X' and 2 arrays of two dimensions"),
+        ({"X": X, "y": Y[:5]}, "labels of shape (5,) beside X of (8, 2)"),
+        ({"X": X[0], "y": Y}, "has X of shape (2,)"),
+        ({"X": X.astype(str), "y": Y}, "accepted are numbers"),
+        ({"X": X[:, :0], "y": Y}, "n > 0"),
+        ({"X": np.where(X[3, 1] == X, np.nan, X), "y": Y}, "NaN or infinity in 1 of its rows"),
+        ({"X": X, "y": np.arange(8)}, "labels of 8 distinct values: 0, 1, 2, 3, 4, 5, 6, 7; accepted are two"),
+        ({"X": X, "y": np.ones(8)}, "labels of 1 distinct values: 1.0; accepted are two"),
+        ({"X": X, "y": np.where(Y == 1, np.nan, 0)}, "accepted are two"),
+        ({"X": X[:3], "y": np.array([0, 1, 1])}, "has 3 rows"),
+    ],
+)
+def test_bad_arrays_are_refused(fail, tmp_path, arrays, message):
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert message in fail_on(fail, tmp_path / "a.npz")
+
+
+def fail_on(fail, path):
+    output = str(path.parent / "a.png")
+    return fail("demo", "--data", str(path), "--label", "y", "--target", "reference", "--output", output)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "0 columns 'y'; its columns are none"),
+        ("a,b\n1,2\n", "0 columns 'y'; its columns are a, b"),
+        ("y,y,a\n1,2,3\n", "2 columns 'y'"),
+        ("y,a\n", "it has no rows"),
+        ("y,a\n0,1\n1,two\n", "could not convert string 'two'"),
+        ("y,a\n0,1\n1,\n", "could not convert string ''"),
+        ("y,a\n0,1\n1\n", "changed from 2 to 1"),
+        ("y,a\n0,1,2\n1,2,3\n", "names 2 columns and the next has 3"),
+        ("y\n0\n1\n", "n > 0"),
+        ("y,a\nnan,1\n1,2\n", "accepted are two"),
+        ("y,a\n0,1\n1,inf\n", "NaN or infinity in 1 of its rows"),
+        ("y,a\n0,1\n1,2\n2,3\n", "labels of 3 distinct values"),
+    ],
+)
+def test_bad_tables_are_refused(fail, tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    assert message in fail_on(fail, tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("content", [b"", b"X,y\n1,2\n", b"PK\x03\x04 cut short"])
+@pytest.mark.parametrize("name", ["a.npz"])
+def test_files_that_are_no_archives_are_refused(fail, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert "cannot read" in fail_on(fail, tmp_path / name)
+
+
+class Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("pickled", ["X", "y"])
+def test_pickled_arrays_are_refused_unread(fail, tmp_path, pickled):
+    trap = tmp_path / "unpickled"
+    array = np.array([Trap(trap)], dtype=object)
+    np.savez(tmp_path / "a.npz", **({"X": X, "y": Y} | {pickled: array}))
+    assert "allow_pickle" in fail_on(fail, tmp_path / "a.npz")
+    (tmp_path / "a.npz").write_bytes((np.save(tmp_path / "b.npy", array), (tmp_path / "b.npy").read_bytes())[1])
+    fail_on(fail, tmp_path / "a.npz")
+    assert not trap.exists()
+
+
+def test_a_single_array_is_no_archive(fail, tmp_path):
+    np.save(tmp_path / "a.npy", X)
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    assert "a single array" in fail_on(fail, tmp_path / "a.npz")
