@@ -14,7 +14,7 @@ import operator
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 LANES = 8
 
@@ -102,64 +102,40 @@ def _constant(numba_type, value):
 # ---------------------------------------------------------------- arithmetic, alike on numbers and vectors
 
 
-def _register_operator(symbol, method):
-    @intrinsic
-    def apply(typingctx, x, y):
-        return x(x, x), lambda context, builder, sig, args: getattr(builder, method)(*args)
+def _define(symbol, emit, returns_mask=False):
+    """Let a Python operator, or `abs`, apply to vectors; `emit(builder, *values)` writes the instruction."""
 
-    @overload(symbol)
-    def implement(x, y):
-        if isinstance(x, Vector) and x == y:
-            return lambda x, y: apply(x, y)
+    @type_callable(symbol)
+    def type_operation(context):
+        def typer(x, *others):
+            if isinstance(x, Vector) and all(other == x for other in others):
+                return mask if returns_mask else x
+            return None
 
+        return typer
 
-for _symbol, _method in (
-    (operator.add, "fadd"),
-    (operator.sub, "fsub"),
-    (operator.mul, "fmul"),
-    (operator.truediv, "fdiv"),
-):
-    _register_operator(_symbol, _method)
+    for vector in (float64s, float32s):
 
-
-def _register_comparison(symbol, sign):
-    @intrinsic
-    def compare(typingctx, x, y):
-        return mask(x, x), lambda context, builder, sig, args: builder.fcmp_ordered(sign, *args)
-
-    @overload(symbol)
-    def implement(x, y):
-        if isinstance(x, Vector) and x == y:
-            return lambda x, y: compare(x, y)
+        @lower_builtin(symbol, vector)
+        @lower_builtin(symbol, vector, vector)
+        def lower_operation(context, builder, sig, args):
+            return emit(builder, *args)
 
 
-for _symbol, _sign in ((operator.lt, "<"), (operator.gt, ">"), (operator.ge, ">=")):
-    _register_comparison(_symbol, _sign)
+def _emit_absolute(builder, x):
+    return _call(builder, f"llvm.fabs.{_suffix(x.type)}", x.type, [x])
 
 
-@intrinsic
-def _negative(typingctx, x):
-    return x(x), lambda context, builder, sig, args: builder.fneg(args[0])
-
-
-@overload(operator.neg)
-def _implement_negative(x):
-    if isinstance(x, Vector):
-        return lambda x: _negative(x)
-
-
-@intrinsic
-def _absolute(typingctx, x):
-    def codegen(context, builder, sig, args):
-        return _call(builder, f"llvm.fabs.{_suffix(args[0].type)}", args[0].type, args)
-
-    return x(x), codegen
-
-
-@overload(abs)
-def _implement_absolute(x):
-    if isinstance(x, Vector):
-        return lambda x: _absolute(x)
+_define(operator.add, ir.IRBuilder.fadd)
+_define(operator.iadd, ir.IRBuilder.fadd)
+_define(operator.sub, ir.IRBuilder.fsub)
+_define(operator.mul, ir.IRBuilder.fmul)
+_define(operator.truediv, ir.IRBuilder.fdiv)
+_define(operator.neg, ir.IRBuilder.fneg)
+_define(abs, _emit_absolute)
+_define(operator.lt, lambda builder, x, y: builder.fcmp_ordered("<", x, y), returns_mask=True)
+_define(operator.gt, lambda builder, x, y: builder.fcmp_ordered(">", x, y), returns_mask=True)
+_define(operator.ge, lambda builder, x, y: builder.fcmp_ordered(">=", x, y), returns_mask=True)
 
 
 @intrinsic
@@ -249,17 +225,35 @@ def exponent_from_low_bits(typingctx, x):
     return x(x), codegen
 
 
+zeros, ones = literal(0.0), literal(1.0)
+
+
 # ---------------------------------------------------------------- vectors and memory
 
 
 @intrinsic
-def pointer(typingctx, array):
-    """Where an array's first element lies. The array must be an argument of the calling function, or it may be freed."""
+def at(typingctx, address, like):
+    """The pointer to numbers of the type of `like` at an address."""
+    p = types.CPointer(_number_type(like))
 
     def codegen(context, builder, sig, args):
-        return context.make_array(array)(context, builder, args[0]).data
+        return builder.inttoptr(args[0], context.get_value_type(p))
 
-    return types.CPointer(array.dtype)(array), codegen
+    return p(types.intp, like), codegen
+
+
+@intrinsic
+def call(typingctx, function, i, address):
+    """Call the C function at an address with an index and an address."""
+
+    def codegen(context, builder, sig, args):
+        arguments = [ir.IntType(types.intp.bitwidth), ir.IntType(8).as_pointer()]
+        signature = ir.FunctionType(ir.VoidType(), arguments)
+        pointer = builder.inttoptr(args[0], signature.as_pointer())
+        builder.call(pointer, [args[1], builder.inttoptr(args[2], arguments[1])])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen
 
 
 @intrinsic
