@@ -121,7 +121,8 @@ def loss(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, target=None):
     """
     kernels = choose(target)
     w, b, l2 = _parameters(X, w, b, l2)
-    sums = evaluate(kernels, X, *checks.examples(X, y, sample_weight, w.dtype), w, b, with_gradient=False)
+    y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
+    sums = evaluate(kernels, X, y, sample_weight, w, b, with_gradient=False)
     return finish(sums, w, l2).loss
 
 
@@ -186,7 +187,8 @@ def _loss_and_gradient(X, y, w, b, sample_weight, l2, out, target) -> LossAndGra
     w, b, l2 = _parameters(X, w, b, l2)
     if out is not None:
         checks.output(out, w.shape, w.dtype, {"X": X, "y": y, "w": w, "sample_weight": sample_weight})
-    sums = evaluate(kernels, X, *checks.examples(X, y, sample_weight, w.dtype), w, b)
+    y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
+    sums = evaluate(kernels, X, y, sample_weight, w, b)
     return finish(sums, w, l2, out)
 
 

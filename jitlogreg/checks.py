@@ -18,8 +18,8 @@ def matrix(X):
         raise ValueError(f"X has shape {X.shape}; accepted is (m, n), one example per row")
     if layout(X) is None:
         raise ValueError(
-            f"X has strides {X.strides} at {X.itemsize} bytes a number; accepted is one stride of {X.itemsize} and another "
-            "that is positive and lets no rows or columns overlap: np.ascontiguousarray(X) makes such a copy"
+            f"X has strides {X.strides} at {X.itemsize} bytes a number; accepted is one stride of {X.itemsize} and "
+            "another that is positive and lets no rows or columns overlap: np.ascontiguousarray(X) makes such a copy"
         )
 
 
@@ -55,7 +55,7 @@ def examples(X, y, sample_weight, dtype):
 
 
 def refuse_values(y, sample_weight):
-    """Raise ValueError for the first label outside [0, 1] or the first weight that is negative or not finite, if any."""
+    """Raise ValueError for the first label outside [0, 1], or weight that is negative or not finite, if any."""
     _refuse_labels(y)
     if sample_weight is not None:
         _refuse_weights(sample_weight)

@@ -67,7 +67,8 @@ def gradient_descent(
     y : ndarray of bool, integer or float, shape (m,)
         Labels from 0 to 1.
     learning_rate : float
-        α, finite and at least 0. Steps surely go downhill up to 4 / (largest eigenvalue of XᵀX / m, with a column of ones).
+        α, finite and at least 0. Steps surely go downhill below 8 / (largest eigenvalue of XᵀX / m, X with a column of
+        ones).
     n_iterations : int
         The most steps to make.
     w : ndarray of X's dtype or float64, shape (n,), optional
@@ -80,8 +81,8 @@ def gradient_descent(
     tolerance : float
         Stop once the Euclidean norm of [dw, db] is at most this.
     callback : callable, optional
-        Called as callback(state) before each step and after the last one, with `iteration`, `loss`, `gradient_norm`, `w`
-        and `b`; the descent stops if it returns True.
+        Called as callback(state) before each step and after the last one, with `iteration`, `loss`, `gradient_norm`,
+        `w` and `b`; the descent stops if it returns True.
     progress : bool
         Show a progress bar (needs the package rich).
     target : {"cpu", "cuda", "reference"}, optional
@@ -131,7 +132,7 @@ def gradient_descent(
             stop = callback is not None and _is_true(callback(State(iteration, loss, norm, w.copy(), float(b))))
             if not math.isfinite(loss):
                 warnings.warn(
-                    f"the loss is {loss} after {iteration} steps; a smaller learning_rate than {learning_rate} may help",
+                    f"the loss is {loss} after {iteration} steps; a learning_rate below {learning_rate} may help",
                     RuntimeWarning,
                     stacklevel=2,
                 )

@@ -19,7 +19,7 @@ from jitlogreg.targets.compile import inline
 _twos = literal(2.0)
 
 _log2_of_e = literal({"float64": 1.4426950408889634, "float32": 1.44269504})
-# log(2) = high + low. k * high is exact inside a fused multiply-add, and so is x - k * high for the k nearest to x / log(2)
+# log(2) = high + low. Inside a fused multiply-add x - k * high is exact for the integer k nearest to x / log(2)
 _log2_high = literal({"float64": 0.6931471805599453, "float32": 0.693147182})
 _log2_low = literal({"float64": 2.3190468138462996e-17, "float32": -1.90465421e-9})
 # Adding 1.5 * 2**52 (or 2**23) rounds to an integer and leaves it in the low bits; the exponent's bias is added with it

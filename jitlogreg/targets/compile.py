@@ -5,8 +5,8 @@ serial    an entry point that runs on the calling thread, with the GIL released
 parallel  an entry point whose `prange` runs on Numba's threads
 address   a kernel compiled on its own, to be called through its address
 
-Entry points and kernels are kept on disk: they hold the machine code of all they call. Numba would look at a function's own
-file alone to tell whether its stored code is still right; here every source file of the package counts.
+Entry points and kernels are kept on disk: they hold the machine code of all they call. Numba would look at a function's
+own file alone to tell whether its stored code is still right; here every source file of the package counts.
 """
 
 import functools
@@ -27,7 +27,7 @@ _FLAGS = {"error_model": "numpy"}
 
 
 def inline(function):
-    """Compile as a piece of the functions that call it, and not for callers from Python: 6.1 s to a first call become 5.2."""
+    """Compile as a piece of the functions that call it; what a caller from Python needs is left out: it takes time."""
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_FLAGS)(function)
 
 
@@ -42,7 +42,7 @@ def parallel(function):
 
 
 def address(function, argument_types, variant):
-    """Compile for these types, and give the address at which a C caller finds it. `variant` tells its closures apart."""
+    """Compile for these types, and give the address at which a C caller finds it. `variant` tells closures apart."""
     dispatcher = _keep_on_disk(numba.njit(nogil=True, **_FLAGS)(_named(function, variant)))
     dispatcher.compile(argument_types)
     compiled = dispatcher.overloads[argument_types]
@@ -50,7 +50,7 @@ def address(function, argument_types, variant):
 
 
 def _named(function, suffix):
-    """A copy of the function under a name of its own, by which its compiled code is kept apart from that of its siblings."""
+    """A copy of the function under a name of its own, by which its code is kept apart from that of its siblings."""
     name = f"{function.__name__}_{suffix}"
     copy = types.FunctionType(function.__code__, function.__globals__, name, None, function.__closure__)
     copy.__module__, copy.__qualname__, copy.__doc__ = function.__module__, name, function.__doc__
@@ -68,7 +68,7 @@ def sources_stamp():
 
 
 def cache_folder():
-    """Where compiled code is kept: NUMBA_CACHE_DIR, else beside the sources, else the user's cache; None if unwritable."""
+    """Where compiled code is kept: NUMBA_CACHE_DIR, else beside the sources, else the user's cache; None if nowhere."""
     for folder in _cache_folders():
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -84,8 +84,8 @@ def _cache_folders():
     private = f"jitlogreg-{hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:16]}"
     if numba.config.CACHE_DIR:
         return [Path(numba.config.CACHE_DIR) / private]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    return [PACKAGE / "__pycache__", user / private] if user.is_absolute() else [PACKAGE / "__pycache__"]
+    user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return [PACKAGE / "__pycache__", user / private]
 
 
 class _Locator(caching._CacheLocator):
@@ -110,7 +110,7 @@ class _Locator(caching._CacheLocator):
 
 
 class _Store(caching.CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+    _locator_classes = [_Locator]  # noqa: RUF012 (Numba's own attribute)
 
 
 class _Cache(caching.FunctionCache):

@@ -2,7 +2,7 @@
 
 
 def layout(X):
-    """The order of X and its leading dimension, or None where it has not one unit stride or its rows or columns overlap.
+    """The order of X and its leading dimension; None where it has no unit stride, or its rows or columns overlap.
 
     Returns
     -------

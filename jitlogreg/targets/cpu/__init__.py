@@ -13,9 +13,9 @@ from jitlogreg.targets.cpu.link import SEGMENT, TOTALS
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
 
-# For each order the fewest rows in a block, the most, and the bytes of X that it should keep to: they are read twice, the
-# second time from a cache. C: half of a 32 KB first-level cache. F, whose segments want to be long: half of a 512 KB
-# second-level one.
+# For each order the fewest rows in a block, the most, and the bytes of X that it should keep to: they are read twice,
+# the second time from a cache. C: half of a 32 KB first-level cache. F, whose segments want to be long: half of a
+# 512 KB second-level one.
 BLOCKS = {"C": (LANES, SEGMENT, 16 << 10), "F": (SEGMENT, 512, 256 << 10)}
 DOT_BLOCK = 4 * LANES
 
@@ -30,8 +30,8 @@ CHUNK_COST = 1 << 14
 # Below this cost starting the threads takes more than they save
 SERIAL_COST = 1 << 16
 
-# One call at a time runs on Numba's threads, whose simplest layer aborts the process when two do. A forked child has none:
-# GNU OpenMP would kill it. Whoever may not use the threads runs the same blocks alone, to the same bits.
+# One call at a time runs on Numba's threads, whose simplest layer aborts the process when two do. A forked child has
+# none: GNU OpenMP would kill it. Whoever may not use the threads runs the same blocks alone, to the same bits.
 _threads = threading.Lock()
 _forked = False
 

@@ -1,13 +1,14 @@
 """Compensated sums: the error of a long sum does not grow with its length.
 
-A total is kept as high + low. `high` is the plain running sum, so infinities and NaN behave as in any sum; `low` collects
-what its roundings lost (Knuth's two-sum).
+A total is kept as high + low. `high` is the plain running sum, so infinities and NaN behave as in any sum; `low`
+collects what its roundings lost (Knuth's two-sum).
 """
 
 import math
 
-from jitlogreg.lanes import LANES, get, load, put, splat, store, widen, zeros
+from jitlogreg.lanes import LANES, zeros
 from jitlogreg.targets.compile import inline
+from jitlogreg.targets.cpu.memory import get, load, put, splat, store, widen
 
 
 @inline

@@ -1,11 +1,12 @@
 """F order: the columns of a block of rows are read for its margins, and again, from cache, for the update."""
 
-from jitlogreg.lanes import LANES, fma, get, load, offset, splat, store, sum_each, zeros
+from jitlogreg.lanes import LANES, fma, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.accumulate import add_vector
+from jitlogreg.targets.cpu.memory import get, load, offset, splat, store, sum_each
 
-# Rows a column's accumulator takes before it goes to the totals: 16 terms a lane and the pairwise sum of the lanes are 19
-# roundings of the 32 that the bound on sums allows
+# Rows a column's accumulator takes before it goes to the totals: 16 terms a lane and the pairwise sum of the lanes are
+# 19 roundings of the 32 that the bound on sums allows
 SEGMENT = 128
 
 

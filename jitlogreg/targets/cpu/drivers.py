@@ -1,11 +1,12 @@
 """Chunks of a matrix, and the two drivers that run them: on the calling thread, or on all of Numba's.
 
-A matrix is cut into chunks of whole blocks of rows by its shape alone. Each chunk adds up in a row of `partials` of its own,
-and the rows are added in order. The drivers call the very same machine code, through its address: the same bits on any
-number of threads, and one compilation of each kernel (compiled into its drivers, as Numba would, it takes twice as long).
+A matrix is cut into chunks of whole blocks of rows by its shape alone. Each chunk adds up in a row of `partials` of its
+own, and the rows are added in order. The drivers call the very same machine code, through its address: the same bits on
+any number of threads, and one compilation of each kernel (compiled into its drivers, as Numba would, it takes twice as
+long).
 
-What a chunk needs is described by a record, `TASK`. The rows that do not fill a group of eight come as a tail, a copy padded
-to eight, which is the last chunk.
+What a chunk needs is described by a record, `TASK`. The rows that do not fill a group of eight come as a tail, a copy
+padded to eight, which is the last chunk.
 
 `f_order` is None for C order, True for F order: None is a type of its own, so the branches of the other order are gone
 before anything is compiled.
@@ -18,15 +19,18 @@ import numba
 import numpy as np
 from numba import carray, prange, types
 
-from jitlogreg.lanes import LANES, at, call, fma, get, load, load_first, offset, put, splat, sum_lanes
+from jitlogreg.lanes import LANES, fma
 from jitlogreg.targets.compile import address, inline, parallel, serial
 from jitlogreg.targets.cpu import columns, rows
 from jitlogreg.targets.cpu.accumulate import clear, flush, merge, rounded, whole_lanes
 from jitlogreg.targets.cpu.link import DB, INVALID, LOSS, SEGMENT, TOTALS, WEIGHT, activate, residuals
+from jitlogreg.targets.cpu.memory import at, call, get, load, load_first, offset, put, splat, sum_lanes
 
 # Addresses, sizes in numbers, and switches of one call
-_INTEGERS = ("x", "leading", "m", "n", "w", "block", "chunks", "y", "s", "s_step", "with_gradient", "work", "work_step")
-_INTEGERS += ("partials", "out", "logarithm", "tail_x", "tail_y", "tail_s", "tail_out", "pad")
+_INTEGERS = (
+    *("x", "leading", "m", "n", "w", "block", "chunks", "y", "s", "s_step", "with_gradient", "work", "work_step"),
+    *("partials", "out", "logarithm", "tail_x", "tail_y", "tail_s", "tail_out", "pad"),
+)
 TASK = np.dtype([("b", np.float64), *((name, np.intp) for name in _INTEGERS)])
 _PACKER = struct.Struct(f"=d{len(_INTEGERS)}q")
 
@@ -67,10 +71,8 @@ def _add_rows(x, leading, f_order, n, y, s, s_step, w, b, start, stop, pad, bloc
         for r in range(count - pad, count):
             put(z, r, 0)  # its weight is 0, but 0 · inf would count
         for r in range(0, count, SEGMENT):
-            si, size = offset(s, (i + r) * s_step), min(SEGMENT, count - r)
-            residuals(
-                offset(z, r), offset(y, i + r), si, offset(dz, r), size, offset(high, room), offset(low, room), like
-            )
+            zr, yr, sr, dzr = offset(z, r), offset(y, i + r), offset(s, (i + r) * s_step), offset(dz, r)
+            residuals(zr, yr, sr, dzr, min(SEGMENT, count - r), offset(high, room), offset(low, room), like)
         if with_gradient:
             if f_order is None:
                 rows.update(x, i * leading, leading, n, dz, count, g, like)
@@ -170,7 +172,7 @@ run_serial, run_parallel = serial(_run), parallel(_run)
 
 
 def _add_chunks(partials, dw):
-    """Add the chunks' sums in order; round them to `dw` and to Σ sL, Σ s·dz, Σ s and whether labels and weights were good."""
+    """Add the chunks' sums in order: `dw`, and Σ sL, Σ s·dz, Σ s, and whether labels and weights were good."""
     n = dw.size
     room = whole_lanes(n)
     width = room + TOTALS

@@ -1,16 +1,17 @@
 """The per-example step of a block of margins: activations of the forward pass, losses and residuals of the gradient."""
 
 from jitlogreg import scalar
-from jitlogreg.lanes import LANES, load, ones, store, sum_lanes, where, zeros
+from jitlogreg.lanes import LANES, ones, where, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.accumulate import add_number
+from jitlogreg.targets.cpu.memory import load, store, sum_lanes
 
 # The totals a block adds to
 LOSS, DB, WEIGHT, INVALID = range(4)
 TOTALS = 4
 
-# The examples summed in lanes before they go to the totals. Eight terms a lane: with the pairwise sum of the lanes a term
-# meets at most 11 roundings of the 32 that the bound on sums allows.
+# The examples summed in lanes before they go to the totals. Eight terms a lane: with the pairwise sum of the lanes a
+# term meets at most 11 roundings of the 32 that the bound on sums allows.
 SEGMENT = 64
 
 

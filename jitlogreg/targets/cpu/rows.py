@@ -1,7 +1,8 @@
 """C order: a block of rows is read for its margins, and again, from cache, for the update."""
 
-from jitlogreg.lanes import LANES, fma, get, load, load_first, splat, store, sum_each, zeros
+from jitlogreg.lanes import LANES, fma, zeros
 from jitlogreg.targets.compile import inline
+from jitlogreg.targets.cpu.memory import get, load, load_first, splat, store, sum_each
 
 
 @inline
