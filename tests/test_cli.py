@@ -336,7 +336,7 @@ def test_nan_is_no_answer():
         spellings.check_answer("a", [np.array([1.0, np.nan])], [np.ones(2)], [np.ones(2)])
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, 8, 511, 100_003])
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 511, 100_003, 1_000_003])
 def test_read_reads_every_word(size):
     values = np.random.default_rng(0).random(size, np.float32)
     words = values[: size // 2 * 2].view(np.uint64)

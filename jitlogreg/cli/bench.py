@@ -31,7 +31,7 @@ def add_options(parser):
     parser.add_argument(
         "--shapes",
         type=options.shapes,
-        default="1000x20,1000000x28,50000x512",
+        default="1000x20,1000000x28,50000x256",
         help="shapes of X, rows x columns",
     )
     parser.add_argument(
@@ -47,6 +47,7 @@ def add_options(parser):
 def run(options_):
     """Measure, and print tables or JSON."""
     targets = options.selected_targets(options_.target)
+    here = machine()
     dot = dot_rows(targets, options_.rounds)
     if not options_.json:
         _print_dot(dot)
@@ -62,12 +63,16 @@ def run(options_):
         if not options_.json:
             _print_rows(f"{options_.operation}, {m} x {n}", of_shape)
     if options_.json:
-        print(json.dumps({"machine": machine(), "versions": versions(), "dot": dot, "rows": rows}, indent=2))
+        print(json.dumps({"machine": here, "versions": versions(), "dot": dot, "rows": rows}, indent=2))
     else:
         print()
         print("GB/s: bytes of X, y and w, each counted once, over the time.")
-        print("% of read: of the GB/s at which all threads together read the same X and add it up.")
+        print(
+            "% of read: of the GB/s at which the threads read the same X and add it up (from 1 MiB on; below it, one)."
+        )
         print(f"Medians of {options_.rounds} rounds, in which everything takes its turn.")
+        if here["load"] and here["load"] > 0.5:
+            print(f"The load was {here['load']} before: other processes may have slowed some of this.")
 
 
 def dot_rows(targets, rounds):

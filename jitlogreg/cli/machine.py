@@ -24,7 +24,10 @@ def versions():
 
 
 def machine():
-    """The processor and its use: system, cpu, simd_bits, fma, cores, threads, threading_layer."""
+    """The processor and its use: system, cpu, simd_bits, fma, cores, threads, threading_layer and load.
+
+    The load is that of the last minute, None where the system does not count it.
+    """
     simd_bits, fma = simd()
     return {
         "system": f"{platform.system()} {platform.machine()}",
@@ -34,6 +37,7 @@ def machine():
         "cores": os.cpu_count(),
         "threads": numba.get_num_threads(),
         "threading_layer": threading_layer(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
 
 
@@ -52,7 +56,7 @@ def simd():
 def threading_layer():
     """The threading layer that Numba runs, once it has run something; why there is none, if there is none."""
     try:
-        bandwidth.read(np.zeros(1))
+        bandwidth.read(np.zeros(2**17))  # enough for all threads
         return numba.threading_layer()
     except ValueError as error:  # the layer that is configured cannot be loaded
         return f"none ({str(error).splitlines()[0]})"
