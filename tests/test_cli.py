@@ -315,6 +315,17 @@ def test_wrong_steps_are_not_timed(monkeypatch):
         steps.time_steps(X, y.astype(float), 0.1, ["reference"], 1)
 
 
+def test_a_threading_layer_that_cannot_be_loaded_is_told(run, fail, monkeypatch):
+    def refuse(values):
+        raise ValueError("No threading layer could be loaded.\nHINT:\npip install tbb")
+
+    monkeypatch.setattr(bandwidth, "read", refuse)
+    text = run("info")
+    assert "No threading layer could be loaded. HINT: pip install tbb" in text
+    assert "0 of" in text
+    assert "No threading layer could be loaded. HINT: pip install tbb" in fail("bench")
+
+
 # ---------------------------------------------------------------- what the commands rest on
 
 
@@ -355,7 +366,7 @@ def test_calls_take_turns():
     )
     assert record[-12:] == [0, 1, 2] * 4
     assert seconds.shape == (3, 4)
-    assert (seconds[2] > seconds[0]).all()
+    assert (seconds.min(axis=1) >= [0.002, 0.004, 0.006]).all()
 
 
 # ---------------------------------------------------------------- terminals, and packages that are not there

@@ -58,9 +58,7 @@ def _parser():
     for command in (info, demo, bench):
         name = command.__name__.rpartition(".")[2]
         summary = command.__doc__.split("\n")[0]
-        subparser = commands.add_parser(
-            name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        subparser = commands.add_parser(name, help=summary, description=summary)
         command.add_options(subparser)
         subparser.set_defaults(run=command.run)
     return parser

@@ -7,8 +7,8 @@ from jitlogreg.targets.compile import inline, parallel, serial
 
 # Blocks enough to share among threads evenly; each is long enough for the processor to read ahead
 _BLOCKS = 64
-# Bytes that one thread reads as soon as two have been woken. With GNU OpenMP two take 8 ms, not 20 us, for any amount as
-# long as another process keeps one of two cores busy: each spins through its share of the other
+# Bytes that one thread has read before others are awake. With GNU OpenMP and another process busy on one of two cores,
+# two threads take 8 ms for 20 us of work: whichever is done spins, where the other could run
 _SERIAL_BELOW = 2**20
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 import jitlogreg as jlr
 from jitlogreg.cli import bandwidth, options
+from jitlogreg.cli.errors import UsageError
 from jitlogreg.cli.machine import machine, versions
 from jitlogreg.cli.spellings import (
     check_answer,
@@ -32,22 +33,31 @@ def add_options(parser):
         "--shapes",
         type=options.shapes,
         default="1000x20,1000000x28,50000x256",
-        help="shapes of X, rows x columns",
+        help="shapes of X, rows x columns (%(default)s)",
     )
     parser.add_argument(
-        "--dtype", type=options.one_or_more("float64", "float32"), default="float64,float32", help="dtypes of X"
+        "--dtype",
+        type=options.one_or_more("float64", "float32"),
+        default="float64,float32",
+        help="dtypes of X (%(default)s)",
     )
-    parser.add_argument("--order", type=options.one_or_more("C", "F"), default="C,F", help="memory orders of X")
-    parser.add_argument("--operation", choices=_OPERATIONS, default=_OPERATIONS[0], help="what to time")
-    parser.add_argument("--rounds", type=options.positive_integer, default=5, help="how often each is timed")
+    parser.add_argument(
+        "--order", type=options.one_or_more("C", "F"), default="C,F", help="memory orders of X (%(default)s)"
+    )
+    parser.add_argument("--operation", choices=_OPERATIONS, default=_OPERATIONS[0], help="what to time (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=options.positive_integer, default=5, help="how often each is timed (%(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, with the machine and the versions")
-    options.add_target_option(parser, "time this target alone, beside NumPy")
+    options.add_target_option(parser, "time this target alone, beside NumPy; as does the variable JITLOGREG_TARGET")
 
 
 def run(options_):
     """Measure, and print tables or JSON."""
     targets = options.selected_targets(options_.target)
     here = machine()
+    if not here["threads"]:
+        raise UsageError(f"Numba has no threads to run on: {here['threading_layer']}")
     dot = dot_rows(targets, options_.rounds)
     if not options_.json:
         _print_dot(dot)

@@ -28,14 +28,29 @@ def add_options(parser):
     parser.add_argument(
         "--label", metavar="NAME", help="the array or column of FILE that holds the labels, of two values"
     )
-    parser.add_argument("--iterations", type=options.positive_integer, default=500, help="steps of gradient descent")
     parser.add_argument(
-        "--learning-rate", type=options.positive_number, help="1 / the objective's largest curvature if left out"
+        "--iterations", type=options.positive_integer, default=500, help="steps of gradient descent (%(default)s)"
     )
-    parser.add_argument("--l2", type=options.nonnegative_number, default=0.0, help="penalty of l2/2 |w|^2")
-    parser.add_argument("--seed", type=options.nonnegative_integer, default=0, help="draws the rows that are held out")
-    parser.add_argument("--output", metavar="FILE", default="jitlogreg-demo.png", help="where the picture goes")
-    options.add_target_option(parser, "learn by this target, cpu if left out, and time it alone beside NumPy")
+    parser.add_argument(
+        "--learning-rate",
+        type=options.positive_number,
+        help="1 / the objective's largest possible curvature if left out",
+    )
+    parser.add_argument(
+        "--l2", type=options.nonnegative_number, default=0.0, help="penalty of l2/2 |w|^2 (%(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=options.nonnegative_integer, default=0, help="draws the rows that are held out (%(default)s)"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        default="jitlogreg-demo.png",
+        help="where the picture goes: .png, .pdf or .svg (%(default)s)",
+    )
+    options.add_target_option(
+        parser, "learn by this target, cpu if left out, and time it alone beside NumPy; as does JITLOGREG_TARGET"
+    )
 
 
 def run(options_):

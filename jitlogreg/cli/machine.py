@@ -29,14 +29,15 @@ def machine():
     The load is that of the last minute, None where the system does not count it.
     """
     simd_bits, fma = simd()
+    layer, threads = threading()
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": llvmlite.binding.get_host_cpu_name(),
         "simd_bits": simd_bits,
         "fma": fma,
         "cores": os.cpu_count(),
-        "threads": numba.get_num_threads(),
-        "threading_layer": threading_layer(),
+        "threads": threads,
+        "threading_layer": layer,
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
 
@@ -53,10 +54,10 @@ def simd():
     return bits, bool(features.get("fma") or features.get("neon"))
 
 
-def threading_layer():
-    """The threading layer that Numba runs, once it has run something; why there is none, if there is none."""
+def threading():
+    """The threading layer that Numba runs on and its number of threads; why there is none, and 0, if there is none."""
     try:
-        bandwidth.read(np.zeros(2**17))  # enough for all threads
-        return numba.threading_layer()
-    except ValueError as error:  # the layer that is configured cannot be loaded
-        return f"none ({str(error).splitlines()[0]})"
+        bandwidth.read(np.zeros(2**17))  # enough for all threads: the layer is chosen when something runs on them
+        return numba.threading_layer(), numba.get_num_threads()
+    except ValueError as error:  # what is configured cannot be loaded
+        return " ".join(str(error).split()), 0

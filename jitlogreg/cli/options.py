@@ -10,7 +10,7 @@ from jitlogreg.targets import ENVIRONMENT_VARIABLE, NAMES, choose, targets
 
 def add_target_option(parser, effect):
     """Add `--target`."""
-    parser.add_argument("--target", choices=NAMES, help=f"{effect} (the variable {ENVIRONMENT_VARIABLE} does the same)")
+    parser.add_argument("--target", choices=NAMES, help=effect)
 
 
 def selected_targets(name):
