@@ -67,7 +67,8 @@ def gradient_descent(
     y : ndarray of bool, integer or float, shape (m,)
         Labels from 0 to 1.
     learning_rate : float
-        α, finite and at least 0. Steps surely go downhill up to 4 / (largest eigenvalue of XᵀX / m, with a column of ones).
+        α, finite and at least 0. Steps surely go downhill up to 4 / (largest eigenvalue of XᵀX / m, with a column of
+        ones).
     n_iterations : int
         The most steps to make.
     w : ndarray of X's dtype or float64, shape (n,), optional
@@ -80,8 +81,8 @@ def gradient_descent(
     tolerance : float
         Stop once the Euclidean norm of [dw, db] is at most this.
     callback : callable, optional
-        Called as callback(state) before each step and after the last one, with `iteration`, `loss`, `gradient_norm`, `w`
-        and `b`; the descent stops if it returns True.
+        Called as callback(state) before each step and after the last one, with `iteration`, `loss`, `gradient_norm`,
+        `w` and `b`; the descent stops if it returns True.
     progress : bool
         Show a progress bar (needs the package rich).
     target : {"cpu", "cuda", "reference"}, optional
@@ -116,33 +117,45 @@ def gradient_descent(
     w = checks.weights(np.zeros(X.shape[1], X.dtype) if w is None else w, X)
     b = checks.intercept(b, w.dtype)
     y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
-    learning_rate = w.dtype.type(checks.nonnegative("learning_rate", learning_rate))
+    learning_rate = w.dtype.type(checks.nonnegative("learning_rate", learning_rate, w.dtype))
     n_iterations = checks.count("n_iterations", n_iterations)
     l2 = checks.nonnegative("l2", l2)
     tolerance = checks.nonnegative("tolerance", tolerance)
+    checks.function("callback", callback)
 
     history = []
     with progress_bar("gradient descent", n_iterations, enabled=progress) as advance:
         for iteration in range(n_iterations + 1):
             loss, dw, db = finish(evaluate(kernels, X, y, sample_weight, w, b), w, l2)
             history.append(loss)
-            norm = math.hypot(float(np.linalg.norm(dw.astype(np.float64, copy=False))), db)
+            norm = _gradient_norm(dw, db)
             converged = norm <= tolerance
             stop = callback is not None and _is_true(callback(State(iteration, loss, norm, w.copy(), float(b))))
             if not math.isfinite(loss):
                 warnings.warn(
-                    f"the loss is {loss} after {iteration} steps; a smaller learning_rate than {learning_rate} may help",
+                    f"the loss is {loss} after {iteration} steps; "
+                    f"a smaller learning_rate than {learning_rate} may help",
                     RuntimeWarning,
                     stacklevel=2,
                 )
                 break
             if converged or stop or iteration == n_iterations:
                 break
-            with np.errstate(over="ignore", invalid="ignore"):  # a descent that diverges ends at its loss, above
+            with np.errstate(all="ignore"):  # a descent that diverges ends at its loss, above
                 w = w - learning_rate * dw
                 b = b - learning_rate * w.dtype.type(db)
             advance(loss)
     return Descent(w, float(b), np.array(history), iteration, converged)
+
+
+def _gradient_norm(dw, db):
+    """The Euclidean norm of [dw, db], scaled so that no square overflows or vanishes."""
+    components = np.abs(np.append(dw.astype(np.float64, copy=False), db))
+    largest = float(components.max())
+    if not 0 < largest < math.inf:
+        return largest
+    with np.errstate(all="ignore"):
+        return largest * math.sqrt(float(np.sum((components / largest) ** 2)))
 
 
 def _is_true(answer):
