@@ -114,7 +114,7 @@ def gradient_descent(
     """
     kernels = choose(target)
     checks.matrix(X)
-    w = checks.weights(np.zeros(X.shape[1], X.dtype) if w is None else w, X)
+    w = np.zeros(X.shape[1], X.dtype) if w is None else checks.weights(w, X).copy()
     b = checks.intercept(b, w.dtype)
     y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
     learning_rate = w.dtype.type(checks.nonnegative("learning_rate", learning_rate, w.dtype))

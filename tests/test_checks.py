@@ -122,7 +122,7 @@ def test_none_is_no_weight_vector():
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint8, np.bool_, np.float16, np.longdouble])
-def test_X_of_another_number_type_is_refused(dtype):  # noqa: N802
+def test_x_of_another_number_type_is_refused(dtype):
     refuses(TypeError, str(np.dtype(dtype)), "float32 and float64", X=X.astype(dtype))
 
 
@@ -235,7 +235,7 @@ def test_a_callback_can_be_called(callback):
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (12, 3, 1), (1, 12, 3)])
-def test_X_has_two_dimensions(shape):  # noqa: N802
+def test_x_has_two_dimensions(shape):
     refuses(ValueError, str(shape), "(m, n)", X=np.zeros(shape))
 
 
