@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 
 import jitlogreg as jlr
+from jitlogreg import checks
 from jitlogreg.targets.layout import layout
 
 pytestmark = pytest.mark.usefixtures("target")
