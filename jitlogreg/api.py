@@ -184,19 +184,21 @@ def loss_and_gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, t
 
 def _loss_and_gradient(X, y, w, b, sample_weight, l2, out, target) -> LossAndGradient:
     kernels = choose(target)
+    inputs = {"X": X, "y": y, "w": w, "sample_weight": sample_weight}
     w, b, l2 = _parameters(X, w, b, l2)
-    if out is not None:
-        checks.output(out, w.shape, w.dtype, {"X": X, "y": y, "w": w, "sample_weight": sample_weight})
     y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
+    if out is not None:
+        checks.output(out, w.shape, w.dtype, inputs)
     sums = evaluate(kernels, X, y, sample_weight, w, b)
     return finish(sums, w, l2, out)
 
 
 def _forward_arguments(X, w, b, out):
     checks.matrix(X)
+    inputs = {"X": X, "w": w}
     w = checks.weights(w, X)
     b = checks.intercept(b, w.dtype)
-    return X, w, b, checks.output(out, X.shape[:1], w.dtype, {"X": X, "w": w})
+    return X, w, b, checks.output(out, X.shape[:1], w.dtype, inputs)
 
 
 def _parameters(X, w, b, l2):

@@ -28,16 +28,15 @@ def weights(w, X):
     _array("w", w)
     if w.dtype != X.dtype and not (w.dtype == np.float64 and X.dtype == np.float32):
         accepted = "float64" if X.dtype == np.float64 else "float32 or float64"
-        raise TypeError(
-            f"w has dtype {w.dtype} beside X of {X.dtype}; accepted is {accepted}: w.astype({X.dtype.name!r})"
-        )
+        hint = f"w.astype({X.dtype.name!r})"
+        raise TypeError(f"w has dtype {w.dtype} beside X of {X.dtype}; accepted is {accepted}: {hint}")
     _length("w", w, X.shape[1], "n, the columns of X")
     return np.ascontiguousarray(w)
 
 
 def intercept(b, dtype):
-    """Check b: a real scalar. Returns it rounded to w's dtype, as a NumPy scalar."""
-    return dtype.type(_real("b", b, dtype))
+    """Check b: a real scalar. Returns it rounded to w's dtype."""
+    return _real("b", b, dtype)
 
 
 def examples(X, y, sample_weight, dtype):
@@ -47,7 +46,7 @@ def examples(X, y, sample_weight, dtype):
     otherwise, as they pass.
     """
     if X.shape[0] == 0:
-        raise ValueError(f"X has shape {X.shape}; a mean needs at least one row")
+        raise ValueError(f"X has shape {X.shape}; accepted is at least one row where a mean is asked for")
     y = _per_row("y", y, X, dtype, _refuse_labels)
     if sample_weight is not None:
         sample_weight = _per_row("sample_weight", sample_weight, X, dtype, _refuse_weights)
@@ -55,14 +54,17 @@ def examples(X, y, sample_weight, dtype):
 
 
 def refuse_values(y, sample_weight):
-    """Raise ValueError for the first label outside [0, 1], or weight that is negative or not finite, if any."""
+    """Raise ValueError for the first label outside [0, 1], or the first weight that is negative or not finite."""
     _refuse_labels(y)
     if sample_weight is not None:
         _refuse_weights(sample_weight)
 
 
 def output(out, shape, dtype, inputs):
-    """Check `out`, or make it: of this shape and dtype, contiguous, writable, sharing no memory with an input."""
+    """Check `out`, or make it: of this shape and dtype, contiguous, writable, sharing no memory with an input.
+
+    The inputs are those that were passed: a copy that was made of one shares nothing.
+    """
     if out is None:
         return np.empty(shape, dtype)
     _array("out", out)
@@ -78,9 +80,9 @@ def output(out, shape, dtype, inputs):
     return out
 
 
-def nonnegative(name, value):
-    """Check a real scalar that is finite and at least 0. Returns it as a Python float."""
-    value = _real(name, value, FLOATS[0])
+def nonnegative(name, value, dtype=FLOATS[0]):
+    """Check a real scalar that is finite and at least 0. Returns it rounded to the dtype, as a Python float."""
+    value = float(_real(name, value, dtype))
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} is {value}; accepted is a finite number of at least 0")
     return value
@@ -93,6 +95,12 @@ def count(name, value):
     if value < 0:
         raise ValueError(f"{name} is {value}; accepted is an integer of at least 0")
     return int(value)
+
+
+def function(name, value):
+    """Check something that can be called, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} is {_described(value)}; accepted is a function")
 
 
 # ---------------------------------------------------------------- shared by the checks above
@@ -137,19 +145,18 @@ def _length(name, array, length, meaning):
 
 
 def _real(name, value, dtype):
-    if type(value) is float and dtype == FLOATS[0]:  # the common case, 1 µs sooner
+    """A real scalar, rounded to the dtype: a NumPy scalar, or the Python float that came."""
+    if type(value) is float and dtype.itemsize == 8:  # the common case, 1 µs sooner
         return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.floating, np.integer)):
         raise TypeError(f"{name} is {_described(value)}; accepted is a real number")
     try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-        given_finite = True
-    else:
-        given_finite = math.isfinite(number)
-    if given_finite and abs(number) > np.finfo(dtype).max:
-        raise ValueError(f"{name} is {value}, which overflows {dtype.name}")
+        with np.errstate(all="ignore"):
+            number = dtype.type(value)
+    except OverflowError:  # integers and fractions beyond float64
+        number = dtype.type(math.inf)
+    if np.isinf(number) and abs(value) != math.inf:
+        raise ValueError(f"{name} is {value!s}; accepted are numbers within {dtype.name}")
     return number
 
 
@@ -160,7 +167,7 @@ def _per_row(name, array, X, dtype, refuse):
         return np.ascontiguousarray(array)
     if array.dtype.kind != "b":
         refuse(array)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         converted = array.astype(dtype)
     if array.dtype.itemsize > dtype.itemsize:
         wrong = ~np.isfinite(converted)
@@ -180,4 +187,4 @@ def _refuse_weights(sample_weight):
 def _refuse_first(name, array, wrong, accepted):
     if wrong.any():
         i = int(np.argmax(wrong))
-        raise ValueError(f"{name}[{i}] is {array[i]}; accepted are {accepted}")
+        raise ValueError(f"{name}[{i}] is {array[i]!s}; accepted are {accepted}")

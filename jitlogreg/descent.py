@@ -114,36 +114,48 @@ def gradient_descent(
     """
     kernels = choose(target)
     checks.matrix(X)
-    w = checks.weights(np.zeros(X.shape[1], X.dtype) if w is None else w, X)
+    w = np.zeros(X.shape[1], X.dtype) if w is None else checks.weights(w, X).copy()
     b = checks.intercept(b, w.dtype)
     y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
-    learning_rate = w.dtype.type(checks.nonnegative("learning_rate", learning_rate))
+    learning_rate = w.dtype.type(checks.nonnegative("learning_rate", learning_rate, w.dtype))
     n_iterations = checks.count("n_iterations", n_iterations)
     l2 = checks.nonnegative("l2", l2)
     tolerance = checks.nonnegative("tolerance", tolerance)
+    checks.function("callback", callback)
 
     history = []
     with progress_bar("gradient descent", n_iterations, enabled=progress) as advance:
         for iteration in range(n_iterations + 1):
             loss, dw, db = finish(evaluate(kernels, X, y, sample_weight, w, b), w, l2)
             history.append(loss)
-            norm = math.hypot(float(np.linalg.norm(dw.astype(np.float64, copy=False))), db)
+            norm = _gradient_norm(dw, db)
             converged = norm <= tolerance
             stop = callback is not None and _is_true(callback(State(iteration, loss, norm, w.copy(), float(b))))
             if not math.isfinite(loss):
                 warnings.warn(
-                    f"the loss is {loss} after {iteration} steps; a learning_rate below {learning_rate} may help",
+                    f"the loss is {loss} after {iteration} steps; "
+                    f"a smaller learning_rate than {learning_rate} may help",
                     RuntimeWarning,
                     stacklevel=2,
                 )
                 break
             if converged or stop or iteration == n_iterations:
                 break
-            with np.errstate(over="ignore", invalid="ignore"):  # a descent that diverges ends at its loss, above
+            with np.errstate(all="ignore"):  # a descent that diverges ends at its loss, above
                 w = w - learning_rate * dw
                 b = b - learning_rate * w.dtype.type(db)
             advance(loss)
     return Descent(w, float(b), np.array(history), iteration, converged)
+
+
+def _gradient_norm(dw, db):
+    """The Euclidean norm of [dw, db], scaled so that no square overflows or vanishes."""
+    components = np.abs(np.append(dw.astype(np.float64, copy=False), db))
+    largest = float(components.max())
+    if not 0 < largest < math.inf:
+        return largest
+    with np.errstate(all="ignore"):
+        return largest * math.sqrt(float(np.sum((components / largest) ** 2)))
 
 
 def _is_true(answer):

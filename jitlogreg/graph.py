@@ -34,8 +34,11 @@ class Variable:
     """
 
     __slots__ = ("parents", "value")
+    __array_ufunc__ = None  # an array beside a Variable is refused, not spread into an array of nodes
 
     def __init__(self, value, parents=()):
+        if not isinstance(value, numbers.Real):
+            raise TypeError(f"a value is of type {type(value).__qualname__}; accepted are real numbers")
         self.value = float(value)
         self.parents = tuple(parents)
 
@@ -102,6 +105,8 @@ def derivatives(J):
     Each node passes what it has received to its parents, times its own derivative in them, once all that use it have
     passed theirs: the reverse of an order in which parents come first. Costs two flops an edge.
     """
+    if not isinstance(J, Variable):
+        raise TypeError(f"J is of type {type(J).__qualname__}; accepted is a Variable")
     received = {J: 1.0}
     for node in reversed(_parents_first(J)):
         for parent, local in node.parents:

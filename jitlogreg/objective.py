@@ -30,12 +30,11 @@ def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
     Raises
     ------
     ValueError
-        For a label outside [0, 1], for a weight that is negative or not finite, for weights that sum to 0 or overflow.
+        For a label outside [0, 1], for a weight that is negative or not finite.
     """
     sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)
-    if not sums.valid or not 0 < sums.weight < math.inf:
+    if not sums.valid or not sums.weight < math.inf:
         checks.refuse_values(y, sample_weight)
-        raise ValueError(f"sample_weight sums to {sums.weight}; accepted is a sum that is positive and finite")
     return sums
 
 
@@ -43,7 +42,14 @@ def finish(sums, w, l2, dw_out=None) -> LossAndGradient:
     """Means from sums, with the penalty: J = ΣsL/S + l2/2 ‖w‖², dw = Σs·dz·x/S + l2 w, db = Σs·dz/S.
 
     Computed in float64 and rounded to w's dtype at the end; the intercept is not penalised.
+
+    Raises
+    ------
+    ValueError
+        For weights that sum to 0 or overflow.
     """
+    if not 0 < sums.weight < math.inf:
+        raise ValueError(f"sample_weight sums to {sums.weight}; accepted is a sum that is positive and finite")
     w_wide = w.astype(np.float64, copy=False)
     with np.errstate(all="ignore"):
         dw = sums.dw / sums.weight

@@ -95,7 +95,7 @@ def targets():
 
 
 def _known(name, argument):
-    if name not in NAMES:
+    if not isinstance(name, str) or name not in NAMES:
         raise ValueError(f"{argument} is {name!r}; accepted are {', '.join(map(repr, NAMES))}")
     return name
 

@@ -14,6 +14,8 @@ def layout(X):
     m, n = X.shape
     down, across = X.strides
     step = X.itemsize
+    if X.size == 0:
+        return "C", n
     if (n <= 1 or across == step) and (m <= 1 or down >= n * step):
         return "C", down // step if m > 1 else n
     if (m <= 1 or down == step) and (n <= 1 or across >= m * step):

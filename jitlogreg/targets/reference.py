@@ -71,50 +71,53 @@ def step_loop(X, y, w, b, learning_rate):
 
 # ---------------------------------------------------------------- the target: NumPy in float64
 
+# NaN and infinity are computed with, whatever the caller's np.errstate is
+_ieee = np.errstate(all="ignore")
+
 
 def dot(u, v):
     """Σⱼ uⱼ vⱼ, as a Python float."""
     return float(np.dot(u.astype(np.float64), v.astype(np.float64)))
 
 
+@_ieee
 def forward(X, w, b, out):
     """Write a = σ(Xw + b) to `out`."""
-    out[:] = _both_tails(_margins(X, w, b))[0]
+    out[:], _ = _both_tails(_margins(X, w, b))
     return out
 
 
+@_ieee
 def log_forward(X, w, b, out):
     """Write log σ(Xw + b) to `out`."""
     out[:] = -np.logaddexp(0, -_margins(X, w, b))
     return out
 
 
+@_ieee
 def sums(X, y, w, b, sample_weight, with_gradient):
     """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
     y = y.astype(np.float64)
     s = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
     z = _margins(X, w, b)
-    with np.errstate(all="ignore"):
-        not_y = 1 - y
-        misfit = np.where(z < 0, y, not_y)
-        # the choice keeps 0 · inf out: a right answer at an infinite margin costs nothing
-        loss = np.logaddexp(0, -np.abs(z)) + np.where(misfit == 0, 0, misfit * np.abs(z))
-        upper, lower = _both_tails(z)
-        dz = not_y * upper - y * lower
-        dw = X.astype(np.float64).T @ (s * dz) if with_gradient else np.zeros(X.shape[1])
-        valid = bool(np.all((y >= 0) & (y <= 1)) and np.all(s >= 0))
-        return Sums(float(np.sum(s * loss)), dw, float(np.sum(s * dz)), float(np.sum(s)), valid)
+    not_y = 1 - y
+    misfit = np.where(z < 0, y, not_y)
+    # the choice keeps 0 · inf out: a right answer at an infinite margin costs nothing
+    loss = np.logaddexp(0, -np.abs(z)) + np.where(misfit == 0, 0, misfit * np.abs(z))
+    upper, lower = _both_tails(z)
+    dz = not_y * upper - y * lower
+    dw = X.astype(np.float64).T @ (s * dz) if with_gradient else np.zeros(X.shape[1])
+    valid = bool(np.all((y >= 0) & (y <= 1)) and np.all(s >= 0))
+    return Sums(float(np.sum(s * loss)), dw, float(np.sum(s * dz)), float(np.sum(s)), valid)
 
 
 def _margins(X, w, b):
     """z = Xw + b"""
-    with np.errstate(all="ignore"):
-        return X.astype(np.float64) @ w.astype(np.float64) + float(b)
+    return X.astype(np.float64) @ w.astype(np.float64) + float(b)
 
 
 def _both_tails(z):
     """σ(z) and σ(−z)"""
-    with np.errstate(all="ignore"):
-        e = np.exp(-np.abs(z))
-        near, far = 1 / (1 + e), e / (1 + e)
-        return np.where(z < 0, far, near), np.where(z < 0, near, far)
+    e = np.exp(-np.abs(z))
+    near, far = 1 / (1 + e), e / (1 + e)
+    return np.where(z < 0, far, near), np.where(z < 0, near, far)

@@ -1,0 +1,138 @@
+"""What every test shares: targets, dtypes, orders, data, and the tolerances."""
+
+import importlib
+from fractions import Fraction
+from types import SimpleNamespace
+
+import hypothesis
+import numpy as np
+import pytest
+
+import jitlogreg as jlr
+
+# the fixtures below hold for a whole test, so hypothesis may run many examples within one
+hypothesis.settings.register_profile(
+    "jitlogreg",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("jitlogreg")
+
+
+def _runs(name):
+    try:
+        return hasattr(importlib.import_module(f"jitlogreg.targets.{name}"), "forward")
+    except ImportError:
+        return False
+
+
+TARGETS = [name for name, info in jlr.targets().items() if info.available and _runs(name)]
+
+
+@pytest.fixture(params=TARGETS)
+def target(request):
+    """Each target that runs here, as the choice of every call that names none."""
+    with jlr.use_target(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=["f64/f64", "f32/f32", "f32/f64"])
+def dtypes(request):
+    """The dtypes of X and w that go together."""
+    return tuple(np.dtype(name.replace("f", "float")) for name in request.param.split("/"))
+
+
+@pytest.fixture(params=["C", "F"])
+def order(request):
+    """Rows or columns adjacent in memory."""
+    return request.param
+
+
+def make_data(m=40, n=5, dtypes=(np.float64, np.float64), order="C", *, soft=False, weighted=False, seed=0):
+    """Examples drawn from a model of their own: X, y, w, b, sample_weight (None unless `weighted`)."""
+    rng = np.random.default_rng([seed, m, n])
+    x_dtype, w_dtype = dtypes
+    X = np.asarray(rng.normal(size=(m, n)), x_dtype, order=order)
+    w, b = rng.normal(size=n).astype(w_dtype), 0.25
+    y = rng.uniform(size=m) if soft else rng.uniform(size=m) < 1 / (1 + np.exp(-(X @ w) - b))
+    sample_weight = rng.uniform(0, 3, size=m).astype(w_dtype) if weighted else None
+    return SimpleNamespace(X=X, y=y.astype(w_dtype), w=w, b=b, sample_weight=sample_weight)
+
+
+@pytest.fixture
+def data(dtypes, order):
+    """Forty examples of five features, in each pair of dtypes and each order."""
+    return make_data(dtypes=dtypes, order=order)
+
+
+# ---------------------------------------------------------------- tolerances
+#
+# All from the accuracy contract of docs and docstrings; u is the rounding unit of w's dtype, in which all is computed.
+
+
+def unit(dtype):
+    """u: 2⁻⁵³ of float64, 2⁻²⁴ of float32."""
+    return np.finfo(dtype).eps / 2
+
+
+def margin_bound(X, w, b=0.0):
+    """Of z = Xw + b: (n/8 + 16) u (Σ|xⱼwⱼ| + |b|), and the underflow of n products.
+
+    Eight partial sums take n/8 roundings each; the products, the joining of the partial sums, and b take the sixteen.
+    """
+    n = len(w)
+    size = np.abs(X.astype(np.float64)) @ np.abs(w.astype(np.float64)) + abs(b)
+    return (n / 8 + 16) * unit(w.dtype) * size + n * float(np.finfo(w.dtype).smallest_subnormal)
+
+
+def example_bound(exact, dtype, ulps=2):
+    """Of one example's result: 2 ulp (4 for soft labels); below the smallest normal number it may be flushed to 0."""
+    exact = np.abs(np.asarray(exact, np.float64))
+    tiny = float(np.finfo(dtype).tiny)
+    spacing = np.maximum(np.spacing(exact), 2 * unit(dtype) * 2.0 ** np.floor(np.log2(np.maximum(exact, tiny))))
+    return np.where(exact < tiny, tiny, ulps * spacing)
+
+
+def sum_bound(terms, dtype):
+    """Of sums over examples, given the margins: 32 u Σ|terms| per component."""
+    return 32 * unit(dtype) * np.sum(np.abs(terms), axis=0)
+
+
+def exact_margins(X, w, b=0.0):
+    """z = Xw + b of finite numbers, exact, and rounded once to float64."""
+    weights, intercept = [Fraction(float(v)) for v in w], Fraction(float(b))
+    rows = [[Fraction(float(v)) for v in row] for row in X]
+    return np.array([float(sum((x * v for x, v in zip(row, weights, strict=True)), intercept)) for row in rows])
+
+
+def expected_objective(X, y, w, b=0.0, sample_weight=None, l2=0.0):
+    """J, dw, db in float64 from exact margins, and a bound on what a target may differ from each.
+
+    A margin's error δ moves a loss by at most (|dz| + δ) δ, its derivative being dz, and a residual by δ/4; an
+    example's own rounding, at most 8 u, adds to the 32 u of the sums, and so does that of S; finishing takes a few
+    roundings more.
+    """
+    z, delta, u = exact_margins(X, w, b), margin_bound(X, w, b), unit(w.dtype)
+    X, y, w = (array.astype(np.float64) for array in (X, y, w))
+    s = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
+    S = s.sum()
+    losses = (1 - y) * np.logaddexp(0, z) + y * np.logaddexp(0, -z)
+    upper, lower = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))
+    dz = (1 - y) * upper - y * lower
+    size = (1 - y) * upper + y * lower
+    value = SimpleNamespace(
+        loss=s @ losses / S + l2 / 2 * (w @ w),
+        dw=X.T @ (s * dz) / S + l2 * w,
+        db=s @ dz / S,
+    )
+    relative = (32 + 32 + 8 + 8) * u
+    off_loss = s * ((np.abs(dz) + delta) * delta + relative * losses)
+    off_dz = s * (delta / 4 + relative * size)
+    bound = SimpleNamespace(
+        loss=off_loss.sum() / S + 8 * u * l2 * (w @ w),
+        dw=np.abs(X).T @ off_dz / S + 8 * u * l2 * np.abs(w),
+        db=off_dz.sum() / S,
+    )
+    return value, bound
