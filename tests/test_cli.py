@@ -149,7 +149,12 @@ def test_demo_draws_what_was_learnt(run, tmp_path, monkeypatch):
     monkeypatch.setattr(demo.picture, "draw", lambda *arguments: drawn.append(arguments))
     run("demo", "--target", "reference", "--iterations", "7", "--l2", "0.5", "--output", str(tmp_path / "a.png"))
     ((_, history, title, tables),) = drawn
-    assert len(history) == 8
+    learnt_from = data.split(data.breast_cancer(), 0)
+    rate = demo.default_learning_rate(learnt_from.X, 0.5)
+    descent = jlr.gradient_descent(
+        learnt_from.X, learnt_from.y, learning_rate=rate, n_iterations=7, l2=0.5, target="reference"
+    )
+    np.testing.assert_array_equal(history, descent.loss_history)
     assert (np.diff(history) < 0).all()
     assert title == "Wisconsin breast cancer"
     assert list(tables) == ["427 x 30", "4697 x 30, the rows 11 times"]
@@ -193,6 +198,8 @@ def test_demo_reads_csv(run, tmp_path):
 
 
 def test_csv_labels_are_told_apart_as_numbers_where_they_are(tmp_path):
+    (tmp_path / "a.csv").write_text("y,x\n#1,5\n#2,6\n")
+    assert data.load(str(tmp_path / "a.csv"), "y").classes == ("#1", "#2")
     (tmp_path / "a.csv").write_text("y,x\n1,5\n1.0,6\n2e0,7\n")
     loaded = data.load(str(tmp_path / "a.csv"), "y")
     assert loaded.y.tolist() == [0, 0, 1]
@@ -269,6 +276,20 @@ def test_bench_prints_json(run, target, operation):
     assert all(row["result"] == pytest.approx(2500, rel=0.05) for row in result["dot"])
 
 
+def test_medians_are_of_ratios_within_a_round(monkeypatch):
+    read, numpy, reference = [1.0, 2.0, 4.0], [10.0, 20.0, 20.0], [2.0, 8.0, 4.0]
+    monkeypatch.setattr(bench, "in_turn", lambda calls, rounds: np.array([read, numpy, reference]))
+    rows = bench.rows_of_case("loss_and_gradient", 50, 4, "float64", "C", ["reference"], 3)
+    assert [row["seconds"] for row in rows] == [2, 20, 4]
+    assert [row["speedup"] for row in rows] == [10, 1, 5]
+    of_read = 100 * (50 * 4 + 50 + 4) / (50 * 4)  # the read is of X alone
+    np.testing.assert_allclose([row["percent_of_read"] for row in rows], [100, 0.1 * of_read, 0.5 * of_read])
+    assert rows[2]["gb_per_s"] == pytest.approx((50 * 4 + 50 + 4) * 8 / 4 / 1e9)
+
+    monkeypatch.setattr(bench, "in_turn", lambda calls, rounds: np.array([numpy, read, reference]))
+    assert [row["speedup"] for row in bench.dot_rows(["reference"], 3)] == [1, 10, 5]
+
+
 def test_bench_prints_tables(run):
     text = run("bench", *SMALL_BENCH, "--dtype", "float32", "--order", "F", "--target", "reference")
     assert text.isascii()
@@ -308,6 +329,15 @@ def test_wrong_answers_are_not_timed(fail, monkeypatch, wrong):
         assert "disagrees" in message
 
 
+def test_for_loops_over_a_part_are_scaled(monkeypatch):
+    X, y = examples(20_000, 3)
+    monkeypatch.setattr(steps, "in_turn", lambda calls, rounds: np.array([[1.0], [0.5], [0.25]]))
+    loops, numpy, reference = steps.time_steps(X, y.astype(float), 0.1, ["reference"], 1)
+    assert loops == ("Python for-loops", 2, 1, 480_000 / 2 / 1e9, " (first 10000 of 20000 rows, scaled)")
+    assert numpy == ("NumPy", 0.5, 4, 480_000 / 0.5 / 1e9, "")
+    assert (reference.name, reference.speedup) == ("jitlogreg reference", 8)
+
+
 def test_wrong_steps_are_not_timed(monkeypatch):
     X, y = examples()
     monkeypatch.setattr(steps, "step_loop", lambda X, y, w, b, learning_rate: (0.7, w, b))
@@ -340,6 +370,13 @@ def test_numpy_spelling_agrees_with_the_reference_at_every_margin(dtype):
     a = spellings.numpy_forward(X, w, 0.5)
     assert a.dtype == got[1].dtype == dtype
     np.testing.assert_allclose(a, jlr.forward(X, w, 0.5, target="reference"), rtol=1e-5, atol=1e-300)
+
+
+def test_rounding_explains_little():
+    X = np.ones((10_000, 2))
+    for bound in spellings.rounding_of_gradient(X, np.ones(2), 1.0):
+        np.testing.assert_allclose(bound, (8 * 100 + 2 + 16) * 2.0**-53 * 4)
+    np.testing.assert_allclose(spellings.rounding_of_forward(X[:3], np.ones(2), 1.0), [18 * 2.0**-53 * 4] * 3)
 
 
 def test_nan_is_no_answer():
