@@ -28,9 +28,8 @@ def copy(tmp_path):
     def run(program=PROGRAM, **environment):
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "JITLOGREG_"))}
         variables |= {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(tmp_path / "cache")} | environment
-        return subprocess.run(
-            [sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=True)
 
     run.package, run.cache = root / "jitlogreg", tmp_path / "cache"
     return run
