@@ -1,4 +1,4 @@
-"""Compiled kernels for logistic regression: the forward pass and the gradient, on CPU and CUDA, beside a reference."""
+"""Compiled kernels for logistic regression: the forward pass and the gradient, beside a NumPy reference."""
 
 from jitlogreg.api import forward, gradient, log_forward, loss, loss_and_gradient
 from jitlogreg.descent import Descent, gradient_descent

@@ -67,7 +67,7 @@ def gradient_descent(
     y : ndarray of bool, integer or float, shape (m,)
         Labels from 0 to 1.
     learning_rate : float
-        α, finite and at least 0. Steps surely go downhill up to 4 / (largest eigenvalue of XᵀX / m, with a column of
+        α, finite and at least 0. Steps surely go downhill below 8 / (largest eigenvalue of XᵀX / m, X with a column of
         ones).
     n_iterations : int
         The most steps to make.
@@ -133,8 +133,7 @@ def gradient_descent(
             stop = callback is not None and _is_true(callback(State(iteration, loss, norm, w.copy(), float(b))))
             if not math.isfinite(loss):
                 warnings.warn(
-                    f"the loss is {loss} after {iteration} steps; "
-                    f"a smaller learning_rate than {learning_rate} may help",
+                    f"the loss is {loss} after {iteration} steps; a learning_rate below {learning_rate} may help",
                     RuntimeWarning,
                     stacklevel=2,
                 )

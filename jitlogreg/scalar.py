@@ -13,13 +13,13 @@ Everything rests on e = exp(−|z|), which lies in [0, 1], so nothing overflows 
 The coefficients come from `tools/fit_polynomials.py`.
 """
 
-from jitlogreg.lanes import exponent_from_low_bits, fma, literal, polynomial, where
+from jitlogreg.lanes import exponent_from_low_bits, fma, literal, ones, polynomial, where, zeros
 from jitlogreg.targets.compile import inline
 
-zero, one, two = literal(0.0), literal(1.0), literal(2.0)
+_twos = literal(2.0)
 
 _log2_of_e = literal({"float64": 1.4426950408889634, "float32": 1.44269504})
-# log(2) = high + low. k * high is exact inside a fused multiply-add, and so is x - k * high for the k nearest to x / log(2)
+# log(2) = high + low. Inside a fused multiply-add x - k * high is exact for the integer k nearest to x / log(2)
 _log2_high = literal({"float64": 0.6931471805599453, "float32": 0.693147182})
 _log2_low = literal({"float64": 2.3190468138462996e-17, "float32": -1.90465421e-9})
 # Adding 1.5 * 2**52 (or 2**23) rounds to an integer and leaves it in the low bits; the exponent's bias is added with it
@@ -77,7 +77,7 @@ def exp_nonpositive(x):
     lost = fma(-k, _log2_low(x), exact - r)
     scale = exponent_from_low_bits(shifted)
     value = fma(scale, fma(r * r, _exp_tail(r), lost) + r, scale)
-    return where(x < _log_smallest(x), zero(x), value)
+    return where(x < _log_smallest(x), zeros(x), value)
 
 
 @inline
@@ -87,32 +87,32 @@ def log1p_unit(e):
     log(1 + e) = 2 artanh(s) = 2 s + s t Q(t) with s = e / (2 + e), t = s². The rounding of s would cost an ulp: what it
     left behind, (e − s (2 + e)) / (2 + e), is exact up to its last division, and 1 / (2 + e) = (1 − s) / 2.
     """
-    d = two(e) + e
+    d = _twos(e) + e
     s = e / d
-    left = fma(-s, d, e) - s * (e - (d - two(e)))
+    left = fma(-s, d, e) - s * (e - (d - _twos(e)))
     t = s * s
-    return fma(s * t, _log1p_tail(t), left * (one(e) - s)) + (s + s)
+    return fma(s * t, _log1p_tail(t), left * (ones(e) - s)) + (s + s)
 
 
 @inline
 def _both_tails(e):
     """σ(|z|) and σ(−|z|) from e = exp(−|z|). The rounding of 1 + e reaches either only multiplied by σ(−|z|)."""
-    t = e / (one(e) + e)
-    return one(e) - t, fma(-e, t, e)
+    t = e / (ones(e) + e)
+    return ones(e) - t, fma(-e, t, e)
 
 
 @inline
 def sigmoid(z):
     """σ(z) = 1 / (1 + e⁻ᶻ), within 2 ulp in both tails."""
     upper, lower = _both_tails(exp_nonpositive(-abs(z)))
-    return where(z < zero(z), lower, upper)
+    return where(z < zeros(z), lower, upper)
 
 
 @inline
 def log_sigmoid(z):
     """log σ(z) = min(z, 0) − log(1 + e^−|z|), within 2 ulp; −inf only at z = −inf."""
     e = exp_nonpositive(-abs(z))
-    return where(z < zero(z), z, zero(z)) - log1p_unit(e)
+    return where(z < zeros(z), z, zeros(z)) - log1p_unit(e)
 
 
 @inline
@@ -125,13 +125,13 @@ def loss_and_residual(z, y):
     `misfit` is the label's share on the side that z speaks against: 1 − y where z > 0, y where z < 0.
     """
     e = exp_nonpositive(-abs(z))
-    negative = z < zero(z)
-    not_y = one(z) - y
+    negative = z < zeros(z)
+    not_y = ones(z) - y
     misfit = where(negative, y, not_y)
     fit = where(negative, not_y, y)
     upper, lower = _both_tails(e)
     size = fma(misfit, upper, -fit * lower)
     confident = log1p_unit(e)
     # the choice keeps 0 · inf out: a right answer at an infinite margin costs nothing
-    loss = where(misfit > zero(z), fma(misfit, abs(z), confident), confident)
+    loss = where(misfit > zeros(z), fma(misfit, abs(z), confident), confident)
     return loss, where(negative, -size, size)

@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 
 import jitlogreg as jlr
 from jitlogreg import checks
+from jitlogreg.targets.layout import layout
 
 pytestmark = pytest.mark.usefixtures("target")
 
@@ -399,7 +400,7 @@ def test_any_view_equals_its_copy_or_is_refused_for_its_strides(m, n, down, acro
     columns = (m <= 1 or down == 1) and (n <= 1 or (across >= m and across > 0))
     if rows or columns:
         same_as_a_copy(view, np.linspace(-1, 1, n).astype(dtype))
-        kind, leading = checks.matrix(view)
+        kind, leading = layout(view)
         flat = memory[start:]
         for i in range(m):
             for j in range(n):

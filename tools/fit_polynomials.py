@@ -3,8 +3,8 @@
     exp(r)   = 1 + r + r² P(r)            on |r| ≤ log(2)/2
     log1p(e) = 2 s + s t Q(t), t = s²     s = e / (2 + e) on [0, 1/3]
 
-Each is interpolated at Chebyshev nodes, which is within a small factor of the best polynomial of its degree; the degrees
-are the lowest whose error stays well below half an ulp of the result (the error is printed beside them).
+Each is interpolated at Chebyshev nodes, which is within a small factor of the best polynomial of its degree; the
+degrees are the lowest whose error stays well below half an ulp of the result (the error is printed beside them).
 """
 
 import mpmath as mp

@@ -1,18 +1,18 @@
 """The only caller of Numba's decorators: flags, and where compiled code is kept.
 
-Three decorators, by what they are for:
-
 inline    a piece of a kernel, compiled as part of whatever calls it
 serial    an entry point that runs on the calling thread, with the GIL released
 parallel  an entry point whose `prange` runs on Numba's threads
+address   a kernel compiled on its own, to be called through its address
 
-Only entry points are kept on disk: they hold the machine code of all they call. Numba would look at an entry point's own
-file alone to tell whether its stored code is still right; here every source file of the package counts.
+Entry points and kernels are kept on disk: they hold the machine code of all they call. Numba would look at a function's
+own file alone to tell whether its stored code is still right; here every source file of the package counts.
 """
 
 import functools
 import hashlib
 import os
+import types
 import warnings
 from pathlib import Path
 
@@ -27,18 +27,34 @@ _FLAGS = {"error_model": "numpy"}
 
 
 def inline(function):
-    """Compile as a piece of the functions that call it. Vectors pass in registers only if it is inlined."""
-    return numba.njit(**_FLAGS)(function)
+    """Compile as a piece of the functions that call it; what a caller from Python needs is left out: it takes time."""
+    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_FLAGS)(function)
 
 
 def serial(function):
     """Compile as an entry point for one thread."""
-    return _keep_on_disk(numba.njit(nogil=True, **_FLAGS)(function))
+    return _keep_on_disk(numba.njit(nogil=True, **_FLAGS)(_named(function, "serial")))
 
 
 def parallel(function):
     """Compile as an entry point whose `prange` loops run on Numba's threads."""
-    return _keep_on_disk(numba.njit(nogil=True, parallel=True, **_FLAGS)(function))
+    return _keep_on_disk(numba.njit(nogil=True, parallel=True, **_FLAGS)(_named(function, "parallel")))
+
+
+def address(function, argument_types, variant):
+    """Compile for these types, and give the address at which a C caller finds it. `variant` tells closures apart."""
+    dispatcher = _keep_on_disk(numba.njit(nogil=True, **_FLAGS)(_named(function, variant)))
+    dispatcher.compile(argument_types)
+    compiled = dispatcher.overloads[argument_types]
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
+
+
+def _named(function, suffix):
+    """A copy of the function under a name of its own, by which its code is kept apart from that of its siblings."""
+    name = f"{function.__name__}_{suffix}"
+    copy = types.FunctionType(function.__code__, function.__globals__, name, None, function.__closure__)
+    copy.__module__, copy.__qualname__, copy.__doc__ = function.__module__, name, function.__doc__
+    return copy
 
 
 @functools.cache
@@ -52,7 +68,7 @@ def sources_stamp():
 
 
 def cache_folder():
-    """Where compiled code is kept: NUMBA_CACHE_DIR, else beside the sources, else the user's cache; None if unwritable."""
+    """Where compiled code is kept: NUMBA_CACHE_DIR, else beside the sources, else the user's cache; None if nowhere."""
     for folder in _cache_folders():
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -68,8 +84,8 @@ def _cache_folders():
     private = f"jitlogreg-{hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:16]}"
     if numba.config.CACHE_DIR:
         return [Path(numba.config.CACHE_DIR) / private]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    return [PACKAGE / "__pycache__", user / private] if user.is_absolute() else [PACKAGE / "__pycache__"]
+    user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return [PACKAGE / "__pycache__", user / private]
 
 
 class _Locator(caching._CacheLocator):
@@ -94,11 +110,15 @@ class _Locator(caching._CacheLocator):
 
 
 class _Store(caching.CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+    _locator_classes = [_Locator]  # noqa: RUF012 (Numba's own attribute)
 
 
 class _Cache(caching.FunctionCache):
     _impl_class = _Store
+
+    def _index_key(self, sig, codegen):
+        # the name and the stamp say which function it is; Numba would add a hash of the closure, new in every process
+        return sig, codegen.magic_tuple()
 
     def load_overload(self, sig, target_context):
         try:

@@ -83,7 +83,7 @@ def dot(u, v):
 @_ieee
 def forward(X, w, b, out):
     """Write a = σ(Xw + b) to `out`."""
-    out[:], _ = _both_tails(_margins(X, w, b))
+    out[:] = _both_tails(_margins(X, w, b))[0]
     return out
 
 

@@ -1,0 +1,145 @@
+"""The CPU target: blocks of rows over all cores, explicit vectors, one read of X."""
+
+import functools
+import os
+import threading
+
+import numba
+import numpy as np
+
+from jitlogreg.lanes import LANES
+from jitlogreg.targets.cpu.drivers import add_chunks, describe, kernel, run_parallel, run_serial
+from jitlogreg.targets.cpu.link import SEGMENT, TOTALS
+from jitlogreg.targets.layout import layout
+from jitlogreg.targets.sums import Sums
+
+# For each order the fewest rows in a block, the most, and the bytes of X that it should keep to: they are read twice,
+# the second time from a cache. C: half of a 32 KB first-level cache. F, whose segments want to be long: half of a
+# 512 KB second-level one.
+BLOCKS = {"C": (LANES, SEGMENT, 16 << 10), "F": (SEGMENT, 512, 256 << 10)}
+DOT_BLOCK = 4 * LANES
+
+# What the per-example step costs, in numbers of a row: 3 ns against 0.2 to 0.5
+LINK_COST = 8
+
+# The most chunks that a matrix is cut into, and the least cost of one: enough for any machine to share out, and few
+# enough that adding up their partial sums does not show
+CHUNKS = 64
+CHUNK_COST = 1 << 14
+
+# Below this cost starting the threads takes more than they save
+SERIAL_COST = 1 << 16
+
+# One call at a time runs on Numba's threads, whose simplest layer aborts the process when two do. A forked child has
+# none: GNU OpenMP would kill it. Whoever may not use the threads runs the same blocks alone, to the same bits.
+_threads = threading.Lock()
+_forked = False
+
+
+def _after_fork_in_child():
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def dot(u, v):
+    """Σⱼ uⱼ vⱼ of contiguous vectors, computed in float64, as a Python float."""
+    chunks = _chunk_count(u.size, 1, DOT_BLOCK)
+    partials = np.empty(chunks)
+    addresses = {"x": u.ctypes.data, "w": v.ctypes.data, "partials": partials.ctypes.data}
+    task = describe(**addresses, n=u.size, block=DOT_BLOCK, chunks=chunks)
+    _run(kernel("dot", u.dtype, v.dtype, "C"), chunks, task, u.size)
+    return sum(partials.tolist())
+
+
+def forward(X, w, b, out):
+    """Write a = σ(Xw + b) to `out`."""
+    return _activations(X, w, b, out, logarithm=False)
+
+
+def log_forward(X, w, b, out):
+    """Write log σ(Xw + b) to `out`."""
+    return _activations(X, w, b, out, logarithm=True)
+
+
+def _activations(X, w, b, out, logarithm):
+    order, task = _matrix(X)
+    task |= {"w": w.ctypes.data, "out": out.ctypes.data, "logarithm": logarithm}
+    tail = len(X) % LANES
+    if tail:
+        tail_x, tail_out = _tail(X, order), np.empty(LANES, w.dtype)
+        task |= {"tail_x": tail_x.ctypes.data, "tail_out": tail_out.ctypes.data}
+    _run(kernel("activations", X.dtype, w.dtype, order), task["chunks"] + bool(tail), describe(b, **task), _cost(X))
+    if tail:
+        out[-tail:] = tail_out[:tail]
+    return out
+
+
+def sums(X, y, w, b, sample_weight, with_gradient):
+    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
+    order, task = _matrix(X)
+    n, tail = X.shape[1], len(X) % LANES
+    parts = task["chunks"] + bool(tail)
+    room = -(-n // LANES) * LANES
+    work = np.empty((parts, 2 * task["block"] + room), w.dtype)
+    partials = np.empty((parts, 2 * (room + TOTALS)))
+    s, s_step = (_ones(w.dtype), 0) if sample_weight is None else (sample_weight, 1)
+    task |= {"w": w.ctypes.data, "y": y.ctypes.data, "s": s.ctypes.data, "s_step": s_step}
+    task |= {"work": work.ctypes.data, "work_step": work.shape[1], "partials": partials.ctypes.data}
+    if tail:
+        tail_x, tail_y, tail_s = _tail(X, order), _tail(y), _tail(s if s_step else s[:tail])
+        task |= {"tail_x": tail_x.ctypes.data, "tail_y": tail_y.ctypes.data, "tail_s": tail_s.ctypes.data}
+    task |= {"pad": LANES - tail, "with_gradient": with_gradient}
+    _run(kernel("sums", X.dtype, w.dtype, order), parts, describe(b, **task), _cost(X))
+    dw = np.empty(n)
+    loss, db, weight, valid = add_chunks(partials, dw)
+    return Sums(loss, dw, db, weight, valid)
+
+
+def _matrix(X):
+    """The order of X, and what a task says of it: how it is cut into blocks and chunks follows from its shape alone."""
+    order, leading = layout(X)
+    m, n = X.shape
+    whole = m // LANES * LANES
+    shortest, longest, size = BLOCKS[order]
+    block = longest
+    while block > shortest and block * n * X.itemsize > size:
+        block //= 2
+    chunks = _chunk_count(whole, n + LINK_COST, block)
+    return order, {"x": X.ctypes.data, "leading": leading, "m": whole, "n": n, "block": block, "chunks": chunks}
+
+
+def _chunk_count(rows, row_cost, block):
+    return min(CHUNKS, -(-rows // block), max(1, rows * row_cost // CHUNK_COST))
+
+
+def _cost(X):
+    return X.shape[0] * (X.shape[1] + LINK_COST)
+
+
+def _run(kernel, parts, task, cost):
+    """Run the kernel on every chunk: on the calling thread, or on Numba's threads."""
+    if cost < SERIAL_COST or _forked or numba.get_num_threads() == 1 or not _threads.acquire(blocking=False):
+        run_serial(kernel, parts, task)
+        return
+    try:
+        run_parallel(kernel, parts, task)
+    finally:
+        _threads.release()
+
+
+def _tail(rows, order="C"):
+    """The rows that do not fill a group of eight, padded with zeros."""
+    count = len(rows) % LANES
+    padded = np.zeros((LANES, *rows.shape[1:]), rows.dtype, order)
+    padded[:count] = rows[-count:]
+    return padded
+
+
+@functools.cache
+def _ones(dtype):
+    """A segment of weights for examples that have none."""
+    return np.ones(SEGMENT, dtype)

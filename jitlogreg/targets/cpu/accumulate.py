@@ -1,0 +1,72 @@
+"""Compensated sums: the error of a long sum does not grow with its length.
+
+A total is kept as high + low. `high` is the plain running sum, so infinities and NaN behave as in any sum; `low`
+collects what its roundings lost (Knuth's two-sum).
+"""
+
+import math
+
+from jitlogreg.lanes import LANES, zeros
+from jitlogreg.targets.compile import inline
+from jitlogreg.targets.cpu.memory import get, load, put, splat, store, widen
+
+
+@inline
+def two_sum(a, b):
+    """a + b, rounded, and what the rounding lost, exactly; of numbers or vectors."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+@inline
+def whole_lanes(n):
+    """The room for n numbers in whole vectors."""
+    return (n + LANES - 1) // LANES * LANES
+
+
+@inline
+def clear(p, count):
+    """Set `count` numbers to 0."""
+    for i in range(count):
+        put(p, i, 0)
+
+
+@inline
+def add_number(high, low, k, x):
+    """Add x to total k."""
+    total, lost = two_sum(get(high, k), x)
+    put(high, k, total)
+    put(low, k, get(low, k) + lost)
+
+
+@inline
+def add_vector(high, low, j, x):
+    """Add eight numbers to the totals from j on."""
+    wide = splat(0.0)
+    total, lost = two_sum(load(high, j, wide), widen(x))
+    store(high, j, total)
+    store(low, j, load(low, j, wide) + lost)
+
+
+@inline
+def merge(high, low, count, other_high, other_low):
+    """Add other totals to these."""
+    for j in range(count):
+        total, lost = two_sum(get(high, j), get(other_high, j))
+        put(high, j, total)
+        put(low, j, get(low, j) + (lost + get(other_low, j)))
+
+
+@inline
+def flush(g, high, low, count, like):
+    """Add the accumulators g to the totals and start them anew. `count` is a multiple of LANES."""
+    for j in range(0, count, LANES):
+        add_vector(high, low, j, load(g, j, like))
+        store(g, j, zeros(like))
+
+
+@inline
+def rounded(high, low):
+    """A total as one number. Once `high` is infinite, or NaN, `low` is NaN and means nothing."""
+    return high + low if math.isfinite(high) else high

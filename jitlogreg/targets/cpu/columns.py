@@ -1,0 +1,71 @@
+"""F order: the columns of a block of rows are read for its margins, and again, from cache, for the update."""
+
+from jitlogreg.lanes import LANES, fma, zeros
+from jitlogreg.targets.compile import inline
+from jitlogreg.targets.cpu.accumulate import add_vector
+from jitlogreg.targets.cpu.memory import get, load, offset, splat, store, sum_each
+
+# Rows a column's accumulator takes before it goes to the totals: 16 terms a lane and the pairwise sum of the lanes are
+# 19 roundings of the 32 that the bound on sums allows
+SEGMENT = 128
+
+
+@inline
+def margins(x, i, leading, n, w, b, z, rows, like):
+    """z = xw + b for `rows` rows from element i of x on; `rows` is a multiple of eight.
+
+    Eight columns at a time, summed as a tree: a term meets at most n/8 roundings, and eleven in the tree and the rest.
+    """
+    bias = splat(b)
+    for r in range(0, rows, LANES):
+        store(z, r, bias)
+    whole = n // LANES * LANES
+    for j in range(0, whole, LANES):
+        i0 = i + j * leading
+        i1, i2, i3 = i0 + leading, i0 + 2 * leading, i0 + 3 * leading
+        i4, i5, i6, i7 = i0 + 4 * leading, i1 + 4 * leading, i2 + 4 * leading, i3 + 4 * leading
+        w0, w1, w2, w3 = splat(get(w, j)), splat(get(w, j + 1)), splat(get(w, j + 2)), splat(get(w, j + 3))
+        w4, w5, w6, w7 = splat(get(w, j + 4)), splat(get(w, j + 5)), splat(get(w, j + 6)), splat(get(w, j + 7))
+        for r in range(0, rows, LANES):
+            p = fma(load(x, i1 + r, like), w1, load(x, i0 + r, like) * w0)
+            q = fma(load(x, i3 + r, like), w3, load(x, i2 + r, like) * w2)
+            s = fma(load(x, i5 + r, like), w5, load(x, i4 + r, like) * w4)
+            t = fma(load(x, i7 + r, like), w7, load(x, i6 + r, like) * w6)
+            store(z, r, load(z, r, like) + ((p + q) + (s + t)))
+    for j in range(whole, n):
+        column = i + j * leading
+        weight = splat(get(w, j))
+        for r in range(0, rows, LANES):
+            store(z, r, fma(load(x, column + r, like), weight, load(z, r, like)))
+
+
+@inline
+def _four_dots(x, i0, i1, i2, i3, dz, rows, like):
+    """Four columns times dz."""
+    a0 = zeros(like)
+    a1, a2, a3 = a0, a0, a0
+    for r in range(0, rows, LANES):
+        d = load(dz, r, like)
+        a0 = fma(load(x, i0 + r, like), d, a0)
+        a1 = fma(load(x, i1 + r, like), d, a1)
+        a2 = fma(load(x, i2 + r, like), d, a2)
+        a3 = fma(load(x, i3 + r, like), d, a3)
+    return a0, a1, a2, a3
+
+
+@inline
+def update(x, i, leading, n, dz, rows, high, low, like):
+    """Add dzᵀx of `rows` rows to the totals; `rows` is a multiple of eight, the totals have room for whole vectors."""
+    last = i + (n - 1) * leading
+    for j in range(0, n, LANES):
+        # past the last column it is read again, for totals that nobody looks at
+        i0 = i + j * leading
+        i1, i2, i3 = min(i0 + leading, last), min(i0 + 2 * leading, last), min(i0 + 3 * leading, last)
+        i4, i5 = min(i0 + 4 * leading, last), min(i0 + 5 * leading, last)
+        i6, i7 = min(i0 + 6 * leading, last), min(i0 + 7 * leading, last)
+        for r in range(0, rows, SEGMENT):
+            count = min(SEGMENT, rows - r)
+            d = offset(dz, r)
+            a0, a1, a2, a3 = _four_dots(x, i0 + r, i1 + r, i2 + r, i3 + r, d, count, like)
+            a4, a5, a6, a7 = _four_dots(x, i4 + r, i5 + r, i6 + r, i7 + r, d, count, like)
+            add_vector(high, low, j, sum_each(a0, a1, a2, a3, a4, a5, a6, a7))

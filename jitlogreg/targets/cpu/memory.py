@@ -1,0 +1,188 @@
+"""Vectors and memory: pointers whose type tells what they point to, loads, stores, sums of lanes.
+
+Pointers rather than arrays: an array is seven values that every call hands on, and a view of another layout would be
+another compiled variant.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from jitlogreg.lanes import LANES, call_llvm, float32s, float64s, llvm_integer, llvm_scalar, llvm_suffix, number_type
+
+_I32 = ir.IntType(32)
+_VECTOR_OF = {types.float64: float64s, types.float32: float32s}
+
+
+def _splat(builder, value):
+    vector = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
+    vector = builder.insert_element(vector, value, _I32(0))
+    return _shuffle(builder, vector, vector, [0] * LANES)
+
+
+def _shuffle(builder, x, y, lanes):
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_I32, len(lanes)), list(lanes)))
+
+
+@intrinsic
+def at(typingctx, address, like):
+    """The pointer to numbers of the type of `like` at an address."""
+    p = types.CPointer(number_type(like))
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(p))
+
+    return p(types.intp, like), codegen
+
+
+@intrinsic
+def call(typingctx, function, i, address):
+    """Call the C function at an address with an index and an address."""
+
+    def codegen(context, builder, sig, args):
+        arguments = [ir.IntType(types.intp.bitwidth), ir.IntType(8).as_pointer()]
+        signature = ir.FunctionType(ir.VoidType(), arguments)
+        pointer = builder.inttoptr(args[0], signature.as_pointer())
+        builder.call(pointer, [args[1], builder.inttoptr(args[2], arguments[1])])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def offset(typingctx, p, i):
+    """The pointer to element i of p."""
+    return p(p, types.intp), lambda context, builder, sig, args: builder.gep(args[0], [args[1]])
+
+
+@intrinsic
+def get(typingctx, p, i):
+    """p[i], one number."""
+    return p.dtype(p, types.intp), lambda context, builder, sig, args: builder.load(builder.gep(*_element(args)))
+
+
+@intrinsic
+def put(typingctx, p, i, x):
+    """p[i] = x, one number."""
+
+    def codegen(context, builder, sig, args):
+        builder.store(args[2], builder.gep(*_element(args)))
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp, p.dtype), codegen
+
+
+def _element(args):
+    return args[0], [args[1]]
+
+
+def _vector_pointer(builder, dtype, args):
+    address = builder.gep(*_element(args))
+    return builder.bitcast(address, ir.VectorType(llvm_scalar(dtype), LANES).as_pointer())
+
+
+def _convert(builder, value, source, target):
+    """A vector in the type of another's lanes; widening is exact."""
+    if source == target:
+        return value
+    if source.bitwidth > target.bitwidth:
+        raise TypeError("lanes are never narrowed: that would round")
+    return builder.fpext(value, ir.VectorType(llvm_scalar(target), LANES))
+
+
+@intrinsic
+def load(typingctx, p, i, like):
+    """p[i : i + LANES], widened to the type of `like`."""
+
+    def codegen(context, builder, sig, args):
+        vector = builder.load(_vector_pointer(builder, p.dtype, args), align=p.dtype.bitwidth // 8)
+        return _convert(builder, vector, p.dtype, like.dtype)
+
+    return like(p, types.intp, like), codegen
+
+
+@intrinsic
+def load_first(typingctx, p, i, count, like):
+    """p[i : i + count], widened to the type of `like`; the other lanes are 0 and their memory is not touched."""
+
+    def codegen(context, builder, sig, args):
+        vector_type = ir.VectorType(llvm_scalar(p.dtype), LANES)
+        # compared in integers as wide as the lanes: other widths cost conversions of the mask
+        integer = llvm_integer(p.dtype)
+        lane = ir.Constant(ir.VectorType(integer, LANES), list(range(LANES)))
+        limit = args[2] if integer.width == args[2].type.width else builder.trunc(args[2], integer)
+        arguments = [
+            _vector_pointer(builder, p.dtype, args),
+            _I32(p.dtype.bitwidth // 8),
+            builder.icmp_signed("<", lane, _splat(builder, limit)),
+            ir.Constant(vector_type, [0.0] * LANES),
+        ]
+        name = f"llvm.masked.load.{llvm_suffix(vector_type)}.p0"
+        return _convert(builder, call_llvm(builder, name, vector_type, arguments), p.dtype, like.dtype)
+
+    return like(p, types.intp, types.intp, like), codegen
+
+
+@intrinsic
+def store(typingctx, p, i, vector):
+    """p[i : i + LANES] = vector."""
+    if p.dtype != vector.dtype:
+        return None
+
+    def codegen(context, builder, sig, args):
+        builder.store(args[2], _vector_pointer(builder, p.dtype, args), align=p.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp, vector), codegen
+
+
+@intrinsic
+def splat(typingctx, x):
+    """The number x in every lane."""
+    return _VECTOR_OF[x](x), lambda context, builder, sig, args: _splat(builder, args[0])
+
+
+@intrinsic
+def widen(typingctx, x):
+    """The same numbers as float64."""
+    return float64s(x), lambda context, builder, sig, args: _convert(builder, args[0], x.dtype, types.float64)
+
+
+def _fold(builder, x, y, length):
+    """Halve every segment of `length` lanes of two vectors by adding its halves; x's segments come first."""
+    half = length // 2
+    starts = range(0, 2 * LANES, length)
+    low = [start + k for start in starts for k in range(half)]
+    return builder.fadd(
+        _shuffle(builder, x, y, low),
+        _shuffle(builder, x, y, [lane + half for lane in low]),
+    )
+
+
+@intrinsic
+def sum_each(typingctx, x0, x1, x2, x3, x4, x5, x6, x7):
+    """The vector of eight vectors' sums, each summed pairwise."""
+
+    def codegen(context, builder, sig, args):
+        vectors, length = list(args), LANES
+        while len(vectors) > 1:
+            vectors = [_fold(builder, *pair, length) for pair in zip(vectors[::2], vectors[1::2], strict=True)]
+            length //= 2
+        return vectors[0]
+
+    return x0(*[x0] * LANES), codegen
+
+
+@intrinsic
+def sum_lanes(typingctx, x):
+    """The sum of a vector's lanes, pairwise, in float64."""
+
+    def codegen(context, builder, sig, args):
+        vector = _convert(builder, args[0], x.dtype, types.float64)
+        lanes = [builder.extract_element(vector, _I32(k)) for k in range(LANES)]
+        while len(lanes) > 1:
+            half = len(lanes) // 2
+            lanes = [builder.fadd(a, b) for a, b in zip(lanes[:half], lanes[half:], strict=True)]
+        return lanes[0]
+
+    return types.float64(x), codegen

@@ -1,0 +1,75 @@
+"""C order: a block of rows is read for its margins, and again, from cache, for the update."""
+
+from jitlogreg.lanes import LANES, fma, zeros
+from jitlogreg.targets.compile import inline
+from jitlogreg.targets.cpu.memory import get, load, load_first, splat, store, sum_each
+
+
+@inline
+def _four_dots(x, i, leading, n, w, like):
+    """Four rows times w, eight partial sums each: a term meets at most n/8 roundings, and three in their sum."""
+    a0 = zeros(like)
+    a1, a2, a3 = a0, a0, a0
+    whole = n // LANES * LANES
+    i1, i2, i3 = i + leading, i + 2 * leading, i + 3 * leading
+    for j in range(0, whole, LANES):
+        v = load(w, j, like)
+        a0 = fma(load(x, i + j, like), v, a0)
+        a1 = fma(load(x, i1 + j, like), v, a1)
+        a2 = fma(load(x, i2 + j, like), v, a2)
+        a3 = fma(load(x, i3 + j, like), v, a3)
+    if whole < n:
+        j, rest = whole, n - whole
+        v = load_first(w, j, rest, like)
+        a0 = fma(load_first(x, i + j, rest, like), v, a0)
+        a1 = fma(load_first(x, i1 + j, rest, like), v, a1)
+        a2 = fma(load_first(x, i2 + j, rest, like), v, a2)
+        a3 = fma(load_first(x, i3 + j, rest, like), v, a3)
+    return a0, a1, a2, a3
+
+
+@inline
+def margins(x, i, leading, n, w, b, z, rows, like):
+    """z = xw + b for `rows` rows from element i of x on; `rows` is a multiple of eight."""
+    bias = splat(b)
+    for r in range(0, rows, LANES):
+        row = i + r * leading
+        a0, a1, a2, a3 = _four_dots(x, row, leading, n, w, like)
+        a4, a5, a6, a7 = _four_dots(x, row + 4 * leading, leading, n, w, like)
+        store(z, r, sum_each(a0, a1, a2, a3, a4, a5, a6, a7) + bias)
+
+
+@inline
+def update(x, i, leading, n, dz, rows, g, like):
+    """g += dzᵀx for `rows` rows; `rows` is a multiple of eight, g has room for whole vectors.
+
+    Eight rows at a time, in two chains: a term meets at most five roundings, then one for every eight rows.
+    """
+    whole = n // LANES * LANES
+    for r in range(0, rows, LANES):
+        i0 = i + r * leading
+        i1, i2, i3 = i0 + leading, i0 + 2 * leading, i0 + 3 * leading
+        i4, i5, i6, i7 = i0 + 4 * leading, i1 + 4 * leading, i2 + 4 * leading, i3 + 4 * leading
+        d0, d1, d2, d3 = splat(get(dz, r)), splat(get(dz, r + 1)), splat(get(dz, r + 2)), splat(get(dz, r + 3))
+        d4, d5, d6, d7 = splat(get(dz, r + 4)), splat(get(dz, r + 5)), splat(get(dz, r + 6)), splat(get(dz, r + 7))
+        for j in range(0, whole, LANES):
+            p = load(x, i0 + j, like) * d0
+            q = load(x, i1 + j, like) * d1
+            p = fma(load(x, i2 + j, like), d2, p)
+            q = fma(load(x, i3 + j, like), d3, q)
+            p = fma(load(x, i4 + j, like), d4, p)
+            q = fma(load(x, i5 + j, like), d5, q)
+            p = fma(load(x, i6 + j, like), d6, p)
+            q = fma(load(x, i7 + j, like), d7, q)
+            store(g, j, load(g, j, like) + (p + q))
+        if whole < n:
+            j, rest = whole, n - whole
+            p = load_first(x, i0 + j, rest, like) * d0
+            q = load_first(x, i1 + j, rest, like) * d1
+            p = fma(load_first(x, i2 + j, rest, like), d2, p)
+            q = fma(load_first(x, i3 + j, rest, like), d3, q)
+            p = fma(load_first(x, i4 + j, rest, like), d4, p)
+            q = fma(load_first(x, i5 + j, rest, like), d5, q)
+            p = fma(load_first(x, i6 + j, rest, like), d6, p)
+            q = fma(load_first(x, i7 + j, rest, like), d7, q)
+            store(g, j, load(g, j, like) + (p + q))
