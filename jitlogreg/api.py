@@ -47,7 +47,7 @@ def forward(X, w, b=0.0, *, out=None, target=None):
     >>> import numpy as np, jitlogreg as jlr
     >>> X = np.array([[1.0, 2.0], [-3.0, 0.5]])
     >>> jlr.forward(X, np.array([0.5, 0.25]), 0.0).round(6)
-    array([0.731059, 0.20171 ])
+    array([0.731059, 0.201813])
     """
     return choose(target).forward(*_forward_arguments(X, w, b, out))
 

@@ -74,7 +74,7 @@ def data(dtypes, order):
 
 def unit(dtype):
     """u: 2⁻⁵³ of float64, 2⁻²⁴ of float32."""
-    return np.finfo(dtype).eps / 2
+    return float(np.finfo(dtype).eps) / 2
 
 
 def margin_bound(X, w, b=0.0):

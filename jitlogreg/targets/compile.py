@@ -9,6 +9,7 @@ Entry points and kernels are kept on disk: they hold the machine code of all the
 own file alone to tell whether its stored code is still right; here every source file of the package counts.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -123,7 +124,9 @@ class _Cache(caching.FunctionCache):
     def load_overload(self, sig, target_context):
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # whatever a damaged file raises: it is compiled again, and written anew
+        except Exception:  # whatever a damaged file raises: it is forgotten, and written anew
+            with contextlib.suppress(Exception):
+                self.flush()
             return None
 
     def save_overload(self, sig, data):

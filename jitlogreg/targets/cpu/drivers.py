@@ -141,9 +141,11 @@ def _dot_chunk(chunk, t, x0, w0, f_order):
     put(at(t.partials, 0.0), chunk, sum_lanes((a0 + a1) + (a2 + a3)))
 
 
-@functools.cache
-def kernel(operation, x_dtype, w_dtype, order):
-    """The address of a chunk's machine code, compiled when first asked for.
+KERNEL_ARGUMENTS = (types.intp, types.CPointer(numba.from_dtype(TASK)))
+
+
+def chunk_kernel(operation, x_dtype, w_dtype, order):
+    """The function of one chunk and a task, to be compiled for `KERNEL_ARGUMENTS`.
 
     Parameters
     ----------
@@ -154,12 +156,17 @@ def kernel(operation, x_dtype, w_dtype, order):
     run = {"sums": _sum_chunk, "activations": _activate_chunk, "dot": _dot_chunk}[operation]
     x0, w0, f_order = x_dtype.type(0), w_dtype.type(0), None if order == "C" else True
 
-    def chunk_kernel(chunk, task):
+    def kernel(chunk, task):
         run(chunk, carray(task, 1)[0], x0, w0, f_order)
 
-    task = types.CPointer(numba.from_dtype(TASK))
-    variant = f"{operation}_{x_dtype.name}_{w_dtype.name}_{order}"
-    return address(chunk_kernel, (types.intp, task), variant)
+    return kernel
+
+
+@functools.cache
+def kernel(operation, x_dtype, w_dtype, order):
+    """The address of a chunk's machine code, compiled when it is first asked for."""
+    function = chunk_kernel(operation, x_dtype, w_dtype, order)
+    return address(function, KERNEL_ARGUMENTS, f"{operation}_{x_dtype.name}_{w_dtype.name}_{order}")
 
 
 def _run(kernel, parts, task):

@@ -1,0 +1,116 @@
+"""Who may import whom: read from the sources, lazy imports within functions included."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import jitlogreg
+
+PACKAGE = Path(jitlogreg.__file__).parent
+
+# What a module, and all within it, may import: of the package (`name.*` is a name and all within it), and from
+# elsewhere (None: no rule)
+STANDARD = {"contextlib", "functools", "math", "numbers", "operator", "os", "struct", "threading", "typing", "warnings"}
+KERNELS = {"scalar", "lanes", "targets.compile", "targets.layout", "targets.sums"}
+ARROWS = {
+    "": ({"api", "objective", "descent", "solvers", "minibatch", "targets"}, set()),
+    "api": ({"checks", "objective", "targets"}, {"numpy"}),
+    "descent": ({"checks", "objective", "progress", "targets"}, STANDARD | {"numpy"}),
+    "solvers": ({"checks", "objective", "progress", "targets"}, None),
+    "minibatch": ({"checks", "objective", "progress", "targets"}, None),
+    "objective": ({"checks", "targets", "targets.sums"}, STANDARD | {"numpy"}),
+    "checks": ({"targets.layout"}, STANDARD | {"numpy"}),
+    "graph": (set(), STANDARD),
+    "progress": (set(), STANDARD | {"rich"}),
+    "lanes": (set(), STANDARD | {"numba", "llvmlite"}),
+    "scalar": ({"lanes", "targets.compile"}, {"math", "numba"}),
+    "targets": (set(), STANDARD | {"contextvars", "importlib", "platform"}),
+    "targets.layout": (set(), set()),
+    "targets.sums": (set(), {"typing", "numpy"}),
+    "targets.compile": (set(), None),
+    "targets.reference": ({"targets.sums"}, {"math", "numpy"}),
+    "targets.cpu": (KERNELS | {"targets.cpu.*"}, None),
+    "targets.cuda": (KERNELS | {"targets.cuda.*"}, None),
+}
+
+
+def modules():
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(path):
+    """Dotted names: of the package's own modules without its name, and of others."""
+    own, others = set(), set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the arrows"
+            # `from package import x` names a module where x is one
+            names = []
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                names.append(inner if inner.removeprefix("jitlogreg.") in MODULES else node.module)
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == "jitlogreg":
+                own.add(name.removeprefix("jitlogreg").removeprefix("."))
+            else:
+                others.add(name.split(".")[0])
+    return own, others
+
+
+def within(name, allowed):
+    return name in allowed or any(f"{name}.".startswith(a.removesuffix("*")) for a in allowed if a.endswith(".*"))
+
+
+def rule(module):
+    """The rule of a module: its own, or that of the package it lies in; the root's is for the root alone."""
+    while module and module not in ARROWS:
+        module = module.rpartition(".")[0]
+        if not module:
+            return None
+    return ARROWS[module]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if rule(name)])
+def test_imports_follow_the_arrows(module):
+    own, others = imports(MODULES[module])
+    allowed_own, allowed_others = rule(module)
+    assert [name for name in sorted(own) if not within(name, allowed_own)] == []
+    if allowed_others is not None:
+        assert sorted(others - allowed_others) == []
+
+
+def test_modules_without_a_rule_are_imported_by_none_that_has_one():
+    free = {name for name in MODULES if not rule(name)}
+    assert {name: imports(MODULES[name])[0] & free for name in MODULES if rule(name)} == {
+        name: set() for name in MODULES if rule(name)
+    }
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if not within(name, {"targets.compile", "targets.cuda.*"})]
+)
+def test_numba_compiles_nothing_behind_the_back_of_compile(module):
+    names = {
+        node.attr if isinstance(node, ast.Attribute) else node.name if isinstance(node, ast.alias) else node.id
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        if isinstance(node, (ast.Attribute, ast.alias, ast.Name))
+    }
+    assert not names & {"jit", "njit", "vectorize", "guvectorize", "cfunc", "stencil"}
+
+
+def test_every_target_is_a_module_under_a_rule():
+    for name in ("reference", "cpu"):
+        assert f"targets.{name}" in MODULES
+        assert f"targets.{name}" in ARROWS
