@@ -345,6 +345,14 @@ def test_wrong_steps_are_not_timed(monkeypatch):
         steps.time_steps(X, y.astype(float), 0.1, ["reference"], 1)
 
 
+@pytest.mark.parametrize(("load", "remark"), [(None, ""), (0.3, ""), (1.5, "The load was 1.5 before: ")])
+def test_a_busy_machine_is_told(capsys, load, remark):
+    machine.print_load(load)
+    printed = capsys.readouterr().out
+    assert printed.startswith(remark)
+    assert bool(printed) == bool(remark)
+
+
 def test_a_threading_layer_that_cannot_be_loaded_is_told(run, fail, monkeypatch):
     def refuse(values):
         raise ValueError("No threading layer could be loaded.\nHINT:\npip install tbb")

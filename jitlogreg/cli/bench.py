@@ -9,7 +9,7 @@ import numpy as np
 import jitlogreg as jlr
 from jitlogreg.cli import bandwidth, options
 from jitlogreg.cli.errors import UsageError
-from jitlogreg.cli.machine import machine, versions
+from jitlogreg.cli.machine import machine, print_load, versions
 from jitlogreg.cli.spellings import (
     check_answer,
     numpy_forward,
@@ -81,8 +81,7 @@ def run(options_):
             "% of read: of the GB/s at which the threads read the same X and add it up (from 1 MiB on; below it, one)."
         )
         print(f"Medians of {options_.rounds} rounds, in which everything takes its turn.")
-        if here["load"] and here["load"] > 0.5:
-            print(f"The load was {here['load']} before: other processes may have slowed some of this.")
+        print_load(here["load"])
 
 
 def dot_rows(targets, rounds):

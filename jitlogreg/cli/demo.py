@@ -10,6 +10,7 @@ import numpy as np
 import jitlogreg as jlr
 from jitlogreg.cli import data, options, picture
 from jitlogreg.cli.errors import UsageError, optional_module
+from jitlogreg.cli.machine import load, print_load
 from jitlogreg.cli.steps import time_steps
 from jitlogreg.cli.tables import print_table
 
@@ -78,12 +79,14 @@ def run(options_):
         f"accuracy on held-out rows {100 * right:.2f} % (always the more frequent label: {100 * more_frequent:.2f} %)"
     )
 
+    before = load()
     tables = _time(split, learning_rate, targets)
+    print()
+    print_load(before)
     try:
         picture.draw(options_.output, descent.loss_history, examples.name, tables)
     except OSError as error:
         raise UsageError(f"cannot write --output {options_.output}: {error.strerror}") from error
-    print()
     print(f"picture: {Path(options_.output).resolve()}")
 
 

@@ -26,7 +26,7 @@ def versions():
 def machine():
     """The processor and its use: system, cpu, simd_bits, fma, cores, threads, threading_layer and load.
 
-    The load is that of the last minute, None where the system does not count it.
+    The load is `load()`, before anything is measured.
     """
     simd_bits, fma = simd()
     layer, threads = threading()
@@ -38,8 +38,19 @@ def machine():
         "cores": os.cpu_count(),
         "threads": threads,
         "threading_layer": layer,
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "load": load(),
     }
+
+
+def load():
+    """How many threads of all processes ran or waited to run, over the last minute; None where nobody counts."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def print_load(before):
+    """Warn of a load that was there before measuring began: 0.5 is half of one core, and shows in what takes them all."""
+    if before is not None and before > 0.5:
+        print(f"The load was {before} before: other processes may have slowed some of this.")
 
 
 def simd():

@@ -20,7 +20,8 @@ def draw(path, loss_history, title, tables):
     curve, bars = figure.subplots(1, 2, width_ratios=(1, 1.25))
 
     curve.plot(range(len(loss_history)), loss_history, color="#1f4e79")
-    curve.set(title=title, xlabel="steps", ylabel="loss (nats per example)", ylim=(0, None))
+    curve.set(title=title, xlabel="steps", ylabel="loss (nats per example)")
+    curve.xaxis.get_major_locator().set_params(integer=True)
     curve.grid(alpha=0.3)
 
     height = 0.8 / len(tables)
