@@ -48,7 +48,7 @@ def load():
 
 
 def print_load(before):
-    """Warn of a load that was there before measuring began: 0.5 is half of one core, and shows in what takes them all."""
+    """Warn of a load before measuring began: half of one core already shows in what takes all of them."""
     if before is not None and before > 0.5:
         print(f"The load was {before} before: other processes may have slowed some of this.")
 
