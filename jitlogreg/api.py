@@ -3,6 +3,7 @@
 Every call takes X (m, n), one example per row, and reads it once. For all of them:
 
 - X is an ndarray or memmap, float32 or float64, C- or F-ordered or a view with one unit stride; it is never copied.
+  PyTorch tensors on the CPU are taken as the arrays that they are, and results are tensors then.
 - w (n,) has X's dtype, or is float64 beside a float32 X: then x is widened in registers and everything is float64.
 - b is a real scalar, rounded to w's dtype.
 - TypeError is raised for a type or dtype, ValueError for a shape, stride or value that cannot be served exactly, and
@@ -14,8 +15,10 @@ u is the rounding unit of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw +
 from jitlogreg import checks
 from jitlogreg.objective import Gradient, LossAndGradient, evaluate, finish
 from jitlogreg.targets import choose
+from jitlogreg.tensors import takes_tensors
 
 
+@takes_tensors
 def forward(X, w, b=0.0, *, out=None, target=None):
     """The probability of label 1: a = σ(Xw + b).
 
@@ -52,6 +55,7 @@ def forward(X, w, b=0.0, *, out=None, target=None):
     return choose(target).forward(*_forward_arguments(X, w, b, out))
 
 
+@takes_tensors
 def log_forward(X, w, b=0.0, *, out=None, target=None):
     """The logarithm of the probability of label 1: log σ(Xw + b).
 
@@ -84,6 +88,7 @@ def log_forward(X, w, b=0.0, *, out=None, target=None):
     return choose(target).log_forward(*_forward_arguments(X, w, b, out))
 
 
+@takes_tensors
 def loss(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, target=None):
     """The objective J(w, b), in nats per example.
 
@@ -126,6 +131,7 @@ def loss(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, target=None):
     return finish(sums, w, l2).loss
 
 
+@takes_tensors
 def gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=None):
     """The derivatives of the objective: dw = 1/S Σ sᵢ dzᵢ xᵢ + l2 w and db = 1/S Σ sᵢ dzᵢ, dz = a − y.
 
@@ -156,6 +162,7 @@ def gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=Non
     return Gradient(*_loss_and_gradient(X, y, w, b, sample_weight, l2, out, target)[1:])
 
 
+@takes_tensors
 def loss_and_gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=None):
     """The objective and its derivatives, from one read of X.
 

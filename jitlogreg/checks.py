@@ -123,7 +123,7 @@ def _conversion(name, value):
     """How to make an ndarray of what came, where it has a way of its own."""
     if isinstance(value, np.ma.MaskedArray):
         return f": {name}.filled(value) makes one"
-    for method in ("toarray", "to_numpy"):
+    for method in ("toarray", "to_numpy", "numpy"):
         if hasattr(value, method):
             return f": {name}.{method}() makes one"
     return f": np.asarray({name}) makes one" if isinstance(value, np.ndarray) else ""

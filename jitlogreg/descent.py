@@ -10,6 +10,7 @@ from jitlogreg import checks
 from jitlogreg.objective import evaluate, finish
 from jitlogreg.progress import progress_bar
 from jitlogreg.targets import choose
+from jitlogreg.tensors import takes_tensors
 
 
 class Descent(NamedTuple):
@@ -44,6 +45,7 @@ class State(NamedTuple):
     b: float
 
 
+@takes_tensors
 def gradient_descent(
     X,
     y,

@@ -1,6 +1,7 @@
 """Which target runs a call: the argument, else the enclosing context, else the environment, else where X lives."""
 
 import contextlib
+import functools
 import importlib
 import os
 import platform
@@ -114,6 +115,7 @@ def _info(name):
     return TargetInfo(True, "", f"{device}, NumPy in float64")
 
 
+@functools.cache
 def _module(name):
     # imported when first asked for: Numba's compiler is not paid for by those who only want the reference
     return importlib.import_module(f"{__name__}.{name}")
