@@ -238,3 +238,14 @@ def test_sums_without_a_gradient_are_the_same_otherwise():
 def test_sums_say_whether_labels_and_weights_are_valid(y, s, valid):
     weights = None if s is None else np.array(s)
     assert reference.sums(np.ones((2, 1)), np.array(y), np.ones(1), 0.0, weights, True).valid is valid
+
+
+def test_float32_is_computed_with_in_float64():
+    d = make_data(50, 30, (np.float32, np.float32))
+    wide = [array.astype(np.float64) for array in (d.X, d.y, d.w)]
+    a = jlr.forward(d.X, d.w, target="reference")
+    np.testing.assert_array_equal(a, jlr.forward(wide[0], wide[2], target="reference").astype(np.float32))
+    narrow = jlr.loss_and_gradient(d.X, d.y, d.w, target="reference")
+    exact = jlr.loss_and_gradient(*wide, target="reference")
+    assert (narrow.loss, narrow.db) == (exact.loss, exact.db)
+    np.testing.assert_array_equal(narrow.dw, exact.dw.astype(np.float32))
