@@ -38,9 +38,8 @@ def takes_tensors(call):
 def _array(name, value, torch):
     """A NumPy view of a tensor's memory; other arguments as they are."""
     if isinstance(value, np.ndarray):
-        raise TypeError(
-            f"{name} is a numpy.ndarray beside X of PyTorch; accepted is a tensor: torch.from_numpy({name})"
-        )
+        conversion = f"torch.from_numpy({name})"
+        raise TypeError(f"{name} is a numpy.ndarray beside X of PyTorch; accepted is a tensor: {conversion}")
     if not isinstance(value, torch.Tensor):
         return value
     if value.requires_grad:
@@ -56,6 +55,5 @@ def _tensor(value, torch):
 
 def _with_tensors(result, torch):
     """A named tuple with its vectors of parameters as tensors; a history of losses stays an array."""
-    return result._replace(
-        **{name: _tensor(getattr(result, name), torch) for name in {"w", "dw"} & set(result._fields)}
-    )
+    vectors = {name: getattr(result, name) for name in ("w", "dw") if name in result._fields}
+    return result._replace(**{name: _tensor(vector, torch) for name, vector in vectors.items()})

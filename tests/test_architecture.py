@@ -15,14 +15,15 @@ STANDARD = {"contextlib", "functools", "math", "numbers", "operator", "os", "str
 KERNELS = {"scalar", "lanes", "targets.compile", "targets.layout", "targets.sums"}
 ARROWS = {
     "": ({"api", "objective", "descent", "solvers", "minibatch", "targets"}, set()),
-    "api": ({"checks", "objective", "targets"}, {"numpy"}),
-    "descent": ({"checks", "objective", "progress", "targets"}, STANDARD | {"numpy"}),
+    "api": ({"checks", "objective", "targets", "tensors"}, {"numpy"}),
+    "descent": ({"checks", "objective", "progress", "targets", "tensors"}, STANDARD | {"numpy"}),
     "solvers": ({"checks", "objective", "progress", "targets"}, None),
     "minibatch": ({"checks", "objective", "progress", "targets"}, None),
     "objective": ({"checks", "targets", "targets.sums"}, STANDARD | {"numpy"}),
     "checks": ({"targets.layout"}, STANDARD | {"numpy"}),
     "graph": (set(), STANDARD),
     "progress": (set(), STANDARD | {"rich"}),
+    "tensors": (set(), STANDARD | {"inspect", "numpy", "sys"}),
     "lanes": (set(), STANDARD | {"numba", "llvmlite"}),
     "scalar": ({"lanes", "targets.compile"}, {"math", "numba"}),
     "targets": (set(), STANDARD | {"contextvars", "importlib", "platform"}),
