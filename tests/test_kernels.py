@@ -291,10 +291,10 @@ def test_the_kernels_are_vectorised(dtype, order):
     """Packed multiply-adds, and no call into libm."""
     if not llvmlite.binding.get_host_cpu_features().get("fma"):
         pytest.skip("needs a processor with FMA")
-    function = drivers.chunk_kernel("sums", np.dtype(dtype), np.dtype(dtype), order)
-    compiled = numba.njit(error_model="numpy")(function)
-    compiled.compile(drivers.KERNEL_ARGUMENTS)
-    code = compiled.inspect_asm(drivers.KERNEL_ARGUMENTS)
+    kernel_types = drivers.kernel_types(np.dtype(dtype), np.dtype(dtype), order)
+    compiled = numba.njit(error_model="numpy")(drivers.KERNELS["sums"])
+    compiled.compile(kernel_types)
+    code = compiled.inspect_asm(kernel_types)
     packed = re.findall(rf"vfn?m(?:add|sub)\d+p{'d' if dtype == 'float64' else 's'}\b.*[yz]mm", code)
     assert len(packed) > 40
     called = re.findall(r"(?:callq?|jmp)\s+\*?(\w*(?:exp|log|fma|pow)\w*)", code)

@@ -42,9 +42,9 @@ def parallel(function):
     return _keep_on_disk(numba.njit(nogil=True, parallel=True, **_FLAGS)(_named(function, "parallel")))
 
 
-def address(function, argument_types, variant):
-    """Compile for these types, and give the address at which a C caller finds it. `variant` tells closures apart."""
-    dispatcher = _keep_on_disk(numba.njit(nogil=True, **_FLAGS)(_named(function, variant)))
+def address(function, argument_types):
+    """Compile for these types, and give the address at which a C caller finds it."""
+    dispatcher = _keep_on_disk(numba.njit(nogil=True, **_FLAGS)(function))
     dispatcher.compile(argument_types)
     compiled = dispatcher.overloads[argument_types]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
@@ -53,7 +53,7 @@ def address(function, argument_types, variant):
 def _named(function, suffix):
     """A copy of the function under a name of its own, by which its code is kept apart from that of its siblings."""
     name = f"{function.__name__}_{suffix}"
-    copy = types.FunctionType(function.__code__, function.__globals__, name, None, function.__closure__)
+    copy = types.FunctionType(function.__code__, function.__globals__, name)
     copy.__module__, copy.__qualname__, copy.__doc__ = function.__module__, name, function.__doc__
     return copy
 
@@ -116,10 +116,6 @@ class _Store(caching.CompileResultCacheImpl):
 
 class _Cache(caching.FunctionCache):
     _impl_class = _Store
-
-    def _index_key(self, sig, codegen):
-        # the name and the stamp say which function it is; Numba would add a hash of the closure, new in every process
-        return sig, codegen.magic_tuple()
 
     def load_overload(self, sig, target_context):
         try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jitlogreg.lanes import LANES
 from jitlogreg.targets.cpu.drivers import add_chunks, describe, kernel, run_parallel, run_serial
-from jitlogreg.targets.cpu.link import SEGMENT, TOTALS
+from jitlogreg.targets.cpu.link import DB, INVALID, LOSS, SEGMENT, TOTALS, WEIGHT
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
 
@@ -94,9 +94,10 @@ def sums(X, y, w, b, sample_weight, with_gradient):
         task |= {"tail_x": tail_x.ctypes.data, "tail_y": tail_y.ctypes.data, "tail_s": tail_s.ctypes.data}
     task |= {"pad": LANES - tail, "with_gradient": with_gradient}
     _run(kernel("sums", X.dtype, w.dtype, order), parts, describe(b, **task), _cost(X))
-    dw = np.empty(n)
-    loss, db, weight, valid = add_chunks(partials, dw)
-    return Sums(loss, dw, db, weight, valid)
+    result = np.empty(room + TOTALS)
+    add_chunks(partials, result)
+    totals = result[room:].tolist()
+    return Sums(totals[LOSS], result[:n], totals[DB], totals[WEIGHT], totals[INVALID] == 0)
 
 
 def _matrix(X):

@@ -4,8 +4,6 @@ A total is kept as high + low. `high` is the plain running sum, so infinities an
 collects what its roundings lost (Knuth's two-sum).
 """
 
-import math
-
 from jitlogreg.lanes import LANES, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.memory import get, load, put, splat, store, widen
@@ -50,23 +48,8 @@ def add_vector(high, low, j, x):
 
 
 @inline
-def merge(high, low, count, other_high, other_low):
-    """Add other totals to these."""
-    for j in range(count):
-        total, lost = two_sum(get(high, j), get(other_high, j))
-        put(high, j, total)
-        put(low, j, get(low, j) + (lost + get(other_low, j)))
-
-
-@inline
 def flush(g, high, low, count, like):
     """Add the accumulators g to the totals and start them anew. `count` is a multiple of LANES."""
     for j in range(0, count, LANES):
         add_vector(high, low, j, load(g, j, like))
         store(g, j, zeros(like))
-
-
-@inline
-def rounded(high, low):
-    """A total as one number. Once `high` is infinite, or NaN, `low` is NaN and means nothing."""
-    return high + low if math.isfinite(high) else high

@@ -11,14 +11,13 @@ SEGMENT = 128
 
 
 @inline
-def margins(x, i, leading, n, w, b, z, rows, like):
-    """z = xw + b for `rows` rows from element i of x on; `rows` is a multiple of eight.
+def margins(x, i, leading, n, w, b, z, rows):
+    """z = xw + b for `rows` rows from element i of x on; b is a vector, `rows` a multiple of eight.
 
     Eight columns at a time, summed as a tree: a term meets at most n/8 roundings, and eleven in the tree and the rest.
     """
-    bias = splat(b)
     for r in range(0, rows, LANES):
-        store(z, r, bias)
+        store(z, r, b)
     whole = n // LANES * LANES
     for j in range(0, whole, LANES):
         i0 = i + j * leading
@@ -27,16 +26,16 @@ def margins(x, i, leading, n, w, b, z, rows, like):
         w0, w1, w2, w3 = splat(get(w, j)), splat(get(w, j + 1)), splat(get(w, j + 2)), splat(get(w, j + 3))
         w4, w5, w6, w7 = splat(get(w, j + 4)), splat(get(w, j + 5)), splat(get(w, j + 6)), splat(get(w, j + 7))
         for r in range(0, rows, LANES):
-            p = fma(load(x, i1 + r, like), w1, load(x, i0 + r, like) * w0)
-            q = fma(load(x, i3 + r, like), w3, load(x, i2 + r, like) * w2)
-            s = fma(load(x, i5 + r, like), w5, load(x, i4 + r, like) * w4)
-            t = fma(load(x, i7 + r, like), w7, load(x, i6 + r, like) * w6)
-            store(z, r, load(z, r, like) + ((p + q) + (s + t)))
+            p = fma(load(x, i1 + r, b), w1, load(x, i0 + r, b) * w0)
+            q = fma(load(x, i3 + r, b), w3, load(x, i2 + r, b) * w2)
+            s = fma(load(x, i5 + r, b), w5, load(x, i4 + r, b) * w4)
+            t = fma(load(x, i7 + r, b), w7, load(x, i6 + r, b) * w6)
+            store(z, r, load(z, r, b) + ((p + q) + (s + t)))
     for j in range(whole, n):
         column = i + j * leading
         weight = splat(get(w, j))
         for r in range(0, rows, LANES):
-            store(z, r, fma(load(x, column + r, like), weight, load(z, r, like)))
+            store(z, r, fma(load(x, column + r, b), weight, load(z, r, b)))
 
 
 @inline

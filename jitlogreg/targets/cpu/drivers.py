@@ -8,11 +8,12 @@ long).
 What a chunk needs is described by a record, `TASK`. The rows that do not fill a group of eight come as a tail, a copy
 padded to eight, which is the last chunk.
 
-`f_order` is None for C order, True for F order: None is a type of its own, so the branches of the other order are gone
-before anything is compiled.
+`f_order` is None in C order: None is of a type of its own, so the branches of the other order are gone before anything
+is compiled.
 """
 
 import functools
+import math
 import struct
 
 import numba
@@ -22,9 +23,9 @@ from numba import carray, prange, types
 from jitlogreg.lanes import LANES, fma
 from jitlogreg.targets.compile import address, inline, parallel, serial
 from jitlogreg.targets.cpu import columns, rows
-from jitlogreg.targets.cpu.accumulate import clear, flush, merge, rounded, whole_lanes
-from jitlogreg.targets.cpu.link import DB, INVALID, LOSS, SEGMENT, TOTALS, WEIGHT, activate, residuals
-from jitlogreg.targets.cpu.memory import at, call, get, load, load_first, offset, put, splat, sum_lanes
+from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum, whole_lanes
+from jitlogreg.targets.cpu.link import SEGMENT, TOTALS, activate, residuals
+from jitlogreg.targets.cpu.memory import at, call, load, load_first, offset, put, splat, spread, sum_lanes
 
 # Addresses, sizes in numbers, and switches of one call
 _INTEGERS = (
@@ -48,82 +49,68 @@ def _bounds(chunk, chunks, m, block):
     return chunk * blocks // chunks * block, min((chunk + 1) * blocks // chunks * block, m)
 
 
-@inline
-def _margins(x, i, leading, f_order, n, w, b, z, count, like):
-    if f_order is None:
-        rows.margins(x, i * leading, leading, n, w, b, z, count, like)
-    else:
-        columns.margins(x, i, leading, n, w, b, z, count, like)
-
-
-@inline
-def _add_rows(x, leading, f_order, n, y, s, s_step, w, b, start, stop, pad, block, with_gradient, work, high, low):
-    """Add the sums over rows start … stop to the totals; the last `pad` rows are padding."""
-    like = splat(b)
-    room = whole_lanes(n)
-    z, dz, g = work, offset(work, block), offset(work, 2 * block)
+def _sum_chunk(chunk, task, x0, w0, f_order):
+    """Sums of one chunk into its row of partials."""
+    t = carray(task, 1)[0]
+    n, room = t.n, whole_lanes(t.n)
+    high = offset(at(t.partials, 0.0), chunk * 2 * (room + TOTALS))
+    low = offset(high, room + TOTALS)
+    clear(high, 2 * (room + TOTALS))
+    x, leading, y, s, s_step, pad = at(t.x, x0), t.leading, at(t.y, w0), at(t.s, w0), t.s_step, 0
+    start, stop = _bounds(chunk, t.chunks, t.m, t.block)
+    if chunk == t.chunks:
+        x, leading, pad = at(t.tail_x, x0), n if f_order is None else LANES, t.pad
+        y, s, s_step = at(t.tail_y, w0), at(t.tail_s, w0), 1
+        start, stop = 0, LANES
+    w, b = at(t.w, w0), spread(t.b, w0)
+    z = offset(at(t.work, w0), chunk * t.work_step)
+    dz, g = offset(z, t.block), offset(z, 2 * t.block)
     clear(g, room)
     pending = 0
-    i = start
-    while i < stop:
-        count = min(block, stop - i)
-        _margins(x, i, leading, f_order, n, w, b, z, count, like)
+    for i in range(start, stop, t.block):
+        count = min(t.block, stop - i)
+        if f_order is None:
+            rows.margins(x, i * leading, leading, n, w, b, z, count)
+        else:
+            columns.margins(x, i, leading, n, w, b, z, count)
         for r in range(count - pad, count):
-            put(z, r, 0)  # its weight is 0, but 0 · inf would count
+            put(z, r, 0)  # padding: its weight is 0, but 0 · inf would count
         for r in range(0, count, SEGMENT):
             zr, yr, sr, dzr = offset(z, r), offset(y, i + r), offset(s, (i + r) * s_step), offset(dz, r)
-            residuals(zr, yr, sr, dzr, min(SEGMENT, count - r), offset(high, room), offset(low, room), like)
-        if with_gradient:
+            residuals(zr, yr, sr, dzr, min(SEGMENT, count - r), offset(high, room), offset(low, room), b)
+        if t.with_gradient:
             if f_order is None:
-                rows.update(x, i * leading, leading, n, dz, count, g, like)
+                rows.update(x, i * leading, leading, n, dz, count, g, b)
                 pending += count
+                if pending >= SEGMENT or i + count >= stop:
+                    flush(g, high, low, room, b)
+                    pending = 0
             else:
-                columns.update(x, i, leading, n, dz, count, high, low, like)
-        i += count
-        if f_order is None and (pending >= SEGMENT or i >= stop):
-            flush(g, high, low, room, like)
-            pending = 0
+                columns.update(x, i, leading, n, dz, count, high, low, b)
 
 
-@inline
-def _sum_chunk(chunk, t, x0, w0, f_order):
-    """Sums of one chunk into its row of partials. `x0` and `w0` are zeros that tell the dtypes."""
-    room = whole_lanes(t.n)
-    width = room + TOTALS
-    high = offset(at(t.partials, 0.0), chunk * 2 * width)
-    low = offset(high, width)
-    clear(high, 2 * width)
-    x, leading, y, s, s_step, pad = t.x, t.leading, t.y, t.s, t.s_step, 0
-    start, stop = _bounds(chunk, t.chunks, t.m, t.block)
-    if chunk == t.chunks:
-        x, leading, y, s, s_step, pad = t.tail_x, t.n if f_order is None else LANES, t.tail_y, t.tail_s, 1, t.pad
-        start, stop = 0, LANES
-    _add_rows(
-        *(at(x, x0), leading, f_order, t.n, at(y, w0), at(s, w0), s_step, at(t.w, w0), type(w0)(t.b)),
-        *(start, stop, pad, t.block, t.with_gradient, offset(at(t.work, w0), chunk * t.work_step), high, low),
-    )
-
-
-@inline
-def _activate_chunk(chunk, t, x0, w0, f_order):
+def _activate_chunk(chunk, task, x0, w0, f_order):
     """Activations of one chunk."""
-    b = type(w0)(t.b)
-    like = splat(b)
-    x, leading, out = t.x, t.leading, t.out
+    t = carray(task, 1)[0]
+    n, w, b = t.n, at(t.w, w0), spread(t.b, w0)
+    x, leading, out = at(t.x, x0), t.leading, at(t.out, w0)
     start, stop = _bounds(chunk, t.chunks, t.m, t.block)
     if chunk == t.chunks:
-        x, leading, out = t.tail_x, t.n if f_order is None else LANES, t.tail_out
+        x, leading, out = at(t.tail_x, x0), n if f_order is None else LANES, at(t.tail_out, w0)
         start, stop = 0, LANES
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
-        a = offset(at(out, w0), i)
-        _margins(at(x, x0), i, leading, f_order, t.n, at(t.w, w0), b, a, count, like)
-        activate(a, count, t.logarithm, like)
+        a = offset(out, i)
+        if f_order is None:
+            rows.margins(x, i * leading, leading, n, w, b, a, count)
+        else:
+            columns.margins(x, i, leading, n, w, b, a, count)
+        activate(a, count, t.logarithm, b)
 
 
-@inline
-def _dot_chunk(chunk, t, x0, w0, f_order):
+def _dot_chunk(chunk, task, x0, w0, f_order):
     """Σ xⱼ wⱼ of one chunk, in float64, by four vectors of partial sums."""
+    t = carray(task, 1)[0]
     like = splat(0.0)
     x, w = at(t.x, x0), at(t.w, w0)
     a0 = like
@@ -141,32 +128,22 @@ def _dot_chunk(chunk, t, x0, w0, f_order):
     put(at(t.partials, 0.0), chunk, sum_lanes((a0 + a1) + (a2 + a3)))
 
 
-KERNEL_ARGUMENTS = (types.intp, types.CPointer(numba.from_dtype(TASK)))
+KERNELS = {"sums": _sum_chunk, "activations": _activate_chunk, "dot": _dot_chunk}
 
 
-def chunk_kernel(operation, x_dtype, w_dtype, order):
-    """The function of one chunk and a task, to be compiled for `KERNEL_ARGUMENTS`.
+def kernel_types(x_dtype, w_dtype, order):
+    """What a kernel is compiled for: a chunk's number, a task, and three null pointers whose types alone matter.
 
-    Parameters
-    ----------
-    operation : {"sums", "activations", "dot"}
-    x_dtype, w_dtype : dtype
-    order : {"C", "F"}
+    They tell the dtype of x, that of w, and the order: None is of a type of its own.
     """
-    run = {"sums": _sum_chunk, "activations": _activate_chunk, "dot": _dot_chunk}[operation]
-    x0, w0, f_order = x_dtype.type(0), w_dtype.type(0), None if order == "C" else True
-
-    def kernel(chunk, task):
-        run(chunk, carray(task, 1)[0], x0, w0, f_order)
-
-    return kernel
+    x0, w0 = (types.CPointer(numba.from_dtype(dtype)) for dtype in (x_dtype, w_dtype))
+    return types.intp, types.CPointer(numba.from_dtype(TASK)), x0, w0, types.none if order == "C" else types.voidptr
 
 
 @functools.cache
 def kernel(operation, x_dtype, w_dtype, order):
     """The address of a chunk's machine code, compiled when it is first asked for."""
-    function = chunk_kernel(operation, x_dtype, w_dtype, order)
-    return address(function, KERNEL_ARGUMENTS, f"{operation}_{x_dtype.name}_{w_dtype.name}_{order}")
+    return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order))
 
 
 def _run(kernel, parts, task):
@@ -178,22 +155,16 @@ def _run(kernel, parts, task):
 run_serial, run_parallel = serial(_run), parallel(_run)
 
 
-def _add_chunks(partials, dw):
-    """Add the chunks' sums in order: `dw`, and Σ sL, Σ s·dz, Σ s, and whether labels and weights were good."""
-    n = dw.size
-    room = whole_lanes(n)
-    width = room + TOTALS
-    high = at(partials.ctypes.data, 0.0)
-    low = offset(high, width)
-    for chunk in range(1, partials.shape[0]):
-        other = offset(high, chunk * 2 * width)
-        merge(high, low, width, other, offset(other, width))
-    for j in range(n):
-        dw[j] = rounded(get(high, j), get(low, j))
-    loss = rounded(get(high, room + LOSS), get(low, room + LOSS))
-    db = rounded(get(high, room + DB), get(low, room + DB))
-    weight = rounded(get(high, room + WEIGHT), get(low, room + WEIGHT))
-    return loss, db, weight, get(high, room + INVALID) == 0
+def _add_chunks(partials, result):
+    """Add the chunks' totals in order: n sums of dw, filled up to whole vectors, and `TOTALS` more."""
+    width = result.size
+    for j in range(width):
+        high, low = partials[0, j], partials[0, width + j]
+        for chunk in range(1, partials.shape[0]):
+            high, lost = two_sum(high, partials[chunk, j])
+            low += lost + partials[chunk, width + j]
+        # once `high` is infinite, or NaN, `low` is NaN and means nothing
+        result[j] = high + low if math.isfinite(high) else high
 
 
 add_chunks = serial(_add_chunks)

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from jitlogreg.lanes import LANES, call_llvm, float32s, float64s, llvm_integer, llvm_scalar, llvm_suffix, number_type
+from jitlogreg.lanes import LANES, call_llvm, float32s, float64s, llvm_integer, llvm_scalar, llvm_suffix
 
 _I32 = ir.IntType(32)
 _VECTOR_OF = {types.float64: float64s, types.float32: float32s}
@@ -26,8 +26,8 @@ def _shuffle(builder, x, y, lanes):
 
 @intrinsic
 def at(typingctx, address, like):
-    """The pointer to numbers of the type of `like` at an address."""
-    p = types.CPointer(number_type(like))
+    """The pointer at an address, to what `like`, a number or a pointer, is or points to."""
+    p = like if isinstance(like, types.CPointer) else types.CPointer(like)
 
     def codegen(context, builder, sig, args):
         return builder.inttoptr(args[0], context.get_value_type(p))
@@ -37,13 +37,14 @@ def at(typingctx, address, like):
 
 @intrinsic
 def call(typingctx, function, i, address):
-    """Call the C function at an address with an index and an address."""
+    """Call the C function at an address with a number, an address, and three null pointers."""
 
     def codegen(context, builder, sig, args):
-        arguments = [ir.IntType(types.intp.bitwidth), ir.IntType(8).as_pointer()]
-        signature = ir.FunctionType(ir.VoidType(), arguments)
-        pointer = builder.inttoptr(args[0], signature.as_pointer())
-        builder.call(pointer, [args[1], builder.inttoptr(args[2], arguments[1])])
+        pointer = ir.IntType(8).as_pointer()
+        null = ir.Constant(pointer, None)
+        signature = ir.FunctionType(ir.VoidType(), [args[1].type, *[pointer] * 4])
+        function = builder.inttoptr(args[0], signature.as_pointer())
+        builder.call(function, [args[1], builder.inttoptr(args[2], pointer), null, null, null])
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), codegen
@@ -140,6 +141,16 @@ def store(typingctx, p, i, vector):
 def splat(typingctx, x):
     """The number x in every lane."""
     return _VECTOR_OF[x](x), lambda context, builder, sig, args: _splat(builder, args[0])
+
+
+@intrinsic
+def spread(typingctx, x, p):
+    """The float64 x, rounded to what p points to, in every lane."""
+
+    def codegen(context, builder, sig, args):
+        return _splat(builder, context.cast(builder, args[0], types.float64, p.dtype))
+
+    return _VECTOR_OF[p.dtype](types.float64, p), codegen
 
 
 @intrinsic

@@ -29,14 +29,13 @@ def _four_dots(x, i, leading, n, w, like):
 
 
 @inline
-def margins(x, i, leading, n, w, b, z, rows, like):
-    """z = xw + b for `rows` rows from element i of x on; `rows` is a multiple of eight."""
-    bias = splat(b)
+def margins(x, i, leading, n, w, b, z, rows):
+    """z = xw + b for `rows` rows from element i of x on; b is a vector, `rows` a multiple of eight."""
     for r in range(0, rows, LANES):
         row = i + r * leading
-        a0, a1, a2, a3 = _four_dots(x, row, leading, n, w, like)
-        a4, a5, a6, a7 = _four_dots(x, row + 4 * leading, leading, n, w, like)
-        store(z, r, sum_each(a0, a1, a2, a3, a4, a5, a6, a7) + bias)
+        a0, a1, a2, a3 = _four_dots(x, row, leading, n, w, b)
+        a4, a5, a6, a7 = _four_dots(x, row + 4 * leading, leading, n, w, b)
+        store(z, r, sum_each(a0, a1, a2, a3, a4, a5, a6, a7) + b)
 
 
 @inline
