@@ -20,30 +20,41 @@ from jitlogreg.tensors import takes_tensors
 
 @takes_tensors
 def forward(X, w, b=0.0, *, out=None, target=None):
-    """The probability of label 1: a = σ(Xw + b).
+    """The probability of label 1: a = σ(Xw + b), σ(z) = 1 / (1 + e⁻ᶻ).
 
     Parameters
     ----------
     X : ndarray of float32 or float64, shape (m, n)
-        One example per row. m = 0 and n = 0 are served.
+        One example per row; in C or F order, or a view with one unit stride. m = 0 and n = 0 are served.
     w : ndarray of X's dtype or float64, shape (n,)
     b : float
+        The intercept.
     out : ndarray of w's dtype, shape (m,), optional
-        Written to and returned; it must be contiguous and share no memory with an input.
+        Written to and returned; contiguous, sharing no memory with an input.
     target : {"cpu", "cuda", "reference"}, optional
+        Where to run; the enclosing `use_target`, the environment, or where X lives, if left out.
 
     Returns
     -------
     a : ndarray of w's dtype, shape (m,)
 
+    Raises
+    ------
+    TypeError
+        For a type or dtype that cannot be served exactly.
+    ValueError
+        For a shape, a stride or a value that cannot; the message says which would.
+    TargetUnavailableError
+        If the target cannot run here.
+
     Notes
     -----
     Within 2 ulp of σ of the margin, in both tails, down to the smallest normal number; 0 below. A NaN margin gives NaN.
-    Costs about 2mn flops and reads mn numbers once.
+    Costs about 2mn flops and one read of X, mn numbers.
 
     References
     ----------
-    System 2 and 6 of the lecture notes: `A = σ(wᵀX + b)`.
+    Systems 2 and 6 of the lecture notes: A = σ(wᵀX + b).
 
     Examples
     --------
@@ -57,27 +68,39 @@ def forward(X, w, b=0.0, *, out=None, target=None):
 
 @takes_tensors
 def log_forward(X, w, b=0.0, *, out=None, target=None):
-    """The logarithm of the probability of label 1: log σ(Xw + b).
+    """The logarithm of the probability of label 1, in nats: log σ(Xw + b).
 
-    Finite wherever it is representable, where log(forward(…)) is −inf from a margin of −746 (float64) or −104 (float32)
+    Finite wherever it is representable, where log(forward(…)) is −inf from a margin of −709 (float64) or −88 (float32)
     and has lost its digits long before 0. The logarithm of the probability of label 0 is `log_forward(X, -w, -b)`.
 
     Parameters
     ----------
     X : ndarray of float32 or float64, shape (m, n)
+        One example per row; in C or F order, or a view with one unit stride. m = 0 and n = 0 are served.
     w : ndarray of X's dtype or float64, shape (n,)
     b : float
+        The intercept.
     out : ndarray of w's dtype, shape (m,), optional
+        Written to and returned; contiguous, sharing no memory with an input.
     target : {"cpu", "cuda", "reference"}, optional
+        Where to run; the enclosing `use_target`, the environment, or where X lives, if left out.
 
     Returns
     -------
     log_a : ndarray of w's dtype, shape (m,)
-        In nats.
+
+    Raises
+    ------
+    TypeError
+        For a type or dtype that cannot be served exactly.
+    ValueError
+        For a shape, a stride or a value that cannot; the message says which would.
+    TargetUnavailableError
+        If the target cannot run here.
 
     Notes
     -----
-    Within 2 ulp of log σ of the margin. Costs about 2mn flops and reads mn numbers once.
+    Within 2 ulp of log σ of the margin: min(z, 0) − log(1 + e^−|z|). Costs about 2mn flops and one read of X.
 
     Examples
     --------
@@ -97,6 +120,7 @@ def loss(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, target=None):
     Parameters
     ----------
     X : ndarray of float32 or float64, shape (m, n), m > 0
+        One example per row; in C or F order, or a view with one unit stride.
     y : ndarray of bool, integer or float, shape (m,)
         Labels from 0 to 1; soft labels are allowed. Converted once where the dtype is not w's, which costs m numbers.
     w : ndarray of X's dtype or float64, shape (n,)
@@ -107,15 +131,29 @@ def loss(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, target=None):
     l2 : float
         Penalty, at least 0.
     target : {"cpu", "cuda", "reference"}, optional
+        Where to run; the enclosing `use_target`, the environment, or where X lives, if left out.
 
     Returns
     -------
-    float
+    J : float
+
+    Raises
+    ------
+    TypeError
+        For a type or dtype that cannot be served exactly.
+    ValueError
+        For a shape, a stride or a value that cannot; the message says which would.
+    TargetUnavailableError
+        If the target cannot run here.
 
     Notes
     -----
     Each example's loss is within 2 ulp for labels 0 and 1, within 4 ulp for others; their sum within 32 u Σ|terms|.
-    Costs about 2mn flops and reads mn numbers once.
+    Costs about 2mn flops and one read of X.
+
+    References
+    ----------
+    System 3 of the lecture notes, with weights and a penalty.
 
     Examples
     --------
@@ -133,24 +171,48 @@ def loss(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, target=None):
 
 @takes_tensors
 def gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=None):
-    """The derivatives of the objective: dw = 1/S Σ sᵢ dzᵢ xᵢ + l2 w and db = 1/S Σ sᵢ dzᵢ, dz = a − y.
-
-    Parameters are those of `loss`, and `out`.
+    """The derivatives of the objective: dw = 1/S Σᵢ sᵢ dzᵢ xᵢ + l2 w and db = 1/S Σᵢ sᵢ dzᵢ, with dz = a − y.
 
     Parameters
     ----------
+    X : ndarray of float32 or float64, shape (m, n), m > 0
+        One example per row; in C or F order, or a view with one unit stride.
+    y : ndarray of bool, integer or float, shape (m,)
+        Labels from 0 to 1; soft labels are allowed. Converted once where the dtype is not w's, which costs m numbers.
+    w : ndarray of X's dtype or float64, shape (n,)
+    b : float
+        The intercept. It is not penalised.
+    sample_weight : ndarray of bool, integer or float, shape (m,), optional
+        Finite and at least 0, with a positive sum; 1 each if left out.
+    l2 : float
+        Penalty, at least 0.
     out : ndarray of w's dtype, shape (n,), optional
-        Receives dw; it must be contiguous and share no memory with an input. Unchanged if the call raises.
+        Receives dw and is returned as it; contiguous, sharing no memory with an input. Unchanged if the call raises.
+    target : {"cpu", "cuda", "reference"}, optional
+        Where to run; the enclosing `use_target`, the environment, or where X lives, if left out.
 
     Returns
     -------
     Gradient
         dw of w's dtype, shape (n,), and db, a Python float.
 
+    Raises
+    ------
+    TypeError
+        For a type or dtype that cannot be served exactly.
+    ValueError
+        For a shape, a stride or a value that cannot; the message says which would.
+    TargetUnavailableError
+        If the target cannot run here.
+
     Notes
     -----
     dz is within 2 ulp for labels 0 and 1, and within 4 ulp of its larger term for others; each sum is within
-    32 u Σ|terms|. Costs about 4mn flops and reads mn numbers once from memory.
+    32 u Σ|terms|. Costs about 4mn flops and one read of X from memory.
+
+    References
+    ----------
+    System 6 of the lecture notes: dw = 1/m X dZᵀ, db = 1/m Σ dz.
 
     Examples
     --------
@@ -164,19 +226,48 @@ def gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=Non
 
 @takes_tensors
 def loss_and_gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=None):
-    """The objective and its derivatives, from one read of X.
+    """The objective and its derivatives, from one read of X: J of `loss`, dw and db of `gradient`.
 
-    Parameters are those of `loss`, and `out` as in `gradient`.
+    Parameters
+    ----------
+    X : ndarray of float32 or float64, shape (m, n), m > 0
+        One example per row; in C or F order, or a view with one unit stride.
+    y : ndarray of bool, integer or float, shape (m,)
+        Labels from 0 to 1; soft labels are allowed. Converted once where the dtype is not w's, which costs m numbers.
+    w : ndarray of X's dtype or float64, shape (n,)
+    b : float
+        The intercept. It is not penalised.
+    sample_weight : ndarray of bool, integer or float, shape (m,), optional
+        Finite and at least 0, with a positive sum; 1 each if left out.
+    l2 : float
+        Penalty, at least 0.
+    out : ndarray of w's dtype, shape (n,), optional
+        Receives dw and is returned as it; contiguous, sharing no memory with an input. Unchanged if the call raises.
+    target : {"cpu", "cuda", "reference"}, optional
+        Where to run; the enclosing `use_target`, the environment, or where X lives, if left out.
 
     Returns
     -------
     LossAndGradient
         loss, a Python float, in nats per example; dw of w's dtype, shape (n,); db, a Python float.
 
+    Raises
+    ------
+    TypeError
+        For a type or dtype that cannot be served exactly.
+    ValueError
+        For a shape, a stride or a value that cannot; the message says which would.
+    TargetUnavailableError
+        If the target cannot run here.
+
     Notes
     -----
-    The same numbers, to the bit, as `loss` and `gradient` give. Costs about 4mn flops and mn numbers read once from
-    memory: a block of rows serves the margins and the update while it lies in cache.
+    The same numbers, to the bit, and so the same bounds, as `loss` and `gradient`. Costs about 4mn flops and one read of
+    X from memory: a block of rows serves the margins and the update while it lies in cache.
+
+    References
+    ----------
+    Systems 3 and 6 of the lecture notes.
 
     Examples
     --------

@@ -82,7 +82,7 @@ def exp_nonpositive(x):
 
 @inline
 def log1p_unit(e):
-    """log(1 + e) for 0 ≤ e ≤ 1, within 2 ulp; NaN for NaN.
+    """log(1 + e) for 0 ≤ e ≤ 1, within 1 ulp; NaN for NaN.
 
     log(1 + e) = 2 artanh(s) = 2 s + s t Q(t) with s = e / (2 + e), t = s². The rounding of s would cost an ulp: what it
     left behind, (e − s (2 + e)) / (2 + e), is exact up to its last division, and 1 / (2 + e) = (1 − s) / 2.
