@@ -171,7 +171,7 @@ def loss(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, target=None):
 
 @takes_tensors
 def gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=None):
-    """The derivatives of the objective: dw = 1/S Σᵢ sᵢ dzᵢ xᵢ + l2 w and db = 1/S Σᵢ sᵢ dzᵢ, with dz = a − y.
+    """The derivatives of the objective: dw = 1/S Σᵢ sᵢ dzᵢ xᵢ + l2 w and db = 1/S Σᵢ sᵢ dzᵢ, dz = a − y.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=Non
 
 @takes_tensors
 def loss_and_gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=None):
-    """The objective and its derivatives, from one read of X: J of `loss`, dw and db of `gradient`.
+    """The objective and its derivatives from one read of X: J of `loss`, dw and db of `gradient`.
 
     Parameters
     ----------
@@ -262,8 +262,8 @@ def loss_and_gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, t
 
     Notes
     -----
-    The same numbers, to the bit, and so the same bounds, as `loss` and `gradient`. Costs about 4mn flops and one read of
-    X from memory: a block of rows serves the margins and the update while it lies in cache.
+    The same numbers, to the bit, as `loss` and `gradient`, and so the same bounds. Costs about 4mn flops and one read of X
+    from memory: a block of rows serves the margins and the update while it lies in cache.
 
     References
     ----------
