@@ -262,8 +262,8 @@ def loss_and_gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, t
 
     Notes
     -----
-    The same numbers, to the bit, as `loss` and `gradient`, and so the same bounds. Costs about 4mn flops and one read of X
-    from memory: a block of rows serves the margins and the update while it lies in cache.
+    The same numbers, to the bit, as `loss` and `gradient`, and so the same bounds. Costs about 4mn flops and one read
+    of X from memory: a block of rows serves the margins and the update while it lies in cache.
 
     References
     ----------
