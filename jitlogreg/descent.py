@@ -138,7 +138,7 @@ def gradient_descent(
                     f"the loss is {loss} after {iteration} steps; "
                     f"a smaller learning_rate than {learning_rate} may help",
                     RuntimeWarning,
-                    stacklevel=2,
+                    stacklevel=3,  # past the wrapper that takes tensors
                 )
                 break
             if converged or stop or iteration == n_iterations:
