@@ -171,6 +171,8 @@ def _per_row(name, array, X, dtype, refuse):
         converted = array.astype(dtype)
     if array.dtype.itemsize > dtype.itemsize:
         wrong = ~np.isfinite(converted)
+        if name == "sample_weight":
+            wrong |= (converted == 0) & (array != 0)  # the example would be left out unseen
         _refuse_first(name, array, wrong, f"numbers within {dtype.name}, the dtype of w")
     return converted
 

@@ -134,9 +134,11 @@ def gradient_descent(
             converged = norm <= tolerance
             stop = callback is not None and _is_true(callback(State(iteration, loss, norm, w.copy(), float(b))))
             if not math.isfinite(loss):
+                cause = (
+                    "a smaller learning_rate may help" if iteration else "X, w or b, or a sum of them, is not finite"
+                )
                 warnings.warn(
-                    f"the loss is {loss} after {iteration} steps; "
-                    f"a smaller learning_rate than {learning_rate} may help",
+                    f"the loss is {loss} after {iteration} steps: {cause}",
                     RuntimeWarning,
                     stacklevel=3,  # past the wrapper that takes tensors
                 )

@@ -20,7 +20,8 @@ def takes_tensors(call):
 
     @functools.wraps(call)
     def with_tensors(X, *args, **kwargs):
-        if type(X) is np.ndarray or (torch := sys.modules.get("torch")) is None or not isinstance(X, torch.Tensor):
+        torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+        if type(X) is np.ndarray or not isinstance(X, getattr(torch, "Tensor", ())):
             return call(X, *args, **kwargs)
         arguments = signature.bind(X, *args, **kwargs).arguments
         out, callback = arguments.get("out"), arguments.get("callback")

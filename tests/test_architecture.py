@@ -31,8 +31,8 @@ ARROWS = {
     "targets.sums": (set(), {"typing", "numpy"}),
     "targets.compile": (set(), None),
     "targets.reference": ({"targets.sums"}, {"math", "numpy"}),
-    "targets.cpu": (KERNELS | {"targets.cpu.*"}, None),
-    "targets.cuda": (KERNELS | {"targets.cuda.*"}, None),
+    "targets.cpu": (KERNELS | {"targets", "targets.cpu.*"}, None),
+    "targets.cuda": (KERNELS | {"targets", "targets.cuda.*"}, None),
 }
 
 

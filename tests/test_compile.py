@@ -25,13 +25,15 @@ def copy(tmp_path):
     root = tmp_path / "installed"
     shutil.copytree(PACKAGE, root / "jitlogreg", ignore=shutil.ignore_patterns("__pycache__"))
 
-    def run(program=PROGRAM, **environment):
+    def command(program, *arguments, **environment):
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "JITLOGREG_"))}
         variables |= {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(tmp_path / "cache")} | environment
-        command = [sys.executable, "-c", program]
-        return subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return {"args": [sys.executable, "-c", program, *arguments], "env": variables, "cwd": tmp_path, "text": True}
 
-    run.package, run.cache = root / "jitlogreg", tmp_path / "cache"
+    def run(program=PROGRAM, **environment):
+        return subprocess.run(**command(program, **environment), capture_output=True, check=True)
+
+    run.command, run.package, run.cache = command, root / "jitlogreg", tmp_path / "cache"
     return run
 
 
@@ -89,3 +91,48 @@ def test_no_fallback_to_a_shared_folder(copy):
     folders = copy(program, NUMBA_CACHE_DIR="", HOME="/home/someone", XDG_CACHE_HOME="").stdout.split()
     assert len(folders) == 2
     assert folders[1].startswith("/home/someone/.cache/jitlogreg-")
+
+
+def test_processes_that_start_at_once_on_a_cold_cache(copy):
+    program = """
+import sys, numpy as np, jitlogreg as jlr
+dtype = sys.argv[1]
+print(jlr.forward(np.zeros((1, 1), dtype), np.zeros(1, dtype), target="cpu")[0])
+"""
+    commands = [copy.command(program, dtype) for dtype in ("float32", "float64") * 2]
+    for _ in range(2):  # cold, and then from what they left
+        running = [subprocess.Popen(**command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for command in commands]
+        assert [process.communicate() for process in running] == [("0.5\n", "")] * 4
+
+
+def test_code_of_another_function_is_not_run(copy):
+    program = """
+import numpy as np, jitlogreg as jlr
+for dtype in ("float32", "float64"):
+    print(jlr.forward(np.zeros((1, 1), dtype), np.zeros(1, dtype), target="cpu")[0])
+"""
+    copy(program)
+    wide, narrow = (next(copy.cache.rglob(f"*_{name}_{name}_C*.nbc")) for name in ("float64", "float32"))
+    shutil.copy(narrow, wide)
+    assert copy(program).stdout.split() == ["0.5", "0.5"]
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(copy):
+    copy()
+    (folder,) = copy.cache.iterdir()
+    folder.chmod(0o777)
+    result = copy()
+    assert result.stdout.split() == ["0.5", "0.5"]
+    assert "no folder to keep compiled kernels in" in result.stderr
+
+
+def test_a_user_without_a_home_is_served(copy):
+    program = """
+import pathlib
+def no_home(cls=None):
+    raise RuntimeError("Could not determine home directory.")
+pathlib.Path.home = no_home
+from jitlogreg.targets.compile import _cache_folders
+print(len(list(_cache_folders())))
+"""
+    assert copy(program, NUMBA_CACHE_DIR="", XDG_CACHE_HOME="relative").stdout.split() == ["1"]

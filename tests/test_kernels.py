@@ -4,7 +4,11 @@ import importlib
 import os
 import platform
 import re
+import subprocess
+import sys
 import threading
+import time
+import tracemalloc
 
 import llvmlite.binding
 import mpmath
@@ -199,7 +203,60 @@ def test_infinite_sums_stay_infinite():
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("shape", [(100_003, 9), (3_000, 300), (40, 9_000)], ids=str)
+def test_float32_sums_may_be_larger_than_float32(target, order):
+    weights = np.full(64, 1e38, np.float32)
+    y, w = np.zeros(64, np.float32), np.zeros(1, np.float32)
+    X = np.asarray(np.linspace(-1, 1, 64)[:, None], np.float32, order=order)
+    result = jlr.loss_and_gradient(X, y, w, sample_weight=weights)
+    assert result.loss == pytest.approx(np.log(2), rel=1e-6)
+    assert result.db == pytest.approx(0.5, rel=1e-6)
+    largest = np.full((64, 1), 2e38, np.float32)
+    assert jlr.loss(largest, y, np.ones(1, np.float32)) == pytest.approx(2e38, rel=1e-6)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(200_000, 28), (2_000, 2_048)], ids=str)
+def test_no_temporaries_of_the_size_of_the_data(shape, order):
+    data = make_data(*shape, order=order, weighted=True)
+    X, y, w, s, out = data.X, data.y, data.w, data.sample_weight, np.empty(shape[0])
+    for call in (
+        lambda: jlr.loss_and_gradient(X, y, w, 0.5, sample_weight=s, target="cpu"),
+        lambda: jlr.loss(X, y, w, 0.5, target="cpu"),
+        lambda: jlr.forward(X, w, 0.5, out=out, target="cpu"),
+    ):
+        call()
+        tracemalloc.start()
+        call()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8e6 < X.nbytes
+
+
+def test_the_gil_is_released():
+    data = make_data(2_000_000, 8)
+    seconds = []
+
+    def work():
+        start = time.perf_counter()
+        for _ in range(5):
+            jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cpu")
+        seconds.append(time.perf_counter() - start)
+
+    work()
+    worker = threading.Thread(target=work)
+    worker.start()
+    last, pauses = time.perf_counter(), []
+    while worker.is_alive():
+        now = time.perf_counter()
+        pauses.append(now - last)
+        last = now
+    # a call that held the GIL would stop this loop for a fifth of the time
+    assert len(pauses) > 1000
+    assert sorted(pauses)[-3] < seconds[-1] / 10
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(100_003, 9), (3_000, 300), (80, 9_000)], ids=str)
 def test_threads_forks_and_other_callers_do_not_change_a_bit(shape, order):
     data = make_data(*shape, order=order, weighted=True)
 
@@ -251,6 +308,26 @@ def test_a_forked_child_computes_the_same_bits_and_then_the_parent_does():
     assert os.waitpid(child, 0)[1] == 0
     assert from_child == expected
     assert bits() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_child_forked_after_other_parallel_code_and_before_the_target_was_imported_lives():
+    program = """
+import numba, numpy as np, os, jitlogreg as jlr
+@numba.njit(parallel=True)
+def total(x):
+    s = 0.0
+    for i in numba.prange(x.size):
+        s += x[i]
+    return s
+total(np.ones(1000))
+if os.fork() == 0:
+    print(jlr.forward(np.zeros((200_000, 8)), np.zeros(8), target="cpu").sum(), flush=True)
+    os._exit(0)
+print(os.wait()[1])
+"""
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["100000.0", "0"]
 
 
 def test_the_dot_product_is_exact_to_float64_in_both_dtypes(target):

@@ -14,6 +14,23 @@ ENVIRONMENT_VARIABLE = "JITLOGREG_TARGET"
 _enclosing: ContextVar[str | None] = ContextVar("jitlogreg_target", default=None)
 
 
+_forked = False
+
+
+def _after_fork_in_child():
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def in_forked_child():
+    """Whether this process was forked from one that had imported this package, and may have run threads."""
+    return _forked
+
+
 class TargetUnavailableError(RuntimeError):
     """The target that was asked for cannot run here. The message says why, and what would help."""
 
@@ -57,7 +74,6 @@ def choose(target=None):
     return _module(name)
 
 
-@contextlib.contextmanager
 def use_target(target):
     """Run every call in the `with` block that names no target on this one.
 
@@ -74,10 +90,23 @@ def use_target(target):
 
     Notes
     -----
-    The choice belongs to the thread or the asynchronous task that made it, and blocks may be nested.
+    The choice belongs to the thread or the asynchronous task that made it, and blocks may be nested. Without `with` it
+    has no effect.
+
+    Examples
+    --------
+    >>> import numpy as np, jitlogreg as jlr
+    >>> with jlr.use_target("reference"):
+    ...     jlr.forward(np.zeros((1, 2)), np.zeros(2))
+    array([0.5])
     """
     name = _known(target, "target")
     _require(name)
+    return _chosen(name)
+
+
+@contextlib.contextmanager
+def _chosen(name):
     token = _enclosing.set(name)
     try:
         yield
@@ -102,8 +131,8 @@ def _known(name, argument):
 
 
 def _require(name):
-    if name == "cuda":
-        raise TargetUnavailableError(f"target 'cuda' is not available: {_info(name).reason}")
+    if name != "reference" and not _info(name).available:
+        raise TargetUnavailableError(f"target {name!r} is not available: {_info(name).reason}")
 
 
 def _info(name):
@@ -111,6 +140,8 @@ def _info(name):
         return TargetInfo(False, "this version of jitlogreg has no CUDA kernels; 'cpu' and 'reference' run", "")
     device = platform.processor() or platform.machine()
     if name == "cpu":
+        if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+            return TargetInfo(False, "the environment variable NUMBA_DISABLE_JIT keeps Numba from compiling", "")
         return TargetInfo(True, "", f"{device}, {os.cpu_count()} logical cores")
     return TargetInfo(True, "", f"{device}, NumPy in float64")
 

@@ -26,6 +26,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 _FLAGS = {"error_model": "numpy"}
 
 
+# What was compiled for its address, which is good for as long as the code is kept in memory
+_alive: list = []
+
+
 def inline(function):
     """Compile as a piece of the functions that call it; what a caller from Python needs is left out: it takes time."""
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_FLAGS)(function)
@@ -41,10 +45,15 @@ def parallel(function):
     return _keep_on_disk(numba.njit(nogil=True, parallel=True, **_FLAGS)(_named(function, "parallel")))
 
 
-def address(function, argument_types):
-    """Compile for these types, and give the address at which a C caller finds it."""
-    dispatcher = _keep_on_disk(numba.njit(nogil=True, **_FLAGS)(function))
+def address(function, argument_types, variant):
+    """Compile for these types, and give the address at which a C caller finds it.
+
+    Each variant goes by a name of its own, and so into files of its own: processes that compile different ones at the
+    same time do not write to the same files.
+    """
+    dispatcher = _keep_on_disk(numba.njit(nogil=True, **_FLAGS)(_named(function, variant)))
     dispatcher.compile(argument_types)
+    _alive.append(dispatcher)
     compiled = dispatcher.overloads[argument_types]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
 
@@ -71,12 +80,10 @@ def sources_stamp():
 def cache_folder():
     """Where compiled code is kept: NUMBA_CACHE_DIR, else beside the sources, else the user's cache; None if nowhere."""
     for folder in _cache_folders():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK | os.X_OK):
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK | os.X_OK) and (folder.parent == PACKAGE or _is_private(folder)):
                 return folder
-        except OSError:
-            continue
     return None
 
 
@@ -84,9 +91,20 @@ def _cache_folders():
     # the package's own path in the name keeps two installations apart that share a folder
     private = f"jitlogreg-{hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:16]}"
     if numba.config.CACHE_DIR:
-        return [Path(numba.config.CACHE_DIR) / private]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return [PACKAGE / "__pycache__", user / private]
+        yield Path(numba.config.CACHE_DIR) / private
+        return
+    yield PACKAGE / "__pycache__"
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        yield (given if given.is_absolute() else Path.home() / ".cache") / private
+
+
+def _is_private(folder):
+    """Whether nobody else may write to a folder: what is kept there is executed."""
+    if not hasattr(os, "geteuid"):
+        return True
+    status = folder.stat()
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 class _Locator(caching._CacheLocator):
@@ -119,7 +137,10 @@ class _Cache(caching.FunctionCache):
 
     def load_overload(self, sig, target_context):
         try:
-            return super().load_overload(sig, target_context)
+            compiled = super().load_overload(sig, target_context)
+            if compiled is None or tuple(compiled.signature.args) == tuple(sig):
+                return compiled
+            raise ValueError("another function's code")
         except Exception:  # whatever a damaged file raises: it is forgotten, and written anew
             with contextlib.suppress(Exception):
                 self.flush()

@@ -1,13 +1,13 @@
 """The CPU target: blocks of rows over all cores, explicit vectors, one read of X."""
 
 import functools
-import os
 import threading
 
 import numba
 import numpy as np
 
 from jitlogreg.lanes import LANES
+from jitlogreg.targets import in_forked_child
 from jitlogreg.targets.cpu.drivers import add_chunks, describe, kernel, run_parallel, run_serial
 from jitlogreg.targets.cpu.link import DB, INVALID, LOSS, SEGMENT, TOTALS, WEIGHT
 from jitlogreg.targets.layout import layout
@@ -22,27 +22,19 @@ DOT_BLOCK = 4 * LANES
 # What the per-example step costs, in numbers of a row: 3 ns against 0.2 to 0.5
 LINK_COST = 8
 
-# The most chunks that a matrix is cut into, and the least cost of one: enough for any machine to share out, and few
-# enough that adding up their partial sums does not show
+# The most chunks that a matrix is cut into, and the least cost of one: enough for 64 cores, and few enough that adding
+# up their partial sums does not show
 CHUNKS = 64
 CHUNK_COST = 1 << 14
 
-# Below this cost starting the threads takes more than they save
-SERIAL_COST = 1 << 16
+# Below this cost threads save less than a tenth of a millisecond, and may lose much: those of GNU OpenMP spin while
+# they wait for each other, and where another process has the core that one of them needs, a call takes 8 ms
+SERIAL_COST = 1 << 19
 
 # One call at a time runs on Numba's threads, whose simplest layer aborts the process when two do. A forked child has
-# none: GNU OpenMP would kill it. Whoever may not use the threads runs the same blocks alone, to the same bits.
-_threads = threading.Lock()
-_forked = False
-
-
-def _after_fork_in_child():
-    global _forked
-    _forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+# none: GNU OpenMP would kill it. Whoever may not use the threads runs the same blocks alone, to the same bits. A
+# KeyboardInterrupt may strike between taking and releasing; it strikes the main thread, which an RLock lets in again.
+_threads = threading.RLock()
 
 
 def dot(u, v):
@@ -52,7 +44,7 @@ def dot(u, v):
     addresses = {"x": u.ctypes.data, "w": v.ctypes.data, "partials": partials.ctypes.data}
     task = describe(**addresses, n=u.size, block=DOT_BLOCK, chunks=chunks)
     _run(kernel("dot", u.dtype, v.dtype, "C"), chunks, task, u.size)
-    return sum(partials.tolist())
+    return sum(partials.tolist(), 0.0)
 
 
 def forward(X, w, b, out):
@@ -83,7 +75,7 @@ def sums(X, y, w, b, sample_weight, with_gradient):
     order, task = _matrix(X)
     n, tail = X.shape[1], len(X) % LANES
     parts = task["chunks"] + bool(tail)
-    room = -(-n // LANES) * LANES
+    room = -(-n // LANES) * LANES if with_gradient else 0
     work = np.empty((parts, 2 * task["block"] + room), w.dtype)
     partials = np.empty((parts, 2 * (room + TOTALS)))
     s, s_step = (_ones(w.dtype), 0) if sample_weight is None else (sample_weight, 1)
@@ -92,12 +84,13 @@ def sums(X, y, w, b, sample_weight, with_gradient):
     if tail:
         tail_x, tail_y, tail_s = _tail(X, order), _tail(y), _tail(s if s_step else s[:tail])
         task |= {"tail_x": tail_x.ctypes.data, "tail_y": tail_y.ctypes.data, "tail_s": tail_s.ctypes.data}
-    task |= {"pad": LANES - tail, "with_gradient": with_gradient}
+    task |= {"pad": LANES - tail, "room": room}
     _run(kernel("sums", X.dtype, w.dtype, order), parts, describe(b, **task), _cost(X))
     result = np.empty(room + TOTALS)
     add_chunks(partials, result)
     totals = result[room:].tolist()
-    return Sums(totals[LOSS], result[:n], totals[DB], totals[WEIGHT], totals[INVALID] == 0)
+    dw = result[:n] if with_gradient else np.zeros(n)
+    return Sums(totals[LOSS], dw, totals[DB], totals[WEIGHT], totals[INVALID] == 0)
 
 
 def _matrix(X):
@@ -109,7 +102,8 @@ def _matrix(X):
     block = longest
     while block > shortest and block * n * X.itemsize > size:
         block //= 2
-    chunks = _chunk_count(whole, n + LINK_COST, block)
+    # each chunk has three numbers of its own for each column: beyond four chunks not more than a sixteenth of X
+    chunks = min(_chunk_count(whole, n + LINK_COST, block), max(4, X.nbytes // (16 * 24 * max(n, 1))))
     return order, {"x": X.ctypes.data, "leading": leading, "m": whole, "n": n, "block": block, "chunks": chunks}
 
 
@@ -123,13 +117,16 @@ def _cost(X):
 
 def _run(kernel, parts, task, cost):
     """Run the kernel on every chunk: on the calling thread, or on Numba's threads."""
-    if cost < SERIAL_COST or _forked or numba.get_num_threads() == 1 or not _threads.acquire(blocking=False):
+    if cost < SERIAL_COST or in_forked_child() or numba.get_num_threads() == 1:
         run_serial(kernel, parts, task)
         return
+    taken = False
     try:
-        run_parallel(kernel, parts, task)
+        taken = _threads.acquire(blocking=False)
+        (run_parallel if taken else run_serial)(kernel, parts, task)
     finally:
-        _threads.release()
+        if taken:
+            _threads.release()
 
 
 def _tail(rows, order="C"):

@@ -18,12 +18,6 @@ def two_sum(a, b):
 
 
 @inline
-def whole_lanes(n):
-    """The room for n numbers in whole vectors."""
-    return (n + LANES - 1) // LANES * LANES
-
-
-@inline
 def clear(p, count):
     """Set `count` numbers to 0."""
     for i in range(count):

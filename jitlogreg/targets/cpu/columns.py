@@ -5,9 +5,9 @@ from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.accumulate import add_vector
 from jitlogreg.targets.cpu.memory import get, load, offset, splat, store, sum_each
 
-# Rows a column's accumulator takes before it goes to the totals: 16 terms a lane and the pairwise sum of the lanes are
-# 19 roundings of the 32 that the bound on sums allows
-SEGMENT = 128
+# The rows that a column's accumulator takes before it goes to the totals: 16 terms a lane and the pairwise sum of the
+# lanes are 19 roundings of the 32 that the bound on sums allows
+ROWS_AT_ONCE = 128
 
 
 @inline
@@ -62,8 +62,8 @@ def update(x, i, leading, n, dz, rows, high, low, like):
         i1, i2, i3 = min(i0 + leading, last), min(i0 + 2 * leading, last), min(i0 + 3 * leading, last)
         i4, i5 = min(i0 + 4 * leading, last), min(i0 + 5 * leading, last)
         i6, i7 = min(i0 + 6 * leading, last), min(i0 + 7 * leading, last)
-        for r in range(0, rows, SEGMENT):
-            count = min(SEGMENT, rows - r)
+        for r in range(0, rows, ROWS_AT_ONCE):
+            count = min(ROWS_AT_ONCE, rows - r)
             d = offset(dz, r)
             a0, a1, a2, a3 = _four_dots(x, i0 + r, i1 + r, i2 + r, i3 + r, d, count, like)
             a4, a5, a6, a7 = _four_dots(x, i4 + r, i5 + r, i6 + r, i7 + r, d, count, like)

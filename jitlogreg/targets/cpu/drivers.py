@@ -23,13 +23,13 @@ from numba import carray, prange, types
 from jitlogreg.lanes import LANES, fma
 from jitlogreg.targets.compile import address, inline, parallel, serial
 from jitlogreg.targets.cpu import columns, rows
-from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum, whole_lanes
+from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum
 from jitlogreg.targets.cpu.link import SEGMENT, TOTALS, activate, residuals
 from jitlogreg.targets.cpu.memory import at, call, load, load_first, offset, put, splat, spread, sum_lanes
 
 # Addresses, sizes in numbers, and switches of one call
 _INTEGERS = (
-    *("x", "leading", "m", "n", "w", "block", "chunks", "y", "s", "s_step", "with_gradient", "work", "work_step"),
+    *("x", "leading", "m", "n", "w", "block", "chunks", "y", "s", "s_step", "room", "work", "work_step"),
     *("partials", "out", "logarithm", "tail_x", "tail_y", "tail_s", "tail_out", "pad"),
 )
 TASK = np.dtype([("b", np.float64), *((name, np.intp) for name in _INTEGERS)])
@@ -52,16 +52,17 @@ def _bounds(chunk, chunks, m, block):
 def _sum_chunk(chunk, task, x0, w0, f_order):
     """Sums of one chunk into its row of partials."""
     t = carray(task, 1)[0]
-    n, room = t.n, whole_lanes(t.n)
+    n, room = t.n, t.room  # room is 0 where no gradient is asked for
     high = offset(at(t.partials, 0.0), chunk * 2 * (room + TOTALS))
     low = offset(high, room + TOTALS)
     clear(high, 2 * (room + TOTALS))
     x, leading, y, s, s_step, pad = at(t.x, x0), t.leading, at(t.y, w0), at(t.s, w0), t.s_step, 0
-    start, stop = _bounds(chunk, t.chunks, t.m, t.block)
-    if chunk == t.chunks:
+    start, stop = 0, LANES
+    if chunk < t.chunks:
+        start, stop = _bounds(chunk, t.chunks, t.m, t.block)
+    else:
         x, leading, pad = at(t.tail_x, x0), n if f_order is None else LANES, t.pad
         y, s, s_step = at(t.tail_y, w0), at(t.tail_s, w0), 1
-        start, stop = 0, LANES
     w, b = at(t.w, w0), spread(t.b, w0)
     z = offset(at(t.work, w0), chunk * t.work_step)
     dz, g = offset(z, t.block), offset(z, 2 * t.block)
@@ -78,7 +79,7 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
         for r in range(0, count, SEGMENT):
             zr, yr, sr, dzr = offset(z, r), offset(y, i + r), offset(s, (i + r) * s_step), offset(dz, r)
             residuals(zr, yr, sr, dzr, min(SEGMENT, count - r), offset(high, room), offset(low, room), b)
-        if t.with_gradient:
+        if room > 0:
             if f_order is None:
                 rows.update(x, i * leading, leading, n, dz, count, g, b)
                 pending += count
@@ -94,10 +95,11 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
     t = carray(task, 1)[0]
     n, w, b = t.n, at(t.w, w0), spread(t.b, w0)
     x, leading, out = at(t.x, x0), t.leading, at(t.out, w0)
-    start, stop = _bounds(chunk, t.chunks, t.m, t.block)
-    if chunk == t.chunks:
+    start, stop = 0, LANES
+    if chunk < t.chunks:
+        start, stop = _bounds(chunk, t.chunks, t.m, t.block)
+    else:
         x, leading, out = at(t.tail_x, x0), n if f_order is None else LANES, at(t.tail_out, w0)
-        start, stop = 0, LANES
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
         a = offset(out, i)
@@ -143,7 +145,8 @@ def kernel_types(x_dtype, w_dtype, order):
 @functools.cache
 def kernel(operation, x_dtype, w_dtype, order):
     """The address of a chunk's machine code, compiled when it is first asked for."""
-    return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order))
+    variant = f"{x_dtype.name}_{w_dtype.name}_{order}"
+    return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order), variant)
 
 
 def _run(kernel, parts, task):
@@ -156,15 +159,17 @@ run_serial, run_parallel = serial(_run), parallel(_run)
 
 
 def _add_chunks(partials, result):
-    """Add the chunks' totals in order: n sums of dw, filled up to whole vectors, and `TOTALS` more."""
+    """Add the chunks' totals in order: sums of dw, filled up to whole vectors, and `TOTALS` more."""
     width = result.size
+    low = np.zeros(width)
+    result[:] = 0.0
+    for chunk in range(partials.shape[0]):
+        for j in range(width):
+            result[j], lost = two_sum(result[j], partials[chunk, j])
+            low[j] += lost + partials[chunk, width + j]
     for j in range(width):
-        high, low = partials[0, j], partials[0, width + j]
-        for chunk in range(1, partials.shape[0]):
-            high, lost = two_sum(high, partials[chunk, j])
-            low += lost + partials[chunk, width + j]
-        # once `high` is infinite, or NaN, `low` is NaN and means nothing
-        result[j] = high + low if math.isfinite(high) else high
+        if math.isfinite(result[j]):  # else `low` is NaN and means nothing
+            result[j] += low[j]
 
 
 add_chunks = serial(_add_chunks)

@@ -4,7 +4,7 @@ from jitlogreg import scalar
 from jitlogreg.lanes import LANES, ones, where, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.accumulate import add_number
-from jitlogreg.targets.cpu.memory import load, store, sum_lanes
+from jitlogreg.targets.cpu.memory import load, splat, store, sum_lanes, widen
 
 # The totals a block adds to
 LOSS, DB, WEIGHT, INVALID = range(4)
@@ -32,18 +32,19 @@ def residuals(z, y, s, dz, rows, high, low, like):
 
     The labels and weights are judged here, as they pass: a label is good if y (1 − y) ≥ 0, which NaN is not.
     """
-    zero = zeros(like)
-    one = ones(like)
-    loss, db, weight, invalid = zero, zero, zero, zero
+    zero, one = zeros(like), ones(like)
+    loss = splat(0.0)
+    db, weight, invalid = loss, loss, zero
     for i in range(0, rows, LANES):
         yi = load(y, i, like)
         si = load(s, i, like)
         loss_i, dz_i = scalar.loss_and_residual(load(z, i, like), yi)
         weighted = si * dz_i
         store(dz, i, weighted)
-        loss += si * loss_i
-        db += weighted
-        weight += si
+        # in float64: what float32 may hold, its sum may not
+        loss += widen(si) * widen(loss_i)
+        db += widen(weighted)
+        weight += widen(si)
         invalid = where(yi * (one - yi) >= zero, where(si >= zero, invalid, one), one)
     add_number(high, low, LOSS, sum_lanes(loss))
     add_number(high, low, DB, sum_lanes(db))
