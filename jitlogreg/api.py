@@ -12,6 +12,8 @@ Every call takes X (m, n), one example per row, and reads it once. For all of th
 u is the rounding unit of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw + b is within (n/8 + 16) u (Σ|xⱼwⱼ| + |b|).
 """
 
+import numpy as np
+
 from jitlogreg import checks
 from jitlogreg.objective import Gradient, LossAndGradient, evaluate, finish
 from jitlogreg.targets import choose
@@ -19,7 +21,9 @@ from jitlogreg.tensors import takes_tensors
 
 
 @takes_tensors
-def forward(X, w, b=0.0, *, out=None, target=None):
+def forward(
+    X: np.ndarray, w: np.ndarray, b: float = 0.0, *, out: np.ndarray | None = None, target: str | None = None
+) -> np.ndarray:
     """The probability of label 1: a = σ(Xw + b), σ(z) = 1 / (1 + e⁻ᶻ).
 
     Parameters
@@ -67,7 +71,9 @@ def forward(X, w, b=0.0, *, out=None, target=None):
 
 
 @takes_tensors
-def log_forward(X, w, b=0.0, *, out=None, target=None):
+def log_forward(
+    X: np.ndarray, w: np.ndarray, b: float = 0.0, *, out: np.ndarray | None = None, target: str | None = None
+) -> np.ndarray:
     """The logarithm of the probability of label 1, in nats: log σ(Xw + b).
 
     Finite wherever it is representable, where log(forward(…)) is −inf from a margin of −709 (float64) or −88 (float32)
@@ -112,7 +118,16 @@ def log_forward(X, w, b=0.0, *, out=None, target=None):
 
 
 @takes_tensors
-def loss(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, target=None):
+def loss(
+    X: np.ndarray,
+    y: np.ndarray,
+    w: np.ndarray,
+    b: float = 0.0,
+    *,
+    sample_weight: np.ndarray | None = None,
+    l2: float = 0.0,
+    target: str | None = None,
+) -> float:
     """The objective J(w, b), in nats per example.
 
     J = 1/S Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + l2/2 ‖w‖², S = Σ sᵢ, L(y, a) = −(y log a + (1 − y) log(1 − a)).
@@ -170,7 +185,17 @@ def loss(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, target=None):
 
 
 @takes_tensors
-def gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=None):
+def gradient(
+    X: np.ndarray,
+    y: np.ndarray,
+    w: np.ndarray,
+    b: float = 0.0,
+    *,
+    sample_weight: np.ndarray | None = None,
+    l2: float = 0.0,
+    out: np.ndarray | None = None,
+    target: str | None = None,
+) -> Gradient:
     """The derivatives of the objective: dw = 1/S Σᵢ sᵢ dzᵢ xᵢ + l2 w and db = 1/S Σᵢ sᵢ dzᵢ, dz = a − y.
 
     Parameters
@@ -225,7 +250,17 @@ def gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=Non
 
 
 @takes_tensors
-def loss_and_gradient(X, y, w, b=0.0, *, sample_weight=None, l2=0.0, out=None, target=None):
+def loss_and_gradient(
+    X: np.ndarray,
+    y: np.ndarray,
+    w: np.ndarray,
+    b: float = 0.0,
+    *,
+    sample_weight: np.ndarray | None = None,
+    l2: float = 0.0,
+    out: np.ndarray | None = None,
+    target: str | None = None,
+) -> LossAndGradient:
     """The objective and its derivatives from one read of X: J of `loss`, dw and db of `gradient`.
 
     Parameters

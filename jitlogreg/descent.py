@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -47,20 +48,20 @@ class State(NamedTuple):
 
 @takes_tensors
 def gradient_descent(
-    X,
-    y,
+    X: np.ndarray,
+    y: np.ndarray,
     *,
-    learning_rate,
-    n_iterations,
-    w=None,
-    b=0.0,
-    sample_weight=None,
-    l2=0.0,
-    tolerance=0.0,
-    callback=None,
-    progress=False,
-    target=None,
-):
+    learning_rate: float,
+    n_iterations: int,
+    w: np.ndarray | None = None,
+    b: float = 0.0,
+    sample_weight: np.ndarray | None = None,
+    l2: float = 0.0,
+    tolerance: float = 0.0,
+    callback: Callable[[State], object] | None = None,
+    progress: bool = False,
+    target: str | None = None,
+) -> Descent:
     """Minimise the objective by n_iterations steps of w := w − α dw, b := b − α db.
 
     Parameters

@@ -16,6 +16,7 @@ def progress_bar(description, total, *, enabled):
         yield lambda loss: None
         return
     try:
+        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     except ImportError as error:
         raise ImportError("progress=True needs the package rich: pip install 'jitlogreg[demo]'") from error
@@ -24,8 +25,9 @@ def progress_bar(description, total, *, enabled):
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("loss {task.fields[loss]:.6g}"),
+        TextColumn("{task.fields[loss]}"),
     )
-    with Progress(*columns) as bar:
-        task = bar.add_task(description, total=total, loss=float("nan"))
-        yield lambda loss: bar.update(task, advance=1, loss=loss)
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total, loss="compiling")  # what the first step of a process waits for
+        yield lambda loss: bar.update(task, advance=1, loss=f"loss {loss:.6g}")
+        bar.update(task, total=bar.tasks[task].completed)  # it may have ended early

@@ -3,11 +3,15 @@
 import functools
 import inspect
 import sys
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import numpy as np
 
+_Call = TypeVar("_Call", bound=Callable)
 
-def takes_tensors(call):
+
+def takes_tensors(call: _Call) -> _Call:
     """Let a call whose first argument X is a torch.Tensor take its other arrays, and give its results, as tensors.
 
     Raises
@@ -33,7 +37,7 @@ def takes_tensors(call):
             return _with_tensors(result, torch) if out is None else result._replace(dw=out)
         return out if isinstance(result, np.ndarray) and out is not None else _tensor(result, torch)
 
-    return with_tensors
+    return cast(_Call, with_tensors)
 
 
 def _array(name, value, torch):

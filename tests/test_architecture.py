@@ -11,7 +11,19 @@ PACKAGE = Path(jitlogreg.__file__).parent
 
 # What a module, and all within it, may import: of the package (`name.*` is a name and all within it), and from
 # elsewhere (None: no rule)
-STANDARD = {"contextlib", "functools", "math", "numbers", "operator", "os", "struct", "threading", "typing", "warnings"}
+STANDARD = {
+    "collections",
+    "contextlib",
+    "functools",
+    "math",
+    "numbers",
+    "operator",
+    "os",
+    "struct",
+    "threading",
+    "typing",
+    "warnings",
+}
 KERNELS = {"scalar", "lanes", "targets.compile", "targets.layout", "targets.sums"}
 ARROWS = {
     "": ({"api", "objective", "descent", "solvers", "minibatch", "targets"}, set()),

@@ -292,11 +292,11 @@ def test_progress_is_shown_and_changes_nothing(capsys):
     pytest.importorskip("rich")
     data = make_data()
     run = descend(data, 5, progress=True)
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     assert "gradient descent" in shown
     assert "5/5" in shown
     same(run, descend(data, 5))
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "")
 
 
 def test_progress_of_an_interrupted_run_closes_its_bar():

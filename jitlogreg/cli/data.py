@@ -70,6 +70,8 @@ def load(path, label):
         X, labels = reader(path, label)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        if "pickle" in str(reason):  # NumPy's advice is to unpickle it
+            reason = "it is no file of arrays, or holds Python objects"
         raise UsageError(f"cannot read {path}: {reason}") from error
     return _checked(Path(path).name, X, labels)
 

@@ -74,7 +74,7 @@ def choose(target=None):
     return _module(name)
 
 
-def use_target(target):
+def use_target(target: str) -> contextlib.AbstractContextManager[None]:
     """Run every call in the `with` block that names no target on this one.
 
     Parameters
@@ -114,7 +114,7 @@ def _chosen(name):
         _enclosing.reset(token)
 
 
-def targets():
+def targets() -> dict[str, TargetInfo]:
     """What can run here: `{"cpu": TargetInfo(available, reason, device), …}`.
 
     Returns
