@@ -86,11 +86,11 @@ def sums(X, y, w, b, sample_weight, with_gradient):
         task |= {"tail_x": tail_x.ctypes.data, "tail_y": tail_y.ctypes.data, "tail_s": tail_s.ctypes.data}
     task |= {"pad": LANES - tail, "room": room}
     _run(kernel("sums", X.dtype, w.dtype, order), parts, describe(b, **task), _cost(X))
-    result = np.empty(room + TOTALS)
-    add_chunks(partials, result)
-    totals = result[room:].tolist()
-    dw = result[:n] if with_gradient else np.zeros(n)
-    return Sums(totals[LOSS], dw, totals[DB], totals[WEIGHT], totals[INVALID] == 0)
+    totals = np.zeros((2, room + TOTALS))
+    add_chunks(partials, totals)
+    dw = totals[0, :n] if with_gradient else np.zeros(n)
+    loss, db, weight, invalid = (totals[0, room + k] for k in (LOSS, DB, WEIGHT, INVALID))
+    return Sums(float(loss), dw, float(db), float(weight), invalid == 0)
 
 
 def _matrix(X):

@@ -158,18 +158,19 @@ def _run(kernel, parts, task):
 run_serial, run_parallel = serial(_run), parallel(_run)
 
 
-def _add_chunks(partials, result):
-    """Add the chunks' totals in order: sums of dw, filled up to whole vectors, and `TOTALS` more."""
-    width = result.size
-    low = np.zeros(width)
-    result[:] = 0.0
+def _add_chunks(partials, totals):
+    """Add the chunks' totals in order: sums of dw, filled up to whole vectors, and `TOTALS` more.
+
+    `totals` comes as two rows of zeros, for the high and the low parts; the first row leaves with the sums.
+    """
+    width = totals.shape[1]
     for chunk in range(partials.shape[0]):
         for j in range(width):
-            result[j], lost = two_sum(result[j], partials[chunk, j])
-            low[j] += lost + partials[chunk, width + j]
+            totals[0, j], lost = two_sum(totals[0, j], partials[chunk, j])
+            totals[1, j] += lost + partials[chunk, width + j]
     for j in range(width):
-        if math.isfinite(result[j]):  # else `low` is NaN and means nothing
-            result[j] += low[j]
+        if math.isfinite(totals[0, j]):  # else the low part is NaN and means nothing
+            totals[0, j] += totals[1, j]
 
 
 add_chunks = serial(_add_chunks)
