@@ -250,3 +250,10 @@ def test_the_reference_runs_without_the_compiler():
     )
     assert "jitlogreg.targets.reference" in modules
     assert not {"numba", "jitlogreg.targets.cpu", "jitlogreg.targets.cuda"} & set(modules)
+
+
+def test_the_cpu_target_says_why_it_cannot_compile(monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    with pytest.raises(jlr.TargetUnavailableError, match="NUMBA_DISABLE_JIT"):
+        jlr.forward(np.zeros((1, 1)), np.zeros(1), target="cpu")
+    assert not jlr.targets()["cpu"].available

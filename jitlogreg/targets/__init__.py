@@ -131,19 +131,27 @@ def _known(name, argument):
 
 
 def _require(name):
-    if name != "reference" and not _info(name).available:
-        raise TargetUnavailableError(f"target {name!r} is not available: {_info(name).reason}")
+    reason = _reason(name)
+    if reason:
+        raise TargetUnavailableError(f"target {name!r} is not available: {reason}")
 
 
 def _info(name):
-    if name == "cuda":
-        return TargetInfo(False, "this version of jitlogreg has no CUDA kernels; 'cpu' and 'reference' run", "")
+    reason = _reason(name)
+    if reason:
+        return TargetInfo(False, reason, "")
     device = platform.processor() or platform.machine()
-    if name == "cpu":
-        if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
-            return TargetInfo(False, "the environment variable NUMBA_DISABLE_JIT keeps Numba from compiling", "")
-        return TargetInfo(True, "", f"{device}, {os.cpu_count()} logical cores")
-    return TargetInfo(True, "", f"{device}, NumPy in float64")
+    how = "NumPy in float64" if name == "reference" else f"{os.cpu_count()} logical cores"
+    return TargetInfo(True, "", f"{device}, {how}")
+
+
+def _reason(name):
+    """Why a target cannot run here; empty where it can."""
+    if name == "cuda":
+        return "this version of jitlogreg has no CUDA kernels; 'cpu' and 'reference' run"
+    if name == "cpu" and os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        return "the environment variable NUMBA_DISABLE_JIT keeps Numba from compiling"
+    return ""
 
 
 @functools.cache
