@@ -202,6 +202,14 @@ def test_infinite_sums_stay_infinite():
         assert np.isfinite(dw[[0, 2]]).all()
 
 
+@pytest.mark.parametrize("m", range(1, 18))
+def test_padding_takes_no_part_where_margins_are_infinite(target, order, m):
+    X, w = np.ones((m, 2), order=order), np.array([np.inf, 1.0])
+    assert jlr.loss_and_gradient(X, np.ones(m), w)[::2] == (0.0, 0.0)
+    assert jlr.loss_and_gradient(X, np.zeros(m), np.zeros(2), -np.inf)[::2] == (0.0, 0.0)
+    assert jlr.forward(X, -w).tolist() == [0.0] * m
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_float32_sums_may_be_larger_than_float32(target, order):
     weights = np.full(64, 1e38, np.float32)
