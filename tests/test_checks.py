@@ -313,3 +313,10 @@ def test_an_unknown_target_is_refused(name):
 @pytest.mark.parametrize("unhashable", [["cpu"], {"cpu": 1}, np.array(["cpu", "cuda"])], ids=["list", "dict", "array"])
 def test_a_target_that_is_no_name_is_refused(unhashable):
     refuses(ValueError, "accepted", target=unhashable)
+
+
+def test_weights_that_float32_would_make_zero_are_refused():
+    X, y, w = np.ones((3, 1), np.float32), np.ones(3), np.ones(1, np.float32)
+    with pytest.raises(ValueError, match=r"sample_weight\[1\] is 1e-46; accepted are numbers within float32"):
+        jlr.loss(X, y, w, sample_weight=np.array([1.0, 1e-46, 0.0]))
+    assert jlr.loss(X, y, w, sample_weight=np.array([1.0, 1e-40, 0.0])) > 0
