@@ -25,7 +25,6 @@ PACKAGE = Path(__file__).resolve().parent.parent
 # Numba's default makes a division by zero raise. Kernels follow NumPy: inf or NaN, and loops without a way out of them
 _FLAGS = {"error_model": "numpy"}
 
-
 # What was compiled for its address, which is good for as long as the code is kept in memory
 _alive: list = []
 
