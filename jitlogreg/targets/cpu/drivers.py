@@ -24,13 +24,13 @@ from jitlogreg.lanes import LANES, fma
 from jitlogreg.targets.compile import address, inline, parallel, serial
 from jitlogreg.targets.cpu import columns, rows
 from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum
-from jitlogreg.targets.cpu.link import SEGMENT, TOTALS, activate, residuals
+from jitlogreg.targets.cpu.link import SEGMENT, TOTALS, activate, add_sums, no_sums, residuals
 from jitlogreg.targets.cpu.memory import at, call, load, load_first, offset, put, splat, spread, sum_lanes
 
 # Addresses, sizes in numbers, and switches of one call
 _INTEGERS = (
     *("x", "leading", "m", "n", "w", "block", "chunks", "y", "s", "s_step", "room", "work", "work_step"),
-    *("partials", "out", "logarithm", "tail_x", "tail_y", "tail_s", "tail_out", "pad"),
+    *("partials", "out", "logarithm", "tail_x", "tail_y", "tail_s", "tail_out", "pad", "lead"),
 )
 TASK = np.dtype([("b", np.float64), *((name, np.intp) for name in _INTEGERS)])
 _PACKER = struct.Struct(f"=d{len(_INTEGERS)}q")
@@ -67,25 +67,29 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
     z = offset(at(t.work, w0), chunk * t.work_step)
     dz, g = offset(z, t.block), offset(z, 2 * t.block)
     clear(g, room)
-    pending = 0
+    sums, pending = no_sums(b), 0
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
+        position = i * leading
         if f_order is None:
-            rows.margins(x, i * leading, leading, n, w, b, z, count)
+            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead)
         else:
             columns.margins(x, i, leading, n, w, b, z, count)
         for r in range(count - pad, count):
             put(z, r, 0)  # padding: its weight is 0, but 0 · inf would count
         for r in range(0, count, SEGMENT):
-            zr, yr, sr, dzr = offset(z, r), offset(y, i + r), offset(s, (i + r) * s_step), offset(dz, r)
-            residuals(zr, yr, sr, dzr, min(SEGMENT, count - r), offset(high, room), offset(low, room), b)
+            examples = min(SEGMENT, count - r)
+            yr, sr = offset(y, i + r), offset(s, (i + r) * s_step)
+            sums = residuals(offset(z, r), yr, sr, s_step > 0, offset(dz, r), examples, sums)
+            pending += examples
+            if pending >= SEGMENT or i + r + examples >= stop:
+                add_sums(sums, offset(high, room), offset(low, room))
+                sums, pending = no_sums(b), 0
         if room > 0:
             if f_order is None:
-                rows.update(x, i * leading, leading, n, dz, count, g, b)
-                pending += count
-                if pending >= SEGMENT or i + count >= stop:
+                rows.update(x, position, leading, n, dz, count, g, position + t.lead + count // 2 * leading, b)
+                if pending == 0:
                     flush(g, high, low, room, b)
-                    pending = 0
             else:
                 columns.update(x, i, leading, n, dz, count, high, low, b)
 
@@ -104,7 +108,7 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
         count = min(t.block, stop - i)
         a = offset(out, i)
         if f_order is None:
-            rows.margins(x, i * leading, leading, n, w, b, a, count)
+            rows.margins(x, i * leading, leading, n, w, b, a, count, i * leading + t.lead)
         else:
             columns.margins(x, i, leading, n, w, b, a, count)
         activate(a, count, t.logarithm, b)

@@ -1,10 +1,12 @@
 """The per-example step of a block of margins: activations of the forward pass, losses and residuals of the gradient."""
 
+import math
+
 from jitlogreg import scalar
-from jitlogreg.lanes import LANES, ones, where, zeros
+from jitlogreg.lanes import LANES, fma, ones, where, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.accumulate import add_number
-from jitlogreg.targets.cpu.memory import load, splat, store, sum_lanes, widen
+from jitlogreg.targets.cpu.memory import compound_lanes, load, splat, store, sum_lanes, widen
 
 # The totals a block adds to
 LOSS, DB, WEIGHT, INVALID = range(4)
@@ -27,26 +29,56 @@ def activate(z, rows, logarithm, like):
 
 
 @inline
-def residuals(z, y, s, dz, rows, high, low, like):
-    """Write s·dz for at most SEGMENT margins, and add Σ sL, Σ s·dz, Σ s and the count of bad labels and weights.
-
-    The labels and weights are judged here, as they pass: a label is good if y (1 − y) ≥ 0, which NaN is not.
-    """
-    zero, one = zeros(like), ones(like)
+def no_sums(like):
+    """What `residuals` adds up in lanes, for no examples: losses, residuals, weights, 1 + e, bad labels and weights."""
     loss = splat(0.0)
-    db, weight, invalid = loss, loss, zero
-    for i in range(0, rows, LANES):
-        yi = load(y, i, like)
-        si = load(s, i, like)
-        loss_i, dz_i = scalar.loss_and_residual(load(z, i, like), yi)
-        weighted = si * dz_i
-        store(dz, i, weighted)
-        # in float64: what float32 may hold, its sum may not
-        loss += widen(si) * widen(loss_i)
-        db += widen(weighted)
-        weight += widen(si)
-        invalid = where(yi * (one - yi) >= zero, where(si >= zero, invalid, one), one)
-    add_number(high, low, LOSS, sum_lanes(loss))
+    return loss, loss, loss, zeros(like), zeros(like)
+
+
+@inline
+def residuals(z, y, s, weighted, dz, rows, sums):
+    """Write s·dz for `rows` margins, and add to `sums`, which may hold SEGMENT examples.
+
+    Without weights the losses' logarithms become one: 1 + p ← (1 + p)(1 + e), a sum of positive terms, so that
+    p is within 16 roundings of itself after eight factors. A logarithm for each example costs half as much again as all
+    else here.
+
+    The labels and weights are judged as they pass: a label is good if y (1 − y) ≥ 0, which NaN is not.
+    """
+    loss, db, weight, p, invalid = sums
+    zero, one = zeros(p), ones(p)
+    if weighted:
+        for i in range(0, rows, LANES):
+            yi = load(y, i, p)
+            si = load(s, i, p)
+            loss_i, dz_i = scalar.loss_and_residual(load(z, i, p), yi)
+            weighted_dz = si * dz_i
+            store(dz, i, weighted_dz)
+            # in float64: what float32 may hold, its sum may not
+            loss += widen(si) * widen(loss_i)
+            db += widen(weighted_dz)
+            weight += widen(si)
+            invalid = where(yi * (one - yi) >= zero, where(si >= zero, invalid, one), one)
+    else:
+        total = zero
+        for i in range(0, rows, LANES):
+            yi = load(y, i, p)
+            e, linear, dz_i = scalar.loss_terms_and_residual(load(z, i, p), yi)
+            store(dz, i, dz_i)
+            p = fma(p, e, p + e)
+            loss += widen(linear)
+            total += dz_i
+            invalid = where(yi * (one - yi) >= zero, invalid, one)
+        db += widen(total)
+        weight += splat(float(rows) / LANES)
+    return loss, db, weight, p, invalid
+
+
+@inline
+def add_sums(sums, high, low):
+    """Add what `residuals` added up to the totals."""
+    loss, db, weight, p, invalid = sums
+    add_number(high, low, LOSS, sum_lanes(loss) + math.log1p(compound_lanes(p)))
     add_number(high, low, DB, sum_lanes(db))
     add_number(high, low, WEIGHT, sum_lanes(weight))
     add_number(high, low, INVALID, sum_lanes(invalid))

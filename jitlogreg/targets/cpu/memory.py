@@ -11,6 +11,7 @@ from numba.extending import intrinsic
 from jitlogreg.lanes import LANES, call_llvm, float32s, float64s, llvm_integer, llvm_scalar, llvm_suffix
 
 _I32 = ir.IntType(32)
+CACHE_LINE = 64  # bytes; where lines are longer, some are asked for twice
 _VECTOR_OF = {types.float64: float64s, types.float32: float32s}
 
 
@@ -138,6 +139,27 @@ def store(typingctx, p, i, vector):
 
 
 @intrinsic
+def prefetch(typingctx, p, i, vectors):
+    """Ask for the cache lines of so many vectors from element i of p on; the number is a literal.
+
+    Into the second-level cache: in the first they evict the block that is being worked on, and half of what prefetching
+    gains is lost. An address that nothing is mapped to does no harm.
+    """
+    if not isinstance(vectors, types.IntegerLiteral):
+        return None
+
+    def codegen(context, builder, sig, args):
+        read, second_level, data = _I32(0), _I32(2), _I32(1)
+        first = builder.gep(args[0], [args[1]])
+        for k in range(0, vectors.literal_value * LANES, CACHE_LINE * 8 // p.dtype.bitwidth):
+            line = builder.bitcast(builder.gep(first, [_I32(k)]), ir.IntType(8).as_pointer())
+            call_llvm(builder, "llvm.prefetch.p0", ir.VoidType(), [line, read, second_level, data])
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp, vectors), codegen
+
+
+@intrinsic
 def splat(typingctx, x):
     """The number x in every lane."""
     return _VECTOR_OF[x](x), lambda context, builder, sig, args: _splat(builder, args[0])
@@ -184,16 +206,31 @@ def sum_each(typingctx, x0, x1, x2, x3, x4, x5, x6, x7):
     return x0(*[x0] * LANES), codegen
 
 
-@intrinsic
-def sum_lanes(typingctx, x):
-    """The sum of a vector's lanes, pairwise, in float64."""
+def _reduce(combine):
+    """Reduce a vector's lanes to one float64, pairwise."""
 
     def codegen(context, builder, sig, args):
-        vector = _convert(builder, args[0], x.dtype, types.float64)
+        vector = _convert(builder, args[0], sig.args[0].dtype, types.float64)
         lanes = [builder.extract_element(vector, _I32(k)) for k in range(LANES)]
         while len(lanes) > 1:
             half = len(lanes) // 2
-            lanes = [builder.fadd(a, b) for a, b in zip(lanes[:half], lanes[half:], strict=True)]
+            lanes = [combine(builder, a, b) for a, b in zip(lanes[:half], lanes[half:], strict=True)]
         return lanes[0]
 
-    return types.float64(x), codegen
+    return codegen
+
+
+@intrinsic
+def sum_lanes(typingctx, x):
+    """The sum of a vector's lanes, in float64."""
+    return types.float64(x), _reduce(lambda builder, a, b: builder.fadd(a, b))
+
+
+@intrinsic
+def compound_lanes(typingctx, x):
+    """Π (1 + lane) − 1 over a vector's lanes of at least 0, in float64."""
+
+    def combine(builder, a, b):
+        return call_llvm(builder, "llvm.fma.f64", a.type, [a, b, builder.fadd(a, b)])
+
+    return types.float64(x), _reduce(combine)

@@ -1,19 +1,28 @@
-"""C order: a block of rows is read for its margins, and again, from cache, for the update."""
+"""C order: a block of rows is read for its margins, and again, from cache, for the update.
+
+While the second pass reads the cache, the memory would rest, and the processor's own read-ahead would lose its place.
+So both passes ask, at a steady rate, for the lines of what comes next: each for half as much as it reads, from `ahead`
+on, leaving out none. At 256 columns that halves the time.
+"""
 
 from jitlogreg.lanes import LANES, fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.memory import get, load, load_first, splat, store, sum_each
+from jitlogreg.targets.cpu.memory import get, load, load_first, prefetch, splat, store, sum_each
 
 
 @inline
-def _four_dots(x, i, leading, n, w, like):
-    """Four rows times w, eight partial sums each: a term meets at most n/8 roundings, and three in their sum."""
+def _four_dots(x, i, leading, n, w, ahead, like):
+    """Four rows times w, eight partial sums each: a term meets at most n/8 roundings, and three in their sum.
+
+    Asks for 2n elements from `ahead` on.
+    """
     a0 = zeros(like)
     a1, a2, a3 = a0, a0, a0
     whole = n // LANES * LANES
     i1, i2, i3 = i + leading, i + 2 * leading, i + 3 * leading
     for j in range(0, whole, LANES):
         v = load(w, j, like)
+        prefetch(x, ahead + 2 * j, 2)
         a0 = fma(load(x, i + j, like), v, a0)
         a1 = fma(load(x, i1 + j, like), v, a1)
         a2 = fma(load(x, i2 + j, like), v, a2)
@@ -21,6 +30,7 @@ def _four_dots(x, i, leading, n, w, like):
     if whole < n:
         j, rest = whole, n - whole
         v = load_first(w, j, rest, like)
+        prefetch(x, ahead + 2 * j, 2)
         a0 = fma(load_first(x, i + j, rest, like), v, a0)
         a1 = fma(load_first(x, i1 + j, rest, like), v, a1)
         a2 = fma(load_first(x, i2 + j, rest, like), v, a2)
@@ -29,20 +39,25 @@ def _four_dots(x, i, leading, n, w, like):
 
 
 @inline
-def margins(x, i, leading, n, w, b, z, rows):
-    """z = xw + b for `rows` rows from element i of x on; b is a vector, `rows` a multiple of eight."""
+def margins(x, i, leading, n, w, b, z, rows, ahead):
+    """z = xw + b for `rows` rows from element i of x on; b is a vector, `rows` a multiple of eight.
+
+    Asks for half as many rows from element `ahead` on.
+    """
     for r in range(0, rows, LANES):
         row = i + r * leading
-        a0, a1, a2, a3 = _four_dots(x, row, leading, n, w, b)
-        a4, a5, a6, a7 = _four_dots(x, row + 4 * leading, leading, n, w, b)
+        q = ahead + r // 2 * leading
+        a0, a1, a2, a3 = _four_dots(x, row, leading, n, w, q, b)
+        a4, a5, a6, a7 = _four_dots(x, row + 4 * leading, leading, n, w, q + 2 * leading, b)
         store(z, r, sum_each(a0, a1, a2, a3, a4, a5, a6, a7) + b)
 
 
 @inline
-def update(x, i, leading, n, dz, rows, g, like):
+def update(x, i, leading, n, dz, rows, g, ahead, like):
     """g += dzᵀx for `rows` rows; `rows` is a multiple of eight, g has room for whole vectors.
 
-    Eight rows at a time, in two chains: a term meets at most five roundings, then one for every eight rows.
+    Eight rows at a time, in two chains: a term meets at most five roundings, then one for every eight rows. Asks for
+    half as many rows from element `ahead` on.
     """
     whole = n // LANES * LANES
     for r in range(0, rows, LANES):
@@ -51,7 +66,9 @@ def update(x, i, leading, n, dz, rows, g, like):
         i4, i5, i6, i7 = i0 + 4 * leading, i1 + 4 * leading, i2 + 4 * leading, i3 + 4 * leading
         d0, d1, d2, d3 = splat(get(dz, r)), splat(get(dz, r + 1)), splat(get(dz, r + 2)), splat(get(dz, r + 3))
         d4, d5, d6, d7 = splat(get(dz, r + 4)), splat(get(dz, r + 5)), splat(get(dz, r + 6)), splat(get(dz, r + 7))
+        q0 = ahead + r // 2 * leading
         for j in range(0, whole, LANES):
+            prefetch(x, q0 + 4 * j, 4)
             p = load(x, i0 + j, like) * d0
             q = load(x, i1 + j, like) * d1
             p = fma(load(x, i2 + j, like), d2, p)
@@ -63,6 +80,7 @@ def update(x, i, leading, n, dz, rows, g, like):
             store(g, j, load(g, j, like) + (p + q))
         if whole < n:
             j, rest = whole, n - whole
+            prefetch(x, q0 + 4 * j, 4)
             p = load_first(x, i0 + j, rest, like) * d0
             q = load_first(x, i1 + j, rest, like) * d1
             p = fma(load_first(x, i2 + j, rest, like), d2, p)
