@@ -72,7 +72,7 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
         count = min(t.block, stop - i)
         position = i * leading
         if f_order is None:
-            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead)
+            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, 2)
         else:
             columns.margins(x, i, leading, n, w, b, z, count)
         for r in range(count - pad, count):
@@ -108,7 +108,7 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
         count = min(t.block, stop - i)
         a = offset(out, i)
         if f_order is None:
-            rows.margins(x, i * leading, leading, n, w, b, a, count, i * leading + t.lead)
+            rows.margins(x, i * leading, leading, n, w, b, a, count, i * leading + t.lead, 4)
         else:
             columns.margins(x, i, leading, n, w, b, a, count)
         activate(a, count, t.logarithm, b)

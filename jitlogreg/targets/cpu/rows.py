@@ -11,10 +11,18 @@ from jitlogreg.targets.cpu.memory import get, load, load_first, prefetch, splat,
 
 
 @inline
-def _four_dots(x, i, leading, n, w, ahead, like):
+def _ask(x, ahead, asked, j):
+    """Ask for so many vectors, two or four, at step j of a loop over columns."""
+    prefetch(x, ahead + asked * j, 2)
+    if asked == 4:
+        prefetch(x, ahead + asked * j + 2 * LANES, 2)
+
+
+@inline
+def _four_dots(x, i, leading, n, w, ahead, asked, like):
     """Four rows times w, eight partial sums each: a term meets at most n/8 roundings, and three in their sum.
 
-    Asks for 2n elements from `ahead` on.
+    Asks for two rows or four, `asked`, from element `ahead` on.
     """
     a0 = zeros(like)
     a1, a2, a3 = a0, a0, a0
@@ -22,7 +30,7 @@ def _four_dots(x, i, leading, n, w, ahead, like):
     i1, i2, i3 = i + leading, i + 2 * leading, i + 3 * leading
     for j in range(0, whole, LANES):
         v = load(w, j, like)
-        prefetch(x, ahead + 2 * j, 2)
+        _ask(x, ahead, asked, j)
         a0 = fma(load(x, i + j, like), v, a0)
         a1 = fma(load(x, i1 + j, like), v, a1)
         a2 = fma(load(x, i2 + j, like), v, a2)
@@ -30,7 +38,7 @@ def _four_dots(x, i, leading, n, w, ahead, like):
     if whole < n:
         j, rest = whole, n - whole
         v = load_first(w, j, rest, like)
-        prefetch(x, ahead + 2 * j, 2)
+        _ask(x, ahead, asked, j)
         a0 = fma(load_first(x, i + j, rest, like), v, a0)
         a1 = fma(load_first(x, i1 + j, rest, like), v, a1)
         a2 = fma(load_first(x, i2 + j, rest, like), v, a2)
@@ -39,16 +47,16 @@ def _four_dots(x, i, leading, n, w, ahead, like):
 
 
 @inline
-def margins(x, i, leading, n, w, b, z, rows, ahead):
+def margins(x, i, leading, n, w, b, z, rows, ahead, asked):
     """z = xw + b for `rows` rows from element i of x on; b is a vector, `rows` a multiple of eight.
 
-    Asks for half as many rows from element `ahead` on.
+    Asks for `asked` rows, two or four, for every four that it reads, from element `ahead` on.
     """
     for r in range(0, rows, LANES):
         row = i + r * leading
-        q = ahead + r // 2 * leading
-        a0, a1, a2, a3 = _four_dots(x, row, leading, n, w, q, b)
-        a4, a5, a6, a7 = _four_dots(x, row + 4 * leading, leading, n, w, q + 2 * leading, b)
+        q = ahead + r // 4 * asked * leading
+        a0, a1, a2, a3 = _four_dots(x, row, leading, n, w, q, asked, b)
+        a4, a5, a6, a7 = _four_dots(x, row + 4 * leading, leading, n, w, q + asked * leading, asked, b)
         store(z, r, sum_each(a0, a1, a2, a3, a4, a5, a6, a7) + b)
 
 
@@ -68,7 +76,7 @@ def update(x, i, leading, n, dz, rows, g, ahead, like):
         d4, d5, d6, d7 = splat(get(dz, r + 4)), splat(get(dz, r + 5)), splat(get(dz, r + 6)), splat(get(dz, r + 7))
         q0 = ahead + r // 2 * leading
         for j in range(0, whole, LANES):
-            prefetch(x, q0 + 4 * j, 4)
+            _ask(x, q0, 4, j)
             p = load(x, i0 + j, like) * d0
             q = load(x, i1 + j, like) * d1
             p = fma(load(x, i2 + j, like), d2, p)
@@ -80,7 +88,7 @@ def update(x, i, leading, n, dz, rows, g, ahead, like):
             store(g, j, load(g, j, like) + (p + q))
         if whole < n:
             j, rest = whole, n - whole
-            prefetch(x, q0 + 4 * j, 4)
+            _ask(x, q0, 4, j)
             p = load_first(x, i0 + j, rest, like) * d0
             q = load_first(x, i1 + j, rest, like) * d1
             p = fma(load_first(x, i2 + j, rest, like), d2, p)
