@@ -70,11 +70,11 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
     sums, pending = no_sums(b), 0
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
-        position = i * leading
+        position, ahead = i * leading, t.block if i + count < stop else 0
         if f_order is None:
             rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, 2)
         else:
-            columns.margins(x, i, leading, n, w, b, z, count)
+            columns.margins(x, i, leading, n, w, b, z, count, ahead, True)
         for r in range(count - pad, count):
             put(z, r, 0)  # padding: its weight is 0, but 0 · inf would count
         for r in range(0, count, SEGMENT):
@@ -91,7 +91,7 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
                 if pending == 0:
                     flush(g, high, low, room, b)
             else:
-                columns.update(x, i, leading, n, dz, count, high, low, b)
+                columns.update(x, i, leading, n, dz, count, high, low, ahead, b)
 
 
 def _activate_chunk(chunk, task, x0, w0, f_order):
@@ -106,11 +106,11 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
         x, leading, out = at(t.tail_x, x0), n if f_order is None else LANES, at(t.tail_out, w0)
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
-        a = offset(out, i)
+        a, ahead = offset(out, i), t.block if i + count < stop else 0
         if f_order is None:
             rows.margins(x, i * leading, leading, n, w, b, a, count, i * leading + t.lead, 4)
         else:
-            columns.margins(x, i, leading, n, w, b, a, count)
+            columns.margins(x, i, leading, n, w, b, a, count, ahead, False)
         activate(a, count, t.logarithm, b)
 
 
