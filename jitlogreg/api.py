@@ -318,11 +318,12 @@ def loss_and_gradient(
 
 def _loss_and_gradient(X, y, w, b, sample_weight, l2, out, target) -> LossAndGradient:
     kernels = choose(target)
-    inputs = {"X": X, "y": y, "w": w, "sample_weight": sample_weight}
+    inputs = X, y, w, sample_weight
     w, b, l2 = _parameters(X, w, b, l2)
     y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
     if out is not None:
-        checks.output(out, w.shape, w.dtype, inputs)
+        names = "X", "y", "w", "sample_weight"
+        checks.output(out, w.shape, w.dtype, dict(zip(names, inputs, strict=True)))
     sums = evaluate(kernels, X, y, sample_weight, w, b)
     return finish(sums, w, l2, out)
 

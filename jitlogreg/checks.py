@@ -146,8 +146,12 @@ def _length(name, array, length, meaning):
 
 def _real(name, value, dtype):
     """A real scalar, rounded to the dtype: a NumPy scalar, or the Python float that came."""
-    if type(value) is float and dtype.itemsize == 8:  # the common case, 1 µs sooner
-        return value
+    # the common cases, up to 2 µs sooner: nothing to round, or far from where rounding raises NumPy's warnings
+    if type(value) is float:
+        if dtype.itemsize == 8:
+            return value
+        if value == 0 or 1e-30 < abs(value) < 1e30:
+            return dtype.type(value)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.floating, np.integer)):
         raise TypeError(f"{name} is {_described(value)}; accepted is a real number")
     try:

@@ -38,6 +38,7 @@ def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
     return sums
 
 
+@np.errstate(all="ignore")
 def finish(sums, w, l2, dw_out=None) -> LossAndGradient:
     """Means from sums, with the penalty: J = ΣsL/S + l2/2 ‖w‖², dw = Σs·dz·x/S + l2 w, db = Σs·dz/S.
 
@@ -50,15 +51,14 @@ def finish(sums, w, l2, dw_out=None) -> LossAndGradient:
     """
     if not 0 < sums.weight < math.inf:
         raise ValueError(f"sample_weight sums to {sums.weight}; accepted is a sum that is positive and finite")
-    w_wide = w.astype(np.float64, copy=False)
-    with np.errstate(all="ignore"):
-        dw = sums.dw / sums.weight
-        loss = sums.loss / sums.weight
-        if l2:
-            dw += l2 * w_wide
-            loss += 0.5 * l2 * float(np.sum(w_wide * w_wide))  # pairwise, where a BLAS dot's order is its own
-        if dw_out is None:
-            dw_out = dw.astype(w.dtype, copy=False)
-        else:
-            dw_out[:] = dw
+    dw = sums.dw / sums.weight
+    loss = sums.loss / sums.weight
+    if l2:
+        w_wide = w.astype(np.float64, copy=False)
+        dw += l2 * w_wide
+        loss += 0.5 * l2 * float(np.sum(w_wide * w_wide))  # pairwise, where a BLAS dot's order is its own
+    if dw_out is None:
+        dw_out = dw.astype(w.dtype, copy=False)
+    else:
+        dw_out[:] = dw
     return LossAndGradient(loss, dw_out, sums.db / sums.weight)

@@ -24,8 +24,10 @@ def takes_tensors(call: _Call) -> _Call:
 
     @functools.wraps(call)
     def with_tensors(X, *args, **kwargs):
+        if type(X) is np.ndarray:
+            return call(X, *args, **kwargs)
         torch = sys.modules.get("torch")  # whoever has a tensor has imported it
-        if type(X) is np.ndarray or not isinstance(X, getattr(torch, "Tensor", ())):
+        if not isinstance(X, getattr(torch, "Tensor", ())):
             return call(X, *args, **kwargs)
         arguments = signature.bind(X, *args, **kwargs).arguments
         out, callback = arguments.get("out"), arguments.get("callback")

@@ -39,7 +39,7 @@ ARROWS = {
     "lanes": (set(), STANDARD | {"numba", "llvmlite"}),
     "scalar": ({"lanes", "targets.compile"}, {"math", "numba"}),
     "targets": (set(), STANDARD | {"contextvars", "importlib", "platform"}),
-    "targets.layout": (set(), set()),
+    "targets.layout": (set(), STANDARD),
     "targets.sums": (set(), {"typing", "numpy"}),
     "targets.compile": (set(), None),
     "targets.reference": ({"targets.sums"}, {"math", "numpy"}),

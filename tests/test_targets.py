@@ -14,6 +14,8 @@ from conftest import TARGETS
 import jitlogreg as jlr
 from jitlogreg.targets import ENVIRONMENT_VARIABLE, NAMES, choose
 
+targets = importlib.import_module("jitlogreg.targets")  # the function of that name hides it
+
 X, W = np.array([[1.0, 2.0]]), np.array([0.5, 0.25])
 UNAVAILABLE = [name for name, info in jlr.targets().items() if not info.available]
 needs_two = pytest.mark.skipif(len(TARGETS) < 2, reason="one target alone runs here")
@@ -253,6 +255,7 @@ def test_the_reference_runs_without_the_compiler():
 
 
 def test_the_cpu_target_says_why_it_cannot_compile(monkeypatch):
+    targets._module.cache_clear()  # what has been imported goes on running
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     with pytest.raises(jlr.TargetUnavailableError, match="NUMBA_DISABLE_JIT"):
         jlr.forward(np.zeros((1, 1)), np.zeros(1), target="cpu")

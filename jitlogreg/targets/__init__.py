@@ -70,7 +70,6 @@ def choose(target=None):
         name = _known(from_environment, f"the environment variable {ENVIRONMENT_VARIABLE}")
     else:
         name = "cpu"  # where a NumPy array lives
-    _require(name)
     return _module(name)
 
 
@@ -156,5 +155,6 @@ def _reason(name):
 
 @functools.cache
 def _module(name):
+    _require(name)
     # imported when first asked for: Numba's compiler is not paid for by those who only want the reference
     return importlib.import_module(f"{__name__}.{name}")

@@ -1,4 +1,6 @@
-"""How a matrix lies in memory."""
+"""How an array lies in memory."""
+
+import functools
 
 
 def layout(X):
@@ -11,13 +13,17 @@ def layout(X):
     leading : int
         Elements from one row (C) or one column (F) to the next.
     """
-    m, n = X.shape
-    down, across = X.strides
-    step = X.itemsize
-    if X.size == 0:
+    return _layout(X.shape, X.strides, X.itemsize)
+
+
+@functools.lru_cache  # a call asks twice
+def _layout(shape, strides, itemsize):
+    m, n = shape
+    down, across = strides
+    if m * n == 0:
         return "C", n
-    if (n <= 1 or across == step) and (m <= 1 or down >= n * step):
-        return "C", down // step if m > 1 else n
-    if (m <= 1 or down == step) and (n <= 1 or across >= m * step):
-        return "F", across // step if n > 1 else m
+    if (n <= 1 or across == itemsize) and (m <= 1 or down >= n * itemsize):
+        return "C", down // itemsize if m > 1 else n
+    if (m <= 1 or down == itemsize) and (n <= 1 or across >= m * itemsize):
+        return "F", across // itemsize if n > 1 else m
     return None

@@ -1,5 +1,6 @@
 """The CPU target: blocks of rows over all cores, explicit vectors, one read of X."""
 
+import functools
 import threading
 
 import numba
@@ -7,8 +8,9 @@ import numpy as np
 
 from jitlogreg.lanes import LANES
 from jitlogreg.targets import in_forked_child
-from jitlogreg.targets.cpu.drivers import add_chunks, describe, kernel, run_parallel, run_serial
-from jitlogreg.targets.cpu.link import DB, INVALID, LOSS, SEGMENT, TOTALS, WEIGHT
+from jitlogreg.targets.cpu.drivers import kernel, run_parallel, run_serial
+from jitlogreg.targets.cpu.link import SEGMENT, TOTALS
+from jitlogreg.targets.cpu.memory import data_address
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
 
@@ -42,102 +44,73 @@ _threads = threading.RLock()
 
 def dot(u, v):
     """Σⱼ uⱼ vⱼ of contiguous vectors, computed in float64, as a Python float."""
-    chunks = _chunk_count(u.size, 1, DOT_BLOCK)
-    partials = np.empty(chunks)
-    addresses = {"x": u.ctypes.data, "w": v.ctypes.data, "partials": partials.ctypes.data}
-    task = describe(**addresses, n=u.size, block=DOT_BLOCK, chunks=chunks)
-    _run(kernel("dot", u.dtype, v.dtype, "C"), chunks, task, u.size)
-    return sum(partials.tolist(), 0.0)
+    cut = 0, 0, u.size, DOT_BLOCK, _chunk_count(u.size, 1, DOT_BLOCK), 0
+    return _run(u.size, kernel("dot", u.dtype, v.dtype, "C"), 0.0, u, v, *cut, 0, 0, 0, 0, 0, _no_totals())[0]
 
 
 def forward(X, w, b, out):
     """Write a = σ(Xw + b) to `out`."""
-    return _activations(X, w, b, out, logarithm=False)
+    return _activations(X, w, b, out, logarithm=0)
 
 
 def log_forward(X, w, b, out):
     """Write log σ(Xw + b) to `out`."""
-    return _activations(X, w, b, out, logarithm=True)
+    return _activations(X, w, b, out, logarithm=1)
 
 
 def _activations(X, w, b, out, logarithm):
-    order, task = _matrix(X)
-    task |= {"w": w.ctypes.data, "out": out.ctypes.data, "logarithm": logarithm}
-    tail = len(X) % LANES
-    if tail:
-        tail_x, tail_out = _tail(X, order), np.empty(LANES, w.dtype)
-        task |= {"tail_x": tail_x.ctypes.data, "tail_out": tail_out.ctypes.data}
-    _run(kernel("activations", X.dtype, w.dtype, order), task["chunks"] + bool(tail), describe(b, **task), _cost(X))
-    if tail:
-        out[-tail:] = tail_out[:tail]
+    order, leading = layout(X)
+    cost, cut = _cut(order, leading, X.shape, X.itemsize)
+    to = data_address(out), logarithm
+    _run(cost, kernel("activations", X.dtype, w.dtype, order), b, X, w, *cut, 0, 0, 0, *to, _no_totals())
     return out
 
 
 def sums(X, y, w, b, sample_weight, with_gradient):
     """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
-    order, task = _matrix(X)
-    n, tail = X.shape[1], len(X) % LANES
-    parts = task["chunks"] + bool(tail)
-    room = -(-n // LANES) * LANES if with_gradient else 0
-    work = np.empty((parts, 2 * task["block"] + room), w.dtype)
-    partials = np.empty((parts, 2 * (room + TOTALS)))
-    task |= {"w": w.ctypes.data, "y": y.ctypes.data, "pad": LANES - tail, "room": room}
-    task |= {"work": work.ctypes.data, "work_step": work.shape[1], "partials": partials.ctypes.data}
-    if sample_weight is not None:
-        task |= {"s": sample_weight.ctypes.data, "s_step": 1}
-    if tail:
-        weights = np.ones(tail, w.dtype) if sample_weight is None else sample_weight
-        tail_x, tail_y, tail_s = _tail(X, order), _tail(y), _tail(weights)
-        task |= {"tail_x": tail_x.ctypes.data, "tail_y": tail_y.ctypes.data, "tail_s": tail_s.ctypes.data}
-    _run(kernel("sums", X.dtype, w.dtype, order), parts, describe(b, **task), _cost(X))
-    totals = np.zeros((2, room + TOTALS))
-    add_chunks(partials, totals)
-    dw = totals[0, :n] if with_gradient else np.zeros(n)
-    of_examples = totals[0, room:].tolist()
-    return Sums(of_examples[LOSS], dw, of_examples[DB], of_examples[WEIGHT], of_examples[INVALID] == 0)
-
-
-def _matrix(X):
-    """The order of X, and what a task says of it: how it is cut into blocks and chunks follows from its shape alone."""
     order, leading = layout(X)
-    m, n = X.shape
-    whole = m // LANES * LANES
+    cost, cut = _cut(order, leading, X.shape, X.itemsize)
+    n = X.shape[1]
+    room = -(-n // LANES) * LANES if with_gradient else 0
+    totals = np.zeros((2, room + TOTALS))
+    s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
+    address = kernel("sums", X.dtype, w.dtype, order)
+    loss, db, weight, invalid = _run(cost, address, b, X, w, *cut, data_address(y), *s, 0, 0, totals)
+    return Sums(loss, totals[0, :n] if with_gradient else np.zeros(n), db, weight, invalid == 0)
+
+
+def _no_totals():
+    return np.zeros((2, TOTALS))
+
+
+@functools.lru_cache
+def _cut(order, leading, shape, itemsize):
+    """What a matrix costs, and how it is cut into blocks and chunks: that follows from its shape alone."""
+    m, n = shape
     shortest, longest, size = BLOCKS[order]
     block = longest
-    while block > shortest and block * n * X.itemsize > size:
+    while block > shortest and block * n * itemsize > size:
         block //= 2
-    lead = (block // 2 + 2) * leading + LEAD // X.itemsize
+    lead = (block // 2 + 2) * leading + LEAD // itemsize
     # each chunk has three numbers of its own for each column: beyond four chunks not more than a sixteenth of X
-    chunks = min(_chunk_count(whole, n + LINK_COST, block), max(4, X.nbytes // (16 * 24 * max(n, 1))))
-    shape = {"leading": leading, "m": whole, "n": n, "block": block, "chunks": chunks, "lead": lead}
-    return order, {"x": X.ctypes.data, **shape}
+    few = max(4, m * n * itemsize // (16 * 24 * max(n, 1)))
+    chunks = min(_chunk_count(m // LANES * LANES, n + LINK_COST, block), few)
+    return m * (n + LINK_COST), (leading, m, n, block, chunks, lead)
 
 
 def _chunk_count(rows, row_cost, block):
     return min(CHUNKS, -(-rows // block), max(1, rows * row_cost // CHUNK_COST))
 
 
-def _cost(X):
-    return X.shape[0] * (X.shape[1] + LINK_COST)
-
-
-def _run(kernel, parts, task, cost):
+def _run(cost, kernel, b, x, w, *numbers):
     """Run the kernel on every chunk: on the calling thread, or on Numba's threads."""
+    arguments = kernel, float(b), data_address(x), data_address(w), *numbers
     if cost < SERIAL_COST or in_forked_child() or numba.get_num_threads() == 1:
-        run_serial(kernel, parts, task)
-        return
+        return run_serial(*arguments)
     taken = False
     try:
         taken = _threads.acquire(blocking=False)
-        (run_parallel if taken else run_serial)(kernel, parts, task)
+        return (run_parallel if taken else run_serial)(*arguments)
     finally:
         if taken:
             _threads.release()
-
-
-def _tail(rows, order="C"):
-    """The rows that do not fill a group of eight, padded with zeros."""
-    count = len(rows) % LANES
-    padded = np.zeros((LANES, *rows.shape[1:]), rows.dtype, order)
-    padded[:count] = rows[-count:]
-    return padded

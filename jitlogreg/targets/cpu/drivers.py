@@ -5,8 +5,9 @@ own, and the rows are added in order. The drivers call the very same machine cod
 any number of threads, and one compilation of each kernel (compiled into its drivers, as Numba would, it takes twice as
 long).
 
-What a chunk needs is described by a record, `TASK`. The rows that do not fill a group of eight come as a tail, a copy
-padded to eight, which is the last chunk.
+What a chunk needs is described by a record, `TASK`, which the drivers fill in from plain numbers: in compiled code all
+that a call needs beside its kernel takes a microsecond, in Python it took eight. The rows that do not fill a group of
+eight are the last chunk, which copies them, padded to eight.
 
 `f_order` is None in C order: None is of a type of its own, so the branches of the other order are gone before anything
 is compiled.
@@ -14,7 +15,6 @@ is compiled.
 
 import functools
 import math
-import struct
 
 import numba
 import numpy as np
@@ -24,23 +24,26 @@ from jitlogreg.lanes import LANES, fma
 from jitlogreg.targets.compile import address, inline, parallel, serial
 from jitlogreg.targets.cpu import columns, rows
 from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum
-from jitlogreg.targets.cpu.link import SEGMENT, TOTALS, activate, add_sums, no_sums, residuals
-from jitlogreg.targets.cpu.memory import at, call, load, load_first, offset, put, splat, spread, sum_lanes
+from jitlogreg.targets.cpu.link import (
+    DB,
+    INVALID,
+    LOSS,
+    SEGMENT,
+    TOTALS,
+    WEIGHT,
+    activate,
+    add_sums,
+    no_sums,
+    residuals,
+)
+from jitlogreg.targets.cpu.memory import at, call, get, load, load_first, offset, put, splat, spread, sum_lanes
 
 # Addresses, sizes in numbers, and switches of one call
 _INTEGERS = (
-    *("x", "leading", "m", "n", "w", "block", "chunks", "y", "s", "s_step", "room", "work", "work_step"),
-    *("partials", "out", "logarithm", "tail_x", "tail_y", "tail_s", "tail_out", "pad", "lead"),
+    *("x", "w", "leading", "m", "n", "block", "chunks", "lead", "y", "s", "s_step", "out", "logarithm"),
+    *("room", "width", "work", "work_step", "tail", "partials"),
 )
 TASK = np.dtype([("b", np.float64), *((name, np.intp) for name in _INTEGERS)])
-_PACKER = struct.Struct(f"=d{len(_INTEGERS)}q")
-_ZEROS = dict.fromkeys(_INTEGERS, 0)
-
-
-def describe(b=0.0, **integers):
-    """A task, as the record's bytes; what is not named is 0. The caller keeps the arrays alive."""
-    # 1 µs, where filling a NumPy record takes 28
-    return np.frombuffer(_PACKER.pack(b, *(_ZEROS | integers).values()), np.uint8)
 
 
 @inline
@@ -50,20 +53,50 @@ def _bounds(chunk, chunks, m, block):
     return chunk * blocks // chunks * block, min((chunk + 1) * blocks // chunks * block, m)
 
 
+@inline
+def _copy_rows(x, i, leading, count, n, tail, f_order):
+    """Copy `count` rows from element i of x on, padded to eight with zeros. Returns the copy's leading dimension."""
+    for r in range(LANES):
+        for j in range(n):
+            source, target = r * leading + j, r * n + j
+            if f_order is not None:
+                source, target = r + j * leading, r + j * LANES
+            if r < count:
+                put(tail, target, get(x, i + source))
+            else:
+                put(tail, target, 0)
+    return n if f_order is None else LANES
+
+
+@inline
+def _copy_numbers(p, i, count, tail):
+    """Copy `count` numbers from element i of p on, or ones if `i` is negative, padded to eight with zeros."""
+    for r in range(LANES):
+        put(tail, r, 0)
+        if r < count:
+            put(tail, r, 1)
+            if i >= 0:
+                put(tail, r, get(p, i + r))
+
+
 def _sum_chunk(chunk, task, x0, w0, f_order):
     """Sums of one chunk into its row of partials."""
     t = carray(task, 1)[0]
     n, room = t.n, t.room  # room is 0 where no gradient is asked for
-    high = offset(at(t.partials, 0.0), chunk * 2 * (room + TOTALS))
-    low = offset(high, room + TOTALS)
-    clear(high, 2 * (room + TOTALS))
+    high = offset(at(t.partials, 0.0), chunk * 2 * t.width)
+    low = offset(high, t.width)
+    clear(high, 2 * t.width)
     x, leading, y, s, s_step, pad = at(t.x, x0), t.leading, at(t.y, w0), at(t.s, w0), t.s_step, 0
     start, stop = 0, LANES
     if chunk < t.chunks:
-        start, stop = _bounds(chunk, t.chunks, t.m, t.block)
+        start, stop = _bounds(chunk, t.chunks, t.m // LANES * LANES, t.block)
     else:
-        x, leading, pad = at(t.tail_x, x0), n if f_order is None else LANES, t.pad
-        y, s, s_step = at(t.tail_y, w0), at(t.tail_s, w0), 1
+        first, count = t.m // LANES * LANES, t.m % LANES
+        tail_x, tail_y = at(t.tail, x0), offset(at(t.tail, w0), LANES * n)
+        leading = _copy_rows(x, first * (leading if f_order is None else 1), leading, count, n, tail_x, f_order)
+        _copy_numbers(y, first, count, tail_y)
+        _copy_numbers(s, first if s_step > 0 else -1, count, offset(tail_y, LANES))
+        x, y, s, s_step, pad = tail_x, tail_y, offset(tail_y, LANES), 1, LANES - count
     w, b = at(t.w, w0), spread(t.b, w0)
     z = offset(at(t.work, w0), chunk * t.work_step)
     dz, g = offset(z, t.block), offset(z, 2 * t.block)
@@ -96,15 +129,19 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
 
 
 def _activate_chunk(chunk, task, x0, w0, f_order):
-    """Activations of one chunk."""
+    """Activations of one chunk, whose totals are 0."""
     t = carray(task, 1)[0]
+    clear(offset(at(t.partials, 0.0), chunk * 2 * t.width), 2 * t.width)
     n, w, b = t.n, at(t.w, w0), spread(t.b, w0)
     x, leading, out = at(t.x, x0), t.leading, at(t.out, w0)
     start, stop = 0, LANES
     if chunk < t.chunks:
-        start, stop = _bounds(chunk, t.chunks, t.m, t.block)
+        start, stop = _bounds(chunk, t.chunks, t.m // LANES * LANES, t.block)
     else:
-        x, leading, out = at(t.tail_x, x0), n if f_order is None else LANES, at(t.tail_out, w0)
+        first, count = t.m // LANES * LANES, t.m % LANES
+        tail_x, out = at(t.tail, x0), offset(at(t.tail, w0), LANES * n)
+        leading = _copy_rows(x, first * (leading if f_order is None else 1), leading, count, n, tail_x, f_order)
+        x = tail_x
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
         a, ahead = offset(out, i), t.block if i + count < stop else 0
@@ -113,10 +150,13 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
         else:
             columns.margins(x, i, leading, n, w, b, a, count, ahead, False)
         activate(a, count, t.logarithm, b)
+    if chunk == t.chunks:
+        for r in range(t.m % LANES):
+            put(at(t.out, w0), t.m // LANES * LANES + r, get(out, r))
 
 
 def _dot_chunk(chunk, task, x0, w0, f_order):
-    """Σ xⱼ wⱼ of one chunk, in float64, by four vectors of partial sums."""
+    """Σ xⱼ wⱼ of one chunk, in float64, by four vectors of partial sums, in place of a loss."""
     t = carray(task, 1)[0]
     like = splat(0.0)
     x, w = at(t.x, x0), at(t.w, w0)
@@ -132,7 +172,9 @@ def _dot_chunk(chunk, task, x0, w0, f_order):
     for j in range(whole, stop, LANES):
         rest = min(LANES, stop - j)
         a0 = fma(load_first(x, j, rest, like), load_first(w, j, rest, like), a0)
-    put(at(t.partials, 0.0), chunk, sum_lanes((a0 + a1) + (a2 + a3)))
+    high = offset(at(t.partials, 0.0), chunk * 2 * t.width)
+    clear(high, 2 * t.width)
+    put(high, LOSS, sum_lanes((a0 + a1) + (a2 + a3)))
 
 
 KERNELS = {"sums": _sum_chunk, "activations": _activate_chunk, "dot": _dot_chunk}
@@ -154,28 +196,36 @@ def kernel(operation, x_dtype, w_dtype, order):
     return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order), variant)
 
 
-def _run(kernel, parts, task):
-    """Call the kernel for every chunk."""
+def _run(kernel, b, x, w, leading, m, n, block, chunks, lead, y, s, s_step, out, logarithm, totals):
+    """Call the kernel for every chunk, and add up the chunks' totals.
+
+    `totals` comes as two rows of zeros, for the high and the low parts; the first leaves with the sums of the columns
+    of X, as many as there is room for, and of `TOTALS` more, which are also returned.
+    """
+    tail = m % LANES
+    parts, width = chunks + (tail + LANES - 1) // LANES, totals.shape[1]
+    room = width - TOTALS
+    # Partial sums of each chunk, and then what it works in, in numbers of eight bytes, which those of every dtype fit
+    # in. One array, which lives as long as something reads it: Numba gives an array back after its last use, and an
+    # address is none
+    work, work_step = parts * 2 * width, 2 * block + room
+    partials = np.empty(work + parts * work_step + (LANES * (n + 2) if tail else 0))
+    task = np.empty(1, TASK)
+    t = task[0]
+    t.b, t.x, t.w, t.leading, t.m, t.n, t.block, t.chunks, t.lead = b, x, w, leading, m, n, block, chunks, lead
+    t.y, t.s, t.s_step, t.out, t.logarithm = y, s, s_step, out, logarithm
+    t.room, t.width, t.work_step, t.partials = room, width, work_step, partials.ctypes.data
+    t.work, t.tail = t.partials + 8 * work, t.partials + 8 * (work + parts * work_step)
     for chunk in prange(parts):
         call(kernel, chunk, task.ctypes.data)
-
-
-run_serial, run_parallel = serial(_run), parallel(_run)
-
-
-def _add_chunks(partials, totals):
-    """Add the chunks' totals in order: sums of dw, filled up to whole vectors, and `TOTALS` more.
-
-    `totals` comes as two rows of zeros, for the high and the low parts; the first row leaves with the sums.
-    """
-    width = totals.shape[1]
-    for chunk in range(partials.shape[0]):
+    for chunk in range(parts):
         for j in range(width):
-            totals[0, j], lost = two_sum(totals[0, j], partials[chunk, j])
-            totals[1, j] += lost + partials[chunk, width + j]
+            totals[0, j], lost = two_sum(totals[0, j], partials[2 * chunk * width + j])
+            totals[1, j] += lost + partials[(2 * chunk + 1) * width + j]
     for j in range(width):
         if math.isfinite(totals[0, j]):  # else the low part is NaN and means nothing
             totals[0, j] += totals[1, j]
+    return totals[0, room + LOSS], totals[0, room + DB], totals[0, room + WEIGHT], totals[0, room + INVALID]
 
 
-add_chunks = serial(_add_chunks)
+run_serial, run_parallel = serial(_run), parallel(_run)

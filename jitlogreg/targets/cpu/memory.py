@@ -4,6 +4,10 @@ Pointers rather than arrays: an array is seven values that every call hands on, 
 another compiled variant.
 """
 
+import ctypes
+import sys
+
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -234,3 +238,21 @@ def compound_lanes(typingctx, x):
         return call_llvm(builder, "llvm.fma.f64", a.type, [a, b, builder.fadd(a, b)])
 
     return types.float64(x), _reduce(combine)
+
+
+def _address_told(array):
+    return array.ctypes.data
+
+
+def _address_read(array):
+    return _pointer_at(id(array) + _HEADER).value or 0
+
+
+# The data pointer is the first member of NumPy's array, behind the header that every object of CPython has, and part of
+# NumPy's binary interface. To read it takes 0.2 us, where `ctypes.data` takes 1, and a small call needs four of them
+_pointer_at, _HEADER = ctypes.c_void_p.from_address, object.__basicsize__
+_probe = np.empty(1)
+_readable = sys.implementation.name == "cpython" and _address_read(_probe) == _address_told(_probe)
+
+# The address of an array's first element; the caller keeps the array alive
+data_address = _address_read if _readable else _address_told
