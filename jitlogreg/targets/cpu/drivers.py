@@ -40,7 +40,7 @@ from jitlogreg.targets.cpu.memory import at, call, get, load, load_first, offset
 
 # Addresses, sizes in numbers, and switches of one call
 _INTEGERS = (
-    *("x", "w", "leading", "m", "n", "block", "chunks", "lead", "y", "s", "s_step", "out", "logarithm"),
+    *("x", "w", "leading", "m", "n", "block", "chunks", "lead", "apart", "y", "s", "s_step", "out", "logarithm"),
     *("room", "width", "work", "work_step", "tail", "partials"),
 )
 TASK = np.dtype([("b", np.float64), *((name, np.intp) for name in _INTEGERS)])
@@ -106,7 +106,7 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
         count = min(t.block, stop - i)
         position, ahead = i * leading, t.block if i + count < stop else 0
         if f_order is None:
-            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, 2)
+            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, 2, t.apart)
         else:
             columns.margins(x, i, leading, n, w, b, z, count, ahead, True)
         for r in range(count - pad, count):
@@ -146,7 +146,7 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
         count = min(t.block, stop - i)
         a, ahead = offset(out, i), t.block if i + count < stop else 0
         if f_order is None:
-            rows.margins(x, i * leading, leading, n, w, b, a, count, i * leading + t.lead, 4)
+            rows.margins(x, i * leading, leading, n, w, b, a, count, i * leading + t.lead, 4, t.apart)
         else:
             columns.margins(x, i, leading, n, w, b, a, count, ahead, False)
         activate(a, count, t.logarithm, b)
@@ -196,7 +196,7 @@ def kernel(operation, x_dtype, w_dtype, order):
     return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order), variant)
 
 
-def _run(kernel, b, x, w, leading, m, n, block, chunks, lead, y, s, s_step, out, logarithm, totals):
+def _run(kernel, b, x, w, leading, m, n, block, chunks, lead, apart, y, s, s_step, out, logarithm, totals):
     """Call the kernel for every chunk, and add up the chunks' totals.
 
     `totals` comes as two rows of zeros, for the high and the low parts; the first leaves with the sums of the columns
@@ -213,7 +213,7 @@ def _run(kernel, b, x, w, leading, m, n, block, chunks, lead, y, s, s_step, out,
     task = np.empty(1, TASK)
     t = task[0]
     t.b, t.x, t.w, t.leading, t.m, t.n, t.block, t.chunks, t.lead = b, x, w, leading, m, n, block, chunks, lead
-    t.y, t.s, t.s_step, t.out, t.logarithm = y, s, s_step, out, logarithm
+    t.apart, t.y, t.s, t.s_step, t.out, t.logarithm = apart, y, s, s_step, out, logarithm
     t.room, t.width, t.work_step, t.partials = room, width, work_step, partials.ctypes.data
     t.work, t.tail = t.partials + 8 * work, t.partials + 8 * (work + parts * work_step)
     for chunk in prange(parts):

@@ -47,16 +47,61 @@ def _four_dots(x, i, leading, n, w, ahead, asked, like):
 
 
 @inline
-def margins(x, i, leading, n, w, b, z, rows, ahead, asked):
+def _one_dot(x, i, n, w, ahead, asked, like):
+    """One row times w, 32 partial sums: a term meets at most n/32 + 4 roundings, and five in their sum.
+
+    Asks for half a row or one, as `asked` is two or four, from element `ahead` on.
+    """
+    a0 = zeros(like)
+    a1, a2, a3 = a0, a0, a0
+    step, vectors = 4 * LANES, n // LANES * LANES
+    whole = n // step * step
+    for j in range(0, whole, step):
+        prefetch(x, ahead + j * asked // 4, 2)
+        if asked == 4:
+            prefetch(x, ahead + j + 2 * LANES, 2)
+        a0 = fma(load(x, i + j, like), load(w, j, like), a0)
+        a1 = fma(load(x, i + j + LANES, like), load(w, j + LANES, like), a1)
+        a2 = fma(load(x, i + j + 2 * LANES, like), load(w, j + 2 * LANES, like), a2)
+        a3 = fma(load(x, i + j + 3 * LANES, like), load(w, j + 3 * LANES, like), a3)
+    for j in range(whole, vectors, LANES):
+        prefetch(x, ahead + j * asked // 4, 1)
+        a0 = fma(load(x, i + j, like), load(w, j, like), a0)
+    if vectors < n:
+        rest = n - vectors
+        prefetch(x, ahead + vectors * asked // 4, 1)
+        a1 = fma(load_first(x, i + vectors, rest, like), load_first(w, vectors, rest, like), a1)
+    return (a0 + a1) + (a2 + a3)
+
+
+@inline
+def _four_dots_apart(x, i, leading, n, w, ahead, asked, like):
+    """`_four_dots`, one row after another."""
+    step = asked * leading // 4
+    a0 = _one_dot(x, i, n, w, ahead, asked, like)
+    a1 = _one_dot(x, i + leading, n, w, ahead + step, asked, like)
+    a2 = _one_dot(x, i + 2 * leading, n, w, ahead + 2 * step, asked, like)
+    a3 = _one_dot(x, i + 3 * leading, n, w, ahead + 3 * step, asked, like)
+    return a0, a1, a2, a3
+
+
+@inline
+def margins(x, i, leading, n, w, b, z, rows, ahead, asked, apart):
     """z = xw + b for `rows` rows from element i of x on; b is a vector, `rows` a multiple of eight.
 
+    Reads one row after another where `apart`, or else four together, which share w and hide the sums of their lanes.
     Asks for `asked` rows, two or four, for every four that it reads, from element `ahead` on.
     """
     for r in range(0, rows, LANES):
         row = i + r * leading
         q = ahead + r // 4 * asked * leading
-        a0, a1, a2, a3 = _four_dots(x, row, leading, n, w, q, asked, b)
-        a4, a5, a6, a7 = _four_dots(x, row + 4 * leading, leading, n, w, q + asked * leading, asked, b)
+        next_row, next_q = row + 4 * leading, q + asked * leading
+        if apart:
+            a0, a1, a2, a3 = _four_dots_apart(x, row, leading, n, w, q, asked, b)
+            a4, a5, a6, a7 = _four_dots_apart(x, next_row, leading, n, w, next_q, asked, b)
+        else:
+            a0, a1, a2, a3 = _four_dots(x, row, leading, n, w, q, asked, b)
+            a4, a5, a6, a7 = _four_dots(x, next_row, leading, n, w, next_q, asked, b)
         store(z, r, sum_each(a0, a1, a2, a3, a4, a5, a6, a7) + b)
 
 
