@@ -24,9 +24,9 @@ DOT_BLOCK = 4 * LANES
 # that the order of reading needs. At 8, 16 and 32 KB the same time; at 4 KB up to a tenth more, at 64 KB for long rows
 LEAD = 16 << 10
 
-# In C order the bytes of a row, from the least to the most, that is read alone for its margin rather than four together:
-# the processor's own read-ahead follows one stream best. Of the read limit, where memory gives 60 GB/s, at 256 columns of
-# float64 0.70 against 0.64, at 200 0.87 against 0.68; at 32 columns 0.68 against 0.77, at 512 0.59 against 0.73 (Zen 4)
+# In C order the bytes of a row, from the least to the most, that is read alone for its margin, not four together: the
+# processor's own read-ahead follows one stream best. Shares of the read limit where memory gives 60 GB/s, in float64:
+# 256 columns 0.70 against 0.64, 200 0.87 against 0.68; but 32 columns 0.68 against 0.77, 512 0.59 against 0.73 (Zen 4)
 APART = 512, 2560
 
 # What the per-example step costs, in numbers of a row: 3 ns against 0.2 to 0.5

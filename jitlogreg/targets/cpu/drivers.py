@@ -29,10 +29,12 @@ from jitlogreg.targets.cpu.link import (
     INVALID,
     LOSS,
     SEGMENT,
+    SEGMENTS,
     TOTALS,
     WEIGHT,
     activate,
     add_sums,
+    hold,
     no_sums,
     residuals,
 )
@@ -99,9 +101,10 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
         x, y, s, s_step, pad = tail_x, tail_y, offset(tail_y, LANES), 1, LANES - count
     w, b = at(t.w, w0), spread(t.b, w0)
     z = offset(at(t.work, w0), chunk * t.work_step)
-    dz, g = offset(z, t.block), offset(z, 2 * t.block)
+    dz, g, products = offset(z, t.block), offset(z, 2 * t.block), offset(z, 2 * t.block + room)
     clear(g, room)
-    sums, pending = no_sums(b), 0
+    sums, pending = no_sums(b), 0  # of a segment, and how many examples it has
+    held, segments = no_sums(b), 0
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
         position, ahead = i * leading, t.block if i + count < stop else 0
@@ -117,8 +120,11 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
             sums = residuals(offset(z, r), yr, sr, s_step > 0, offset(dz, r), examples, sums)
             pending += examples
             if pending >= SEGMENT or i + r + examples >= stop:
-                add_sums(sums, offset(high, room), offset(low, room))
-                sums, pending = no_sums(b), 0
+                held = hold(sums, held, products, segments)
+                sums, pending, segments = no_sums(b), 0, segments + 1
+            if segments == SEGMENTS or i + r + examples >= stop:
+                add_sums(held, products, segments, offset(high, room), offset(low, room))
+                held, segments = no_sums(b), 0
         if room > 0:
             if f_order is None:
                 rows.update(x, position, leading, n, dz, count, g, position + t.lead + count // 2 * leading, b)
@@ -208,7 +214,7 @@ def _run(kernel, b, x, w, leading, m, n, block, chunks, lead, apart, y, s, s_ste
     # Partial sums of each chunk, and then what it works in, in numbers of eight bytes, which those of every dtype fit
     # in. One array, which lives as long as something reads it: Numba gives an array back after its last use, and an
     # address is none
-    work, work_step = parts * 2 * width, 2 * block + room
+    work, work_step = parts * 2 * width, 2 * block + room + SEGMENTS * LANES
     partials = np.empty(work + parts * work_step + (LANES * (n + 2) if tail else 0))
     task = np.empty(1, TASK)
     t = task[0]

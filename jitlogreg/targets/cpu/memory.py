@@ -210,6 +210,18 @@ def sum_each(typingctx, x0, x1, x2, x3, x4, x5, x6, x7):
     return x0(*[x0] * LANES), codegen
 
 
+@intrinsic
+def even_lanes(typingctx, x, y):
+    """The lanes 0, 2, 4, … of two vectors."""
+    return x(x, x), lambda context, builder, sig, args: _shuffle(builder, *args, range(0, 2 * LANES, 2))
+
+
+@intrinsic
+def odd_lanes(typingctx, x, y):
+    """The lanes 1, 3, 5, … of two vectors."""
+    return x(x, x), lambda context, builder, sig, args: _shuffle(builder, *args, range(1, 2 * LANES, 2))
+
+
 def _reduce(combine):
     """Reduce a vector's lanes to one float64, pairwise."""
 
