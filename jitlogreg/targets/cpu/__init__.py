@@ -8,7 +8,7 @@ import numpy as np
 
 from jitlogreg.lanes import LANES
 from jitlogreg.targets import in_forked_child
-from jitlogreg.targets.cpu.drivers import kernel, run_parallel, run_serial
+from jitlogreg.targets.cpu.drivers import kernel, run_parallel, run_serial, scratch_size
 from jitlogreg.targets.cpu.link import SEGMENT, TOTALS
 from jitlogreg.targets.cpu.memory import data_address
 from jitlogreg.targets.layout import layout
@@ -110,7 +110,10 @@ def _chunk_count(rows, row_cost, block):
 
 def _run(cost, kernel, b, x, w, *numbers):
     """Run the kernel on every chunk: on the calling thread, or on Numba's threads."""
-    arguments = kernel, float(b), data_address(x), data_address(w), *numbers
+    _, m, n, block, chunks, *_, totals = numbers
+    # NumPy's memory, which comes in large pages where there is much: Numba's took as long as 100 x 200,000 numbers do
+    scratch = np.empty(scratch_size(m, n, block, chunks, totals.shape[1] - TOTALS))
+    arguments = kernel, float(b), data_address(x), data_address(w), *numbers, scratch
     if cost < SERIAL_COST or in_forked_child() or numba.get_num_threads() == 1:
         return run_serial(*arguments)
     taken = False

@@ -202,32 +202,38 @@ def kernel(operation, x_dtype, w_dtype, order):
     return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order), variant)
 
 
-def _run(kernel, b, x, w, leading, m, n, block, chunks, lead, apart, y, s, s_step, out, logarithm, totals):
+@functools.lru_cache
+def scratch_size(m, n, block, chunks, room):
+    """What a call needs beside its totals, in numbers of eight bytes, which those of every dtype fit in.
+
+    For each chunk two rows of partial sums and what it works in, and a copy of the tail.
+    """
+    tail = m % LANES > 0
+    return (chunks + tail) * (2 * (room + TOTALS) + 2 * block + room + SEGMENTS * LANES) + tail * LANES * (n + 2)
+
+
+def _run(kernel, b, x, w, leading, m, n, block, chunks, lead, apart, y, s, s_step, out, logarithm, totals, scratch):
     """Call the kernel for every chunk, and add up the chunks' totals.
 
     `totals` comes as two rows of zeros, for the high and the low parts; the first leaves with the sums of the columns
-    of X, as many as there is room for, and of `TOTALS` more, which are also returned.
+    of X, as many as there is room for, and of `TOTALS` more, which are also returned. `scratch` has `scratch_size`
+    numbers; it is read at the end, so that it lives until then: an address keeps nothing alive.
     """
-    tail = m % LANES
-    parts, width = chunks + (tail + LANES - 1) // LANES, totals.shape[1]
+    parts, width = chunks + (m % LANES > 0), totals.shape[1]
     room = width - TOTALS
-    # Partial sums of each chunk, and then what it works in, in numbers of eight bytes, which those of every dtype fit
-    # in. One array, which lives as long as something reads it: Numba gives an array back after its last use, and an
-    # address is none
     work, work_step = parts * 2 * width, 2 * block + room + SEGMENTS * LANES
-    partials = np.empty(work + parts * work_step + (LANES * (n + 2) if tail else 0))
     task = np.empty(1, TASK)
     t = task[0]
     t.b, t.x, t.w, t.leading, t.m, t.n, t.block, t.chunks, t.lead = b, x, w, leading, m, n, block, chunks, lead
     t.apart, t.y, t.s, t.s_step, t.out, t.logarithm = apart, y, s, s_step, out, logarithm
-    t.room, t.width, t.work_step, t.partials = room, width, work_step, partials.ctypes.data
+    t.room, t.width, t.work_step, t.partials = room, width, work_step, scratch.ctypes.data
     t.work, t.tail = t.partials + 8 * work, t.partials + 8 * (work + parts * work_step)
     for chunk in prange(parts):
         call(kernel, chunk, task.ctypes.data)
     for chunk in range(parts):
         for j in range(width):
-            totals[0, j], lost = two_sum(totals[0, j], partials[2 * chunk * width + j])
-            totals[1, j] += lost + partials[(2 * chunk + 1) * width + j]
+            totals[0, j], lost = two_sum(totals[0, j], scratch[2 * chunk * width + j])
+            totals[1, j] += lost + scratch[(2 * chunk + 1) * width + j]
     for j in range(width):
         if math.isfinite(totals[0, j]):  # else the low part is NaN and means nothing
             totals[0, j] += totals[1, j]
