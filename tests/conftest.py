@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jitlogreg as jlr
+from jitlogreg.cli import main
 
 # the fixtures below hold for a whole test, so hypothesis may run many examples within one
 hypothesis.settings.register_profile(
@@ -65,6 +66,34 @@ def make_data(m=40, n=5, dtypes=(np.float64, np.float64), order="C", *, soft=Fal
 def data(dtypes, order):
     """Forty examples of five features, in each pair of dtypes and each order."""
     return make_data(dtypes=dtypes, order=order)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command that succeeds; give back what it printed."""
+
+    def run(*arguments):
+        status = main(list(arguments))
+        captured = capsys.readouterr()
+        assert (status, captured.err) == (0, "")
+        return captured.out
+
+    return run
+
+
+@pytest.fixture
+def fail(capsys):
+    """Run a command that fails with a status; give back its message, one line."""
+
+    def fail(*arguments, status=2):
+        assert main(list(arguments)) == status
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") == 1
+        assert captured.err.startswith("jitlogreg: ")
+        assert "Traceback" not in captured.err
+        return captured.err
+
+    return fail
 
 
 # ---------------------------------------------------------------- tolerances

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jitlogreg as jlr
-from jitlogreg.cli import bandwidth, bench, data, demo, machine, main, spellings, steps, timing
+from jitlogreg.cli import bandwidth, bench, cases, data, demo, machine, spellings, steps, timing
 from jitlogreg.cli.errors import UsageError, WrongAnswerError
 
 TARGETS = ["cpu", "reference"]
@@ -21,34 +21,6 @@ def small(monkeypatch):
     monkeypatch.setattr(demo, "_ROUNDS", 1)
     monkeypatch.setattr(steps, "_LOOP_NUMBERS", 30_000)
     monkeypatch.setattr(bench, "_DOT_LENGTH", 10_000)
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command that succeeds; give back what it printed."""
-
-    def run(*arguments):
-        status = main(list(arguments))
-        captured = capsys.readouterr()
-        assert (status, captured.err) == (0, "")
-        return captured.out
-
-    return run
-
-
-@pytest.fixture
-def fail(capsys):
-    """Run a command that fails with a status; give back its message, one line."""
-
-    def fail(*arguments, status=2):
-        assert main(list(arguments)) == status
-        captured = capsys.readouterr()
-        assert captured.err.count("\n") == 1
-        assert captured.err.startswith("jitlogreg: ")
-        assert "Traceback" not in captured.err
-        return captured.err
-
-    return fail
 
 
 def examples(m=80, n=3):
@@ -245,7 +217,8 @@ SMALL_BENCH = ("--shapes", "300x5,40x70", "--rounds", "2")
 @pytest.mark.parametrize("operation", ["loss_and_gradient", "forward"])
 def test_bench_prints_json(run, target, operation):
     result = json.loads(run("bench", *SMALL_BENCH, "--json", "--target", target, "--operation", operation))
-    assert set(result) == {"machine", "versions", "dot", "rows"}
+    assert set(result) == {"machine", "versions", "left_out", "dot", "rows"}
+    assert result["left_out"] == []
     assert result["versions"]["jitlogreg"] == jlr.__version__
     cases = {(*row["shape"], row["dtype"], row["order"], row["implementation"]) for row in result["rows"]}
     assert len(cases) == len(result["rows"]) == 2 * 2 * 2 * 3
@@ -258,36 +231,43 @@ def test_bench_prints_json(run, target, operation):
             "implementation",
             "seconds",
             "gb_per_s",
-            "percent_of_read",
+            "percent_of_limit",
             "speedup",
+            "times_ours",
+            "remark",
         }
         assert set(row) == keys
         assert row["operation"] == operation
         assert 0 < row["seconds"] < 1
-        if row["implementation"] == "read":
-            assert row["percent_of_read"] == 100
+        assert row["remark"] == ""
+        if row["implementation"] == "limit":
+            assert row["percent_of_limit"] == 100
         if row["implementation"] == "NumPy":
             assert row["speedup"] == 1
-            m, n = row["shape"]
-            count = m * n + n + (m if operation == "loss_and_gradient" else 0)
-            n_bytes = count * np.dtype(row["dtype"]).itemsize
-            assert row["gb_per_s"] == pytest.approx(n_bytes / row["seconds"] / 1e9)
+        if row["implementation"] == target:
+            assert row["times_ours"] == 1
+        m, n = row["shape"]
+        count = m * n + n + (m if operation == "loss_and_gradient" else 0)
+        n_bytes = count * np.dtype(row["dtype"]).itemsize
+        assert row["gb_per_s"] == pytest.approx(n_bytes / row["seconds"] / 1e9)
     assert [row["implementation"] for row in result["dot"]] == ["Python for-loop", "NumPy", target]
     assert all(row["result"] == pytest.approx(2500, rel=0.05) for row in result["dot"])
 
 
 def test_medians_are_of_ratios_within_a_round(monkeypatch):
-    read, numpy, reference = [1.0, 2.0, 4.0], [10.0, 20.0, 20.0], [2.0, 8.0, 4.0]
-    monkeypatch.setattr(bench, "in_turn", lambda calls, rounds: np.array([read, numpy, reference]))
-    rows = bench.rows_of_case("loss_and_gradient", 50, 4, "float64", "C", ["reference"], 3)
+    numpy, reference = [10.0, 20.0, 20.0], [2.0, 8.0, 4.0]
+    reads = [1.0, 9.0, 4.0], [3.0, 2.0, 5.0]  # in each round the faster is the limit: 1, 2, 4
+    monkeypatch.setattr(cases, "in_turn", lambda calls, rounds: np.array([*reads, numpy, reference]))
+    rows = cases.rows_of_case("loss_and_gradient", 50, 4, "float64", "C", ["reference"], 3)
+    assert [row["implementation"] for row in rows] == ["limit", "NumPy", "reference"]
     assert [row["seconds"] for row in rows] == [2, 20, 4]
     assert [row["speedup"] for row in rows] == [10, 1, 5]
-    of_read = 100 * (50 * 4 + 50 + 4) / (50 * 4)  # the read is of X alone
-    np.testing.assert_allclose([row["percent_of_read"] for row in rows], [100, 0.1 * of_read, 0.5 * of_read])
+    assert [row["times_ours"] for row in rows] == [0.5, 5, 1]
+    assert [row["percent_of_limit"] for row in rows] == [100, 10, 50]
     assert rows[2]["gb_per_s"] == pytest.approx((50 * 4 + 50 + 4) * 8 / 4 / 1e9)
 
-    monkeypatch.setattr(bench, "in_turn", lambda calls, rounds: np.array([numpy, read, reference]))
-    assert [row["speedup"] for row in bench.dot_rows(["reference"], 3)] == [1, 10, 5]
+    monkeypatch.setattr(bench, "in_turn", lambda calls, rounds: np.array([numpy, reads[0], reference]))
+    assert [row["speedup"] for row in bench.dot_rows(["reference"], 3)] == [1, 5, 5]
 
 
 def test_bench_prints_tables(run):
@@ -298,7 +278,7 @@ def test_bench_prints_tables(run):
     titles = [line for line in lines if line.startswith("loss_and_gradient, ")]
     assert titles == ["loss_and_gradient, 300 x 5", "loss_and_gradient, 40 x 70"]
     rows = [line for line in lines if line.startswith("float32")]
-    assert [row.split()[:3] for row in rows] == [["float32", "F", by] for by in ("read", "NumPy", "reference")] * 2
+    assert [row.split()[:3] for row in rows] == [["float32", "F", by] for by in ("limit", "NumPy", "reference")] * 2
     assert all(len(numbers(row)) == 4 for row in rows)
     assert numbers(rows[1])[3] == 1
 
@@ -306,14 +286,14 @@ def test_bench_prints_tables(run):
 def test_bench_takes_the_target_of_the_environment(run, fail, monkeypatch):
     monkeypatch.setenv("JITLOGREG_TARGET", "reference")
     result = json.loads(run("bench", "--shapes", "9x2", "--rounds", "1", "--json"))
-    assert {row["implementation"] for row in result["rows"]} == {"read", "NumPy", "reference"}
+    assert {row["implementation"] for row in result["rows"]} == {"limit", "NumPy", "reference"}
     monkeypatch.setenv("JITLOGREG_TARGET", "gpu")
     assert "JITLOGREG_TARGET is 'gpu'" in fail("bench")
 
 
 @pytest.mark.parametrize("wrong", ["loss", "dw", "db"])
 def test_wrong_answers_are_not_timed(fail, monkeypatch, wrong):
-    right = bench.numpy_loss_and_gradient
+    right = cases.numpy_loss_and_gradient
 
     def with_an_error(X, y, w, b):
         loss, dw, db = right(X, y, w, b)
@@ -322,7 +302,7 @@ def test_wrong_answers_are_not_timed(fail, monkeypatch, wrong):
             dw[-1] += error
         return loss + error * (wrong == "loss"), dw, db + error * (wrong == "db")
 
-    monkeypatch.setattr(bench, "numpy_loss_and_gradient", with_an_error)
+    monkeypatch.setattr(cases, "numpy_loss_and_gradient", with_an_error)
     for dtype in ("float64", "float32"):
         message = fail("bench", *SMALL_BENCH, "--dtype", dtype, "--target", "reference", status=1)
         assert "loss_and_gradient of NumPy, 300x5" in message
@@ -354,10 +334,10 @@ def test_a_busy_machine_is_told(capsys, load, remark):
 
 
 def test_a_threading_layer_that_cannot_be_loaded_is_told(run, fail, monkeypatch):
-    def refuse(values):
+    def refuse(*arrays):
         raise ValueError("No threading layer could be loaded.\nHINT:\npip install tbb")
 
-    monkeypatch.setattr(bandwidth, "read", refuse)
+    monkeypatch.setattr(bandwidth, "readers", refuse)
     text = run("info")
     assert "No threading layer could be loaded. HINT: pip install tbb" in text
     assert "0 of" in text
@@ -393,15 +373,19 @@ def test_nan_is_no_answer():
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 511, 100_003, 1_000_003])
-def test_read_reads_every_word(size):
-    values = np.random.default_rng(0).random(size, np.float32)
-    words = values[: size // 2 * 2].view(np.uint64)
-    assert bandwidth.read(values) == int(words.sum(dtype=np.uint64))
+def test_every_spelling_reads_every_word_of_every_array(size):
+    rng = np.random.default_rng(0)
+    arrays = rng.random(size, np.float32), rng.random(size // 3), rng.random(5)
+    words = [array[: array.nbytes // 8 * 8 // array.itemsize].view(np.uint64) for array in arrays]
+    expected = sum(int(word.sum(dtype=np.uint64)) for word in words) % 2**64
+    assert [read() for read in bandwidth.readers(*arrays)] == [expected, expected]
 
 
-def test_read_takes_both_orders():
+def test_reading_takes_both_orders():
     X = np.random.default_rng(0).random((30, 7))
-    assert bandwidth.read(X) == bandwidth.read(np.asfortranarray(X))
+    first, second = ({read() for read in bandwidth.readers(array)} for array in (X, np.asfortranarray(X)))
+    assert len(first) == 1
+    assert first == second
 
 
 def test_calls_take_turns():

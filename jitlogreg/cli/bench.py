@@ -3,20 +3,15 @@
 import functools
 import json
 import statistics
+from pathlib import Path
 
 import numpy as np
 
-import jitlogreg as jlr
-from jitlogreg.cli import bandwidth, options
+from jitlogreg.cli import options, peers, picture
+from jitlogreg.cli.cases import OPERATIONS, rows_of_case
 from jitlogreg.cli.errors import UsageError
 from jitlogreg.cli.machine import machine, print_load, versions
-from jitlogreg.cli.spellings import (
-    check_answer,
-    numpy_forward,
-    numpy_loss_and_gradient,
-    rounding_of_forward,
-    rounding_of_gradient,
-)
+from jitlogreg.cli.spellings import check_answer
 from jitlogreg.cli.tables import print_table
 from jitlogreg.cli.timing import in_turn
 from jitlogreg.targets import choose
@@ -24,7 +19,6 @@ from jitlogreg.targets.reference import dot_loop
 
 # The notes' vectors
 _DOT_LENGTH = 1_000_000
-_OPERATIONS = ("loss_and_gradient", "forward")
 
 
 def add_options(parser):
@@ -44,10 +38,14 @@ def add_options(parser):
     parser.add_argument(
         "--order", type=options.one_or_more("C", "F"), default="C,F", help="memory orders of X (%(default)s)"
     )
-    parser.add_argument("--operation", choices=_OPERATIONS, default=_OPERATIONS[0], help="what to time (%(default)s)")
+    parser.add_argument("--operation", choices=OPERATIONS, default=OPERATIONS[0], help="what to time (%(default)s)")
     parser.add_argument(
         "--rounds", type=options.positive_integer, default=5, help="how often each is timed (%(default)s)"
     )
+    parser.add_argument(
+        "--peers", action="store_true", help=f"time {', '.join(peers.NAMES)} too, as far as they are installed"
+    )
+    parser.add_argument("--plot", metavar="FILE", help="draw the shares of the limit too: .png, .pdf or .svg")
     parser.add_argument("--json", action="store_true", help="print JSON, with the machine and the versions")
     options.add_target_option(parser, "time this target alone, beside NumPy; as does the variable JITLOGREG_TARGET")
 
@@ -55,9 +53,13 @@ def add_options(parser):
 def run(options_):
     """Measure, and print tables or JSON."""
     targets = options.selected_targets(options_.target)
+    if options_.plot:
+        picture.check("--plot", options_.plot)
     here = machine()
     if not here["threads"]:
         raise UsageError(f"Numba has no threads to run on: {here['threading_layer']}")
+    others = peers.installed() if options_.peers else {}
+    left_out = [name for name in peers.NAMES if name not in others] if options_.peers else []
     dot = dot_rows(targets, options_.rounds)
     if not options_.json:
         _print_dot(dot)
@@ -67,20 +69,19 @@ def run(options_):
             row
             for dtype in options_.dtype
             for order in options_.order
-            for row in rows_of_case(options_.operation, m, n, dtype, order, targets, options_.rounds)
+            for row in rows_of_case(options_.operation, m, n, dtype, order, targets, options_.rounds, others)
         ]
         rows += of_shape
         if not options_.json:
-            _print_rows(f"{options_.operation}, {m} x {n}", of_shape)
+            _print_rows(f"{options_.operation}, {m} x {n}", of_shape, options_.peers)
+    if options_.plot:
+        picture.draw_shares(options_.plot, rows)
     if options_.json:
-        print(json.dumps({"machine": here, "versions": versions(), "dot": dot, "rows": rows}, indent=2))
+        all_versions = versions() | peers.versions(others)
+        result = {"machine": here, "versions": all_versions, "left_out": left_out, "dot": dot, "rows": rows}
+        print(json.dumps(result, indent=2))
     else:
-        print()
-        print("GB/s: bytes of X, y and w, each counted once, over the time.")
-        print(
-            "% of read: of the GB/s at which the threads read the same X and add it up (from 1 MiB on; below it, one)."
-        )
-        print(f"Medians of {options_.rounds} rounds, in which everything takes its turn.")
+        _print_legend(options_, left_out)
         print_load(here["load"])
 
 
@@ -113,63 +114,6 @@ def dot_rows(targets, rounds):
     ]
 
 
-def rows_of_case(operation, m, n, dtype, order, targets, rounds):
-    """Time one operation on one X, by NumPy and by each target, once their answers agree.
-
-    Returns
-    -------
-    list of dict
-        With `operation`, `shape`, `dtype`, `order`, `implementation`, `seconds`, `gb_per_s`, `percent_of_read` and
-        `speedup` (over NumPy). The first is the read that the percentages refer to.
-    """
-    X, y, w, b = _example(m, n, dtype, order)
-    if operation == "forward":
-        data = (X, w)
-        calls = {"NumPy": lambda: numpy_forward(X, w, b)}
-        calls |= {target: lambda target=target: jlr.forward(X, w, b, target=target) for target in targets}
-        results = {name: (call(),) for name, call in calls.items()}
-        expected = (jlr.forward(X, w.astype(np.float64), b, target="reference"),)
-        bounds = (rounding_of_forward(X, w, b),)
-    else:
-        data = (X, y, w)
-        calls = {"NumPy": lambda: numpy_loss_and_gradient(X, y, w, b)}
-        calls |= {target: lambda target=target: jlr.loss_and_gradient(X, y, w, b, target=target) for target in targets}
-        results = {name: call() for name, call in calls.items()}
-        expected = jlr.loss_and_gradient(X, y, w.astype(np.float64), b, target="reference")
-        bounds = rounding_of_gradient(X, w, b)
-    for name, result in results.items():
-        check_answer(f"{operation} of {name}, {m}x{n} {dtype} {order}", result, expected, bounds)
-
-    calls = {"read": lambda: bandwidth.read(X), **calls}
-    seconds = dict(zip(calls, in_turn(list(calls.values()), rounds), strict=True))
-    n_bytes = dict.fromkeys(calls, sum(array.nbytes for array in data)) | {"read": X.nbytes}
-    rates = {name: n_bytes[name] / own for name, own in seconds.items()}
-    return [
-        {
-            "operation": operation,
-            "shape": [m, n],
-            "dtype": dtype,
-            "order": order,
-            "implementation": name,
-            "seconds": statistics.median(own),
-            "gb_per_s": n_bytes[name] / statistics.median(own) / 1e9,
-            "percent_of_read": 100 * statistics.median(rates[name] / rates["read"]),
-            "speedup": statistics.median(seconds["NumPy"] / own),
-        }
-        for name, own in seconds.items()
-    ]
-
-
-def _example(m, n, dtype, order):
-    """Random X, y, w, b with margins of deviation 1, as trained models have them."""
-    rng = np.random.default_rng(0)
-    shape = (m, n) if order == "C" else (n, m)
-    X = rng.standard_normal(shape, dtype)
-    X = X if order == "C" else X.T
-    w = rng.standard_normal(n, dtype) / X.dtype.type(np.sqrt(n))
-    return X, rng.integers(0, 2, m).astype(dtype), w, 0.25
-
-
 def _print_dot(rows):
     print_table(
         ("<dot product of", ">ms", ">GB/s", ">speed-up", ">result"),
@@ -187,21 +131,36 @@ def _print_dot(rows):
     )
 
 
-def _print_rows(title, rows):
+def _print_rows(title, rows, with_peers):
+    beside_peers = (">x ours", "<remark") if with_peers else ()
     print()
     print_table(
-        ("<dtype", "<order", "<by", ">ms", ">GB/s", ">% of read", ">x NumPy"),
+        ("<dtype", "<order", "<by", ">ms", ">GB/s", ">% of limit", ">x NumPy", *beside_peers),
         [
             (
                 row["dtype"],
                 row["order"],
                 row["implementation"],
-                f"{1e3 * row['seconds']:.3f}",
+                f"{1e3 * row['seconds']:.4f}",
                 f"{row['gb_per_s']:.2f}",
-                f"{row['percent_of_read']:.0f}",
+                f"{row['percent_of_limit']:.0f}",
                 f"{row['speedup']:.2f}",
+                *((f"{row['times_ours']:.2f}", row["remark"]) if with_peers else ()),
             )
             for row in rows
         ],
         title=title,
     )
+
+
+def _print_legend(options_, left_out):
+    print()
+    print(f"GB/s: bytes of {'X and w' if options_.operation == 'forward' else 'X, y and w'}, each once, over the time.")
+    print("limit: the threads read these bytes and add them up (from 1 MiB on; below it, one); the faster of two ways.")
+    if options_.peers:
+        print("x NumPy: NumPy's time over this one. x ours: this time over that of the first target.")
+    if left_out:
+        print(f"left out, not installed: {', '.join(left_out)}")
+    print(f"Medians of {options_.rounds} rounds, in which everything takes its turn.")
+    if options_.plot:
+        print(f"picture: {Path(options_.plot).resolve()}")

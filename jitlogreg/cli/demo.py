@@ -57,7 +57,7 @@ def add_options(parser):
 def run(options_):
     """Learn, show what was learnt, time, and draw."""
     targets = options.selected_targets(options_.target)
-    _check_output(options_.output)
+    picture.check("--output", options_.output)
     if (options_.data is None) != (options_.label is None):
         raise UsageError("--data FILE and --label NAME go together")
     examples = data.breast_cancer() if options_.data is None else data.load(options_.data, options_.label)
@@ -83,10 +83,7 @@ def run(options_):
     tables = _time(split, learning_rate, targets)
     print()
     print_load(before)
-    try:
-        picture.draw(options_.output, descent.loss_history, examples.name, tables)
-    except OSError as error:
-        raise UsageError(f"cannot write --output {options_.output}: {error.strerror}") from error
+    picture.draw(options_.output, descent.loss_history, examples.name, tables)
     print(f"picture: {Path(options_.output).resolve()}")
 
 
@@ -111,16 +108,6 @@ def default_learning_rate(X, l2):
         z = X @ v[:-1] + v[-1]
         v = np.append(X.T @ z, z.sum()) / len(X)
     return 1 / (np.linalg.norm(v) / 4 + l2)
-
-
-def _check_output(output):
-    """Refuse what could not be written, before time is spent on it."""
-    optional_module("matplotlib", "matplotlib")
-    path = Path(output)
-    if path.suffix.lower() not in picture.FORMATS:
-        raise UsageError(f"--output {output} does not end in {', '.join(picture.FORMATS)}")
-    if not path.parent.is_dir():
-        raise UsageError(f"--output {output} is in a folder that does not exist")
 
 
 def _descend(split, learning_rate, options_):

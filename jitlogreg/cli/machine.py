@@ -68,7 +68,8 @@ def simd():
 def threading():
     """The threading layer that Numba runs on and its number of threads; why there is none, and 0, if there is none."""
     try:
-        bandwidth.read(np.zeros(2**17))  # enough for all threads: the layer is chosen when something runs on them
+        read, _ = bandwidth.readers(np.zeros(2**17))  # enough for all threads
+        read()  # the layer is chosen when something runs on them
         return numba.threading_layer(), numba.get_num_threads()
     except ValueError as error:  # what is configured cannot be loaded
         return " ".join(str(error).split()), 0

@@ -25,7 +25,7 @@ def in_turn(calls, rounds):
     -----
     Each is called a few times beforehand. Before each is timed the threads of the one before it come to rest.
     """
-    repeats = [max(1, round(_SHORTEST / max(_shortest_of_three(call), 1e-9))) for call in calls]
+    repeats = [max(1, round(_SHORTEST / max(shortest_of_three(call), 1e-9))) for call in calls]
     seconds = np.empty((len(calls), rounds))
     for turn in range(rounds):
         for k, call in enumerate(calls):
@@ -43,7 +43,8 @@ def _seconds(call, repeats):
     return (time.perf_counter() - start) / repeats
 
 
-def _shortest_of_three(call):
+def shortest_of_three(call):
+    """The shortest time that three calls took, in seconds."""
     return min(_seconds(call, 1) for _ in range(3))
 
 

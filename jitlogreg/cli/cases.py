@@ -1,0 +1,109 @@
+"""One operation on one X: by NumPy, by the targets and by other libraries, once their answers are right."""
+
+import statistics
+
+import numpy as np
+
+import jitlogreg as jlr
+from jitlogreg.cli import bandwidth
+from jitlogreg.cli.spellings import (
+    check_answer,
+    numpy_forward,
+    numpy_loss_and_gradient,
+    rounding_of_forward,
+    rounding_of_gradient,
+    times_rounding,
+)
+from jitlogreg.cli.timing import in_turn
+
+OPERATIONS = ("loss_and_gradient", "forward")
+
+
+def rows_of_case(operation, m, n, dtype, order, targets, rounds, peers=None):
+    """Time one operation on one X, by NumPy, by each target and by each peer.
+
+    Parameters
+    ----------
+    operation : {"loss_and_gradient", "forward"}
+    m, n : int
+    dtype : {"float64", "float32"}
+    order : {"C", "F"}
+    targets : list of str
+    rounds : int
+    peers : dict of str to callable, optional
+        As `peers.installed` gives them.
+
+    Returns
+    -------
+    list of dict
+        With `operation`, `shape`, `dtype`, `order`, `implementation`, `seconds`, `gb_per_s`, `percent_of_limit`,
+        `speedup` (over NumPy), `times_ours` (the time over that of the first target) and `remark`. The first is the
+        limit: the faster of two spellings of a read of the same bytes, round by round.
+
+    Raises
+    ------
+    WrongAnswerError
+        If NumPy's answer or a target's is off by more than rounding. A peer's remark says so instead.
+    """
+    X, y, w, b = example(m, n, dtype, order)
+    data = (X, w) if operation == "forward" else (X, y, w)
+    calls = _own_calls(operation, X, y, w, b, targets)
+    expected, bounds = _expected(operation, X, y, w, b)
+    for name, call in calls.items():
+        check_answer(f"{operation} of {name}, {m}x{n} {dtype} {order}", call(), expected, bounds)
+    others = {name: prepare(operation, X, y, w, b) for name, prepare in (peers or {}).items()}
+    remarks = {name: _remark(times_rounding(call(), expected, bounds)) for name, call in others.items()}
+
+    calls |= others
+    readers = bandwidth.readers(*data)
+    seconds = in_turn([*readers, *calls.values()], rounds)
+    limit = np.min(seconds[: len(readers)], axis=0)
+    seconds = {"limit": limit, **dict(zip(calls, seconds[len(readers) :], strict=True))}
+    n_bytes = sum(array.nbytes for array in data)
+    return [
+        {
+            "operation": operation,
+            "shape": [m, n],
+            "dtype": dtype,
+            "order": order,
+            "implementation": name,
+            "seconds": statistics.median(own),
+            "gb_per_s": n_bytes / statistics.median(own) / 1e9,
+            "percent_of_limit": 100 * statistics.median(limit / own),
+            "speedup": statistics.median(seconds["NumPy"] / own),
+            "times_ours": statistics.median(own / seconds[targets[0]]),
+            "remark": remarks.get(name, ""),
+        }
+        for name, own in seconds.items()
+    ]
+
+
+def example(m, n, dtype, order):
+    """Random X, y, w, b with margins of deviation 1, as trained models have them."""
+    rng = np.random.default_rng(0)
+    shape = (m, n) if order == "C" else (n, m)
+    X = rng.standard_normal(shape, dtype)
+    X = X if order == "C" else X.T
+    w = rng.standard_normal(n, dtype) / X.dtype.type(np.sqrt(n))
+    return X, rng.integers(0, 2, m).astype(dtype), w, 0.25
+
+
+def _own_calls(operation, X, y, w, b, targets):
+    if operation == "forward":
+        calls = {"NumPy": lambda: (numpy_forward(X, w, b),)}
+        return calls | {target: lambda target=target: (jlr.forward(X, w, b, target=target),) for target in targets}
+    data = X, y, w, b
+    calls = {"NumPy": lambda: numpy_loss_and_gradient(*data)}
+    return calls | {target: lambda target=target: jlr.loss_and_gradient(*data, target=target) for target in targets}
+
+
+def _expected(operation, X, y, w, b):
+    """The reference's answer, and what rounding in X's dtype explains."""
+    if operation == "forward":
+        return (jlr.forward(X, w.astype(np.float64), b, target="reference"),), (rounding_of_forward(X, w, b),)
+    right = jlr.loss_and_gradient(X, y, w.astype(np.float64), b, target="reference")
+    return right, rounding_of_gradient(X, w, b)
+
+
+def _remark(times):
+    return f"answer off by {times:.3g} x rounding" if times else ""
