@@ -62,6 +62,10 @@ def test_every_peer_is_right_in_the_dtype_of_x(name, operation, dtype, order, sh
         np.testing.assert_allclose(first, again, rtol=1e-4)
 
 
+def test_every_peer_has_a_version():
+    assert all(version[0].isdigit() for version in peers.versions(peers.installed()).values())
+
+
 def test_peers_are_imported_when_they_are_asked_for(run, monkeypatch):
     monkeypatch.setattr(peers, "installed", lambda: pytest.fail("imported"))
     run(*SMALL)

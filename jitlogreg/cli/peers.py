@@ -127,7 +127,7 @@ def _jax(operation, X, y, w, b):
 # By what a reader calls it: the module and the package that it comes in, and what prepares its call
 _PEERS = {
     "scikit-learn": ("sklearn", "scikit-learn", _scikit_learn),
-    "oneDAL": ("daal4py", "daal4py", _onedal),
+    "oneDAL": ("daal4py", "scikit-learn-intelex", _onedal),
     "PyTorch": ("torch", "torch", _pytorch),
     "JAX": ("jax", "jax", _jax),
 }

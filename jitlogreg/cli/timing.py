@@ -8,13 +8,16 @@ import numpy as np
 _SHORTEST = 1e-3
 
 
-def in_turn(calls, rounds):
+def in_turn(calls, rounds, wait=True):
     """Time calls in rounds: A B C A B C …
 
     Parameters
     ----------
     calls : sequence of callables
     rounds : int
+    wait : bool, optional
+        Whether the threads of the one before come to rest before each is timed. Threads of one kind need not: the next
+        call takes them up.
 
     Returns
     -------
@@ -23,13 +26,14 @@ def in_turn(calls, rounds):
 
     Notes
     -----
-    Each is called a few times beforehand. Before each is timed the threads of the one before it come to rest.
+    Each is called a few times beforehand.
     """
     repeats = [max(1, round(_SHORTEST / max(shortest_of_three(call), 1e-9))) for call in calls]
     seconds = np.empty((len(calls), rounds))
     for turn in range(rounds):
         for k, call in enumerate(calls):
-            _wait_for_idle_threads()
+            if wait:
+                _wait_for_idle_threads()
             if repeats[k] > 1:
                 call()  # threads that slept take as long to wake as a short call takes
             seconds[k, turn] = _seconds(call, repeats[k])

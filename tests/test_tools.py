@@ -1,0 +1,241 @@
+"""The scripts that measure for the docs."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from jitlogreg.cli.errors import WrongAnswerError
+
+ROOT = Path(__file__).parent.parent
+TOOLS = ROOT / "tools"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ---------------------------------------------------------------- performance_table.py
+
+
+@pytest.fixture
+def tool(monkeypatch, tmp_path):
+    tool = load("performance_table")
+    (tmp_path / "README.md").write_text(f"# before\n\n{tool.BEGIN}\nold\n{tool.END}\n\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(tool, "README", tmp_path / "README.md")
+    monkeypatch.setattr(tool, "RESULTS", tmp_path / "performance.json")
+    return tool
+
+
+def results(**changes):
+    def row(implementation, seconds, times_ours, remark=""):
+        return {
+            "operation": "loss_and_gradient",
+            "shape": [1000, 20],
+            "dtype": "float64",
+            "order": "F",
+            "implementation": implementation,
+            "seconds": seconds,
+            "gb_per_s": 0.16 / seconds / 1e3,
+            "percent_of_limit": 0.2 / seconds / 1e3,
+            "speedup": 1.0,
+            "times_ours": times_ours,
+            "remark": remark,
+        }
+
+    machine = {"cpu": "znver4", "threads": 2, "system": "Linux x86_64", "load": 0.1}
+    rows = [row("limit", 2e-6, 0.5), row("NumPy", 5e-5, 12.34), row("cpu", 4e-6, 1.0), row("JAX", 1e-4, 250.2, "off")]
+    return {
+        "date": "2031-02-03",
+        "rounds": 7,
+        "machine": machine,
+        "versions": {"numpy": "9.8", "jax": "7.6"},
+        "left_out": ["oneDAL"],
+        "rows": rows,
+    } | changes
+
+
+def test_the_table_is_written_between_the_markers(tool, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(results()))
+    tool.main(["--from", str(tmp_path / "a.json")])
+    written = tool.README.read_text(encoding="utf-8")
+    before, _, rest = written.partition(tool.BEGIN)
+    between, _, after = rest.partition(tool.END)
+    assert (before, after) == ("# before\n\n", "\n\nafter\n")
+    assert "old" not in between
+    lines = between.strip().splitlines()
+    heads, cells = ([cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], lines[2]))
+    assert dict(zip(heads, cells, strict=True)) == {
+        "X": "1000 x 20",
+        "order": "F",
+        "dtype": "float64",
+        "ms": "0.00400",
+        "GB/s": "40.0",
+        "limit, GB/s": "80.0",
+        "% of limit": "50",
+        "x NumPy": "12.3",
+        "x scikit-learn": "",
+        "x PyTorch": "",
+        "x JAX": "250*",
+        "x oneDAL": "",
+    }
+    for words in (
+        "2031-02-03",
+        "znver4",
+        "numpy 9.8, jax 7.6",
+        "7 rounds",
+        "Not installed there: oneDAL.",
+        "\\* JAX, ",
+    ):
+        assert words in between
+    assert "load" not in between
+    assert not tool.RESULTS.exists()
+    tool.main(["--from", str(tmp_path / "a.json")])
+    assert tool.README.read_text(encoding="utf-8") == written
+
+
+def test_what_was_busy_is_told(tool):
+    assert "The load was 1.5 before" in tool.table(results(machine=results()["machine"] | {"load": 1.5}))
+    assert "The load" not in tool.table(results(machine=results()["machine"] | {"load": None}))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0012345, "0.00123"), (0.9996, "1.00"), (99.96, "100"), (1.005e4, "10050"), (12.34, "12.3")]
+)
+def test_three_digits(tool, value, text):
+    assert tool.digits(value) == text
+
+
+def test_a_readme_without_markers_is_left_alone(tool, tmp_path):
+    tool.README.write_text("# nothing\n")
+    (tmp_path / "a.json").write_text(json.dumps(results()))
+    with pytest.raises(SystemExit, match="performance table"):
+        tool.main(["--from", str(tmp_path / "a.json")])
+    assert tool.README.read_text() == "# nothing\n"
+
+
+def test_shapes_are_measured_by_bench_and_put_together(tool, monkeypatch):
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        busy = results()["machine"] | {"load": 0.9 if len(commands) == 2 else 0.2}
+        return SimpleNamespace(stdout=json.dumps(results(machine=busy) | {"dot": []}))
+
+    monkeypatch.setattr(tool.subprocess, "run", run)
+    tool.main(["--shapes", "5x4", "6x3:C,F", "--rounds", "2"])
+    kept = json.loads(tool.RESULTS.read_text())
+    assert len(kept["rows"]) == 8
+    assert kept["machine"]["load"] == 0.2
+    assert [command[-6:] for command in commands] == [
+        ["--shapes", "5x4", "--order", "C", "--rounds", "2"],
+        ["--shapes", "6x3", "--order", "C,F", "--rounds", "2"],
+    ]
+    assert "| 1000 x 20 | F |" in tool.README.read_text(encoding="utf-8")
+
+
+def test_the_real_command_measures(tool):
+    tool.main(["--shapes", "9x2", "--rounds", "1"])
+    kept = json.loads(tool.RESULTS.read_text())
+    names = {row["implementation"] for row in kept["rows"]}
+    assert {"limit", "NumPy", "cpu", "scikit-learn"} <= names
+    assert kept["rounds"] == 1
+    assert set(kept["left_out"]) | names >= set(tool.OTHERS)
+
+
+def test_the_readme_shows_the_kept_figures():
+    tool = load("performance_table")
+    kept = json.loads(tool.RESULTS.read_text(encoding="utf-8"))
+    readme = tool.README.read_text(encoding="utf-8")
+    assert tool.replaced(readme, tool.table(kept)) == readme
+
+
+# ---------------------------------------------------------------- sweep.py
+
+
+@pytest.fixture
+def sweep(monkeypatch, tmp_path):
+    sweep = load("sweep")
+    monkeypatch.setattr(sweep, "DOCS", tmp_path)
+    monkeypatch.setattr(sweep, "DRAWN", 2**10)
+    return sweep
+
+
+def test_a_quick_sweep_measures_and_draws(sweep, tmp_path):
+    sweep.main(["--quick", "--size", "0.02", "--rounds", "1"])
+    kept = json.loads((tmp_path / "sweep.json").read_text())
+    cases = {(row["sweep"], row["dtype"], row["order"], *row["shape"]) for row in kept["rows"]}
+    assert len(cases) == len(kept["rows"]) == 4 * 8
+    assert {row["shape"][1] for row in kept["rows"] if row["sweep"] == "columns"} == {1, 2, 3, 8, 9}
+    for row in kept["rows"]:
+        assert row["percent_of_limit"] > 0
+        assert row["seconds"] > 0
+        if row["sweep"] == "columns":
+            assert 0.9 * 0.02 * 2**20 < sweep.nbytes(row) <= 0.02 * 2**20
+    first = (tmp_path / "sweep.png").read_bytes()
+    assert first.startswith(b"\x89PNG")
+    (tmp_path / "sweep.png").unlink()
+    sweep.main(["--from", str(tmp_path / "sweep.json")])
+    assert (tmp_path / "sweep.png").read_bytes() == first
+
+
+def test_the_full_sweep_goes_through_columns_and_sizes(sweep):
+    shapes = sweep.shapes_by_columns(2**26, False)(8)
+    columns = [n for _, n in shapes]
+    assert columns[:64] == list(range(1, 65))
+    assert columns[64:67] == [127, 128, 129]
+    assert columns[-3:] == [4095, 4096, 4097]
+    assert all(2**26 - 8 * n < 8 * m * n <= 2**26 for m, n in shapes)
+    sizes = [4 * m * n for m, n in sweep.shapes_by_size(False)(4)]
+    assert sizes == sorted(set(sizes))
+    assert 16_000 < sizes[0] <= 2**14
+    assert 2**31 - 4 * 28 < sizes[-1] <= 2**31
+
+
+def test_the_sweep_takes_the_faster_read(sweep, monkeypatch):
+    monkeypatch.setattr(sweep, "in_turn", lambda calls, rounds, wait: np.array([[1.0, 9, 4], [3, 2, 5], [2, 8, 4]]))
+    X, y, w = sweep.example(np.ones(12), np.ones(4), 4, 3, "F")
+    row = sweep.row("size", X, y, w, "F", 3)
+    assert (row["seconds"], row["percent_of_limit"]) == (4, 50)
+    assert row["limit_gb_per_s"] == pytest.approx((12 + 4 + 3) * 8 / 2 / 1e9)
+
+
+@pytest.mark.parametrize("wrong", ["the first rows", "all rows"])
+def test_the_sweep_checks_what_it_times(sweep, monkeypatch, wrong):
+    monkeypatch.setattr(sweep, "CHECKED", 2**10)
+    right = sweep.evaluate
+    numbers = np.random.default_rng(0).standard_normal(4000)
+    X, y, w = sweep.example(numbers, np.ones(1000), 1000, 4, "C")
+    sweep.check(X, y, w, "C")
+
+    def evaluate(rows, labels, weights):
+        loss, dw, db = right(rows, labels, weights)
+        return loss, dw, db + (1e-6 if (len(rows) == 1000) == (wrong == "all rows") else 0)
+
+    monkeypatch.setattr(sweep, "evaluate", evaluate)
+    with pytest.raises(WrongAnswerError, match="cpu, 1000x4 float64 C"):
+        sweep.check(X, y, w, "C")
+
+
+def test_sizes_are_told_in_units(sweep):
+    assert [sweep.in_units(value) for value in (2**14, 2**20, 3 * 2**25, 2**31, 512)] == [
+        "16 KB",
+        "1 MB",
+        "96 MB",
+        "2 GB",
+        "0.5 KB",
+    ]
+
+
+@pytest.mark.parametrize("name", ["performance_table", "sweep"])
+def test_help(name):
+    command = [sys.executable, str(TOOLS / f"{name}.py"), "--help"]
+    assert "--from" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
