@@ -39,7 +39,7 @@ def main(argv=None):
 
 
 def measure(shapes, rounds):
-    """What `jitlogreg bench` says of each shape, put together. The load is the first one's: later ones count our own."""
+    """What `jitlogreg bench` says of each shape, put together, with the first one's load: later ones are our own."""
     runs = []
     for shape in shapes:
         print(shape, file=sys.stderr)
