@@ -104,7 +104,7 @@ def _jax(operation, X, y, w, b):
     transposed = not X.flags.c_contiguous
 
     def margins(w, b, X):
-        return (X.T if transposed else X) @ w + b
+        return (w @ X if transposed else X @ w) + b  # X.T @ w takes seven times as long as w @ X
 
     def objective(w, b, X, y):
         z = margins(w, b, X)
