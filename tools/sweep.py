@@ -158,6 +158,7 @@ def draw(path, results):
         panel.grid(alpha=0.3)
     panels[0].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     panels[1].xaxis.set_major_formatter(lambda value, _: in_units(value))
+    panels[1].tick_params("x", labelsize=8)
     panels[0].set_ylabel("% of the limit")
     panels[0].set_ylim(bottom=0)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=4, fontsize=8)
