@@ -57,6 +57,15 @@ def test_every_shape(target, dtypes, order, shape):
     assert_matches_exact(make_data(*shape, dtypes, order, soft=soft, weighted=weighted), l2=0.125 * weighted)
 
 
+# two and three panels of 2048 columns, and more groups of eight rows than the accumulators take at once
+@pytest.mark.parametrize("shape", [*SHAPES, (139, 4_105), (64, 700)], ids=lambda shape: f"{shape[0]}x{shape[1]}")
+def test_every_shape_by_panels(dtypes, shape, monkeypatch):
+    monkeypatch.setattr(cpu, "WIDE", 1)
+    for weighted in (False, True):
+        with jlr.use_target("cpu"):
+            assert_matches_exact(make_data(*shape, dtypes, "C", soft=shape[1] % 2 == 1, weighted=weighted))
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
 def test_forward_of_every_shape(target, dtypes, order, shape):
     data = make_data(*shape, dtypes, order)
@@ -264,7 +273,7 @@ def test_the_gil_is_released():
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("shape", [(100_003, 9), (3_000, 300), (80, 9_000)], ids=str)
+@pytest.mark.parametrize("shape", [(100_003, 9), (3_000, 300), (80, 9_000), (21, 40_000)], ids=str)
 def test_threads_forks_and_other_callers_do_not_change_a_bit(shape, order):
     data = make_data(*shape, order=order, weighted=True)
 

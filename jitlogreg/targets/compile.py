@@ -73,7 +73,8 @@ def _named(function, suffix):
 def sources_stamp():
     """A hash of every source that compiled code may come from, and of the version."""
     digest = hashlib.sha256()
-    sources = [PACKAGE / "__init__.py", PACKAGE / "lanes.py", PACKAGE / "scalar.py", *PACKAGE.glob("targets/**/*.py")]
+    files = ("__init__.py", "lanes.py", "scalar.py", "cli/bandwidth.py")
+    sources = [*(PACKAGE / file for file in files), *PACKAGE.glob("targets/**/*.py")]
     for path in sorted(sources):
         digest.update(str(path.relative_to(PACKAGE)).encode())
         digest.update(path.read_bytes())

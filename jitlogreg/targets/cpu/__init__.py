@@ -8,6 +8,7 @@ import numpy as np
 
 from jitlogreg.lanes import LANES
 from jitlogreg.targets import in_forked_child
+from jitlogreg.targets.cpu import panels
 from jitlogreg.targets.cpu.drivers import kernel, run_parallel, run_serial, scratch_size
 from jitlogreg.targets.cpu.link import SEGMENT, TOTALS
 from jitlogreg.targets.cpu.memory import data_address
@@ -28,6 +29,11 @@ LEAD = 16 << 10
 # processor's own read-ahead follows one stream best. Shares of the read limit where memory gives 60 GB/s, in float64:
 # 256 columns 0.70 against 0.64, 200 0.87 against 0.68; but 32 columns 0.68 against 0.77, 512 0.59 against 0.73 (Zen 4)
 APART = 512, 2560
+
+# In C order the bytes of a row from which on the threads share each group of eight rows. Shares of the read limit,
+# where memory gives 36 GB/s, if each thread has blocks of its own, and if they share: 200,000 columns of float64 0.35
+# and 0.55, 65,536 columns 0.58 and 0.70, 16,384 columns 0.69 either way (Zen 4, 32 MB of third level)
+WIDE = 256 << 10
 
 # What the per-example step costs, in numbers of a row: 3 ns against 0.2 to 0.5
 LINK_COST = 8
@@ -79,8 +85,13 @@ def sums(X, y, w, b, sample_weight, with_gradient):
     room = -(-n // LANES) * LANES if with_gradient else 0
     totals = np.zeros((2, room + TOTALS))
     s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
-    address = kernel("sums", X.dtype, w.dtype, order)
-    loss, db, weight, invalid = _run(cost, address, b, X, w, *cut, data_address(y), *s, 0, 0, totals)
+    if order == "C" and n * X.itemsize >= WIDE:
+        address = kernel("panels", X.dtype, w.dtype, order)
+        of_examples = _run_panels(address, b, X, w, leading, data_address(y), *s, totals)
+    else:
+        address = kernel("sums", X.dtype, w.dtype, order)
+        of_examples = _run(cost, address, b, X, w, *cut, data_address(y), *s, 0, 0, totals)
+    loss, db, weight, invalid = of_examples
     return Sums(loss, totals[0, :n] if with_gradient else np.zeros(n), db, weight, invalid == 0)
 
 
@@ -109,17 +120,31 @@ def _chunk_count(rows, row_cost, block):
 
 
 def _run(cost, kernel, b, x, w, *numbers):
-    """Run the kernel on every chunk: on the calling thread, or on Numba's threads."""
+    """Run the kernel on every chunk."""
     _, m, n, block, chunks, *_, totals = numbers
     # NumPy's memory, which comes in large pages where there is much: Numba's took as long as 100 x 200,000 numbers do
     scratch = np.empty(scratch_size(m, n, block, chunks, totals.shape[1] - TOTALS))
     arguments = kernel, float(b), data_address(x), data_address(w), *numbers, scratch
-    if cost < SERIAL_COST or in_forked_child() or numba.get_num_threads() == 1:
-        return run_serial(*arguments)
+    return run_serial(*arguments) if cost < SERIAL_COST else _run_on_threads(run_serial, run_parallel, arguments)
+
+
+def _run_panels(kernel, b, X, w, leading, *numbers):
+    """Run the kernel on every group of eight rows."""
+    (m, n), totals = X.shape, numbers[-1]
+    scratch = np.empty(panels.scratch_size(m, n, totals.shape[1] - TOTALS))
+    of_x = leading, m, n, -(-n // panels.PANEL)
+    arguments = kernel, float(b), data_address(X), data_address(w), *of_x, *numbers, scratch
+    return _run_on_threads(panels.run_panels_serial, panels.run_panels_parallel, arguments)
+
+
+def _run_on_threads(serial, parallel, arguments):
+    """Call the driver for Numba's threads, or where they may not be used that for the calling thread."""
+    if in_forked_child() or numba.get_num_threads() == 1:
+        return serial(*arguments)
     taken = False
     try:
         taken = _threads.acquire(blocking=False)
-        return (run_parallel if taken else run_serial)(*arguments)
+        return (parallel if taken else serial)(*arguments)
     finally:
         if taken:
             _threads.release()

@@ -22,7 +22,7 @@ from numba import carray, prange, types
 
 from jitlogreg.lanes import LANES, fma
 from jitlogreg.targets.compile import address, inline, parallel, serial
-from jitlogreg.targets.cpu import columns, rows
+from jitlogreg.targets.cpu import columns, panels, rows
 from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum
 from jitlogreg.targets.cpu.link import (
     DB,
@@ -39,6 +39,7 @@ from jitlogreg.targets.cpu.link import (
     residuals,
 )
 from jitlogreg.targets.cpu.memory import at, call, get, load, load_first, offset, put, splat, spread, sum_lanes
+from jitlogreg.targets.cpu.tail import copy_numbers, copy_rows
 
 # Addresses, sizes in numbers, and switches of one call
 _INTEGERS = (
@@ -55,32 +56,6 @@ def _bounds(chunk, chunks, m, block):
     return chunk * blocks // chunks * block, min((chunk + 1) * blocks // chunks * block, m)
 
 
-@inline
-def _copy_rows(x, i, leading, count, n, tail, f_order):
-    """Copy `count` rows from element i of x on, padded to eight with zeros. Returns the copy's leading dimension."""
-    for r in range(LANES):
-        for j in range(n):
-            source, target = r * leading + j, r * n + j
-            if f_order is not None:
-                source, target = r + j * leading, r + j * LANES
-            if r < count:
-                put(tail, target, get(x, i + source))
-            else:
-                put(tail, target, 0)
-    return n if f_order is None else LANES
-
-
-@inline
-def _copy_numbers(p, i, count, tail):
-    """Copy `count` numbers from element i of p on, or ones if `i` is negative, padded to eight with zeros."""
-    for r in range(LANES):
-        put(tail, r, 0)
-        if r < count:
-            put(tail, r, 1)
-            if i >= 0:
-                put(tail, r, get(p, i + r))
-
-
 def _sum_chunk(chunk, task, x0, w0, f_order):
     """Sums of one chunk into its row of partials."""
     t = carray(task, 1)[0]
@@ -95,9 +70,9 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
     else:
         first, count = t.m // LANES * LANES, t.m % LANES
         tail_x, tail_y = at(t.tail, x0), offset(at(t.tail, w0), LANES * n)
-        leading = _copy_rows(x, first * (leading if f_order is None else 1), leading, count, n, tail_x, f_order)
-        _copy_numbers(y, first, count, tail_y)
-        _copy_numbers(s, first if s_step > 0 else -1, count, offset(tail_y, LANES))
+        leading = copy_rows(x, first * (leading if f_order is None else 1), leading, count, n, tail_x, f_order)
+        copy_numbers(y, first, count, tail_y)
+        copy_numbers(s, first if s_step > 0 else -1, count, offset(tail_y, LANES))
         x, y, s, s_step, pad = tail_x, tail_y, offset(tail_y, LANES), 1, LANES - count
     w, b = at(t.w, w0), spread(t.b, w0)
     z = offset(at(t.work, w0), chunk * t.work_step)
@@ -146,7 +121,7 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
     else:
         first, count = t.m // LANES * LANES, t.m % LANES
         tail_x, out = at(t.tail, x0), offset(at(t.tail, w0), LANES * n)
-        leading = _copy_rows(x, first * (leading if f_order is None else 1), leading, count, n, tail_x, f_order)
+        leading = copy_rows(x, first * (leading if f_order is None else 1), leading, count, n, tail_x, f_order)
         x = tail_x
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
@@ -183,23 +158,24 @@ def _dot_chunk(chunk, task, x0, w0, f_order):
     put(high, LOSS, sum_lanes((a0 + a1) + (a2 + a3)))
 
 
-KERNELS = {"sums": _sum_chunk, "activations": _activate_chunk, "dot": _dot_chunk}
+KERNELS = {"sums": _sum_chunk, "activations": _activate_chunk, "dot": _dot_chunk, "panels": panels.panel_step}
 
 
-def kernel_types(x_dtype, w_dtype, order):
+def kernel_types(x_dtype, w_dtype, order, task=TASK):
     """What a kernel is compiled for: a chunk's number, a task, and three null pointers whose types alone matter.
 
     They tell the dtype of x, that of w, and the order: None is of a type of its own.
     """
     x0, w0 = (types.CPointer(numba.from_dtype(dtype)) for dtype in (x_dtype, w_dtype))
-    return types.intp, types.CPointer(numba.from_dtype(TASK)), x0, w0, types.none if order == "C" else types.voidptr
+    return types.intp, types.CPointer(numba.from_dtype(task)), x0, w0, types.none if order == "C" else types.voidptr
 
 
 @functools.cache
 def kernel(operation, x_dtype, w_dtype, order):
     """The address of a chunk's machine code, compiled when it is first asked for."""
     variant = f"{x_dtype.name}_{w_dtype.name}_{order}"
-    return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order), variant)
+    task = panels.TASK if operation == "panels" else TASK
+    return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order, task), variant)
 
 
 @functools.lru_cache
