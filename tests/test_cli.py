@@ -388,12 +388,13 @@ def test_reading_takes_both_orders():
     assert first == second
 
 
-def test_calls_take_turns():
+def test_calls_take_turns_and_short_ones_wake_their_threads(monkeypatch):
+    monkeypatch.setattr(timing, "_WAKING", 0.005)
     record = []
     seconds = timing.in_turn(
         [lambda k=k: (record.append(k), timing.time.sleep(0.002 * (k + 1)))[0] for k in range(3)], 4
     )
-    assert record[-12:] == [0, 1, 2] * 4
+    assert record[-20:] == [0, 0, 1, 1, 2] * 4
     assert seconds.shape == (3, 4)
     assert (seconds.min(axis=1) >= [0.002, 0.004, 0.006]).all()
 

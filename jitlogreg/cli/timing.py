@@ -6,6 +6,8 @@ import numpy as np
 
 # Long enough for the clock and the loop around the call not to count (both are well below a microsecond)
 _SHORTEST = 1e-3
+# Calls up to here are made once untimed, to wake their threads: on two cores that takes 10 ms, a time in four
+_WAKING = 50e-3
 
 
 def in_turn(calls, rounds, wait=True):
@@ -28,14 +30,15 @@ def in_turn(calls, rounds, wait=True):
     -----
     Each is called a few times beforehand.
     """
-    repeats = [max(1, round(_SHORTEST / max(shortest_of_three(call), 1e-9))) for call in calls]
+    shortest = [max(shortest_of_three(call), 1e-9) for call in calls]
+    repeats = [max(1, round(_SHORTEST / seconds)) for seconds in shortest]
     seconds = np.empty((len(calls), rounds))
     for turn in range(rounds):
         for k, call in enumerate(calls):
             if wait:
                 _wait_for_idle_threads()
-            if repeats[k] > 1:
-                call()  # threads that slept take as long to wake as a short call takes
+            if shortest[k] < _WAKING:
+                call()
             seconds[k, turn] = _seconds(call, repeats[k])
     return seconds
 
