@@ -3,7 +3,7 @@
 Every call takes X (m, n), one example per row, and reads it once. For all of them:
 
 - X is an ndarray or memmap, float32 or float64, C- or F-ordered or a view with one unit stride, taken as it is:
-  no more than the rows that do not fill a group of eight are copied.
+  no more than the up to seven rows that do not fill a group of eight are copied, and those in F order alone.
   PyTorch tensors on the CPU are taken as the arrays that they are, and results are tensors then.
 - w (n,) has X's dtype, or is float64 beside a float32 X: then x is widened in registers and everything is float64.
 - b is a real scalar, rounded to w's dtype.

@@ -305,7 +305,8 @@ def test_threads_forks_and_other_callers_do_not_change_a_bit(shape, order):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+# Python warns of a fork beside threads, and so does JAX once a test has imported it
+@pytest.mark.filterwarnings("ignore:.*fork.*")
 def test_a_forked_child_computes_the_same_bits_and_then_the_parent_does():
     data = make_data(100_003, 9)
 

@@ -131,7 +131,7 @@ def _run(cost, kernel, b, x, w, *numbers):
 def _run_panels(kernel, b, X, w, leading, *numbers):
     """Run the kernel on every group of eight rows."""
     (m, n), totals = X.shape, numbers[-1]
-    scratch = np.empty(panels.scratch_size(m, n, totals.shape[1] - TOTALS))
+    scratch = np.empty(panels.scratch_size(n, totals.shape[1] - TOTALS))
     of_x = leading, m, n, -(-n // panels.PANEL)
     arguments = kernel, float(b), data_address(X), data_address(w), *of_x, *numbers, scratch
     return _run_on_threads(panels.run_panels_serial, panels.run_panels_parallel, arguments)

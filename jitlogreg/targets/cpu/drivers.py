@@ -7,7 +7,7 @@ long).
 
 What a chunk needs is described by a record, `TASK`, which the drivers fill in from plain numbers: in compiled code all
 that a call needs beside its kernel takes a microsecond, in Python it took eight. The rows that do not fill a group of
-eight are the last chunk, which copies them, padded to eight.
+eight are the last chunk: in C order they are read one by one, in F order copied, padded to eight.
 
 `f_order` is None in C order: None is of a type of its own, so the branches of the other order are gone before anything
 is compiled.
@@ -39,7 +39,7 @@ from jitlogreg.targets.cpu.link import (
     residuals,
 )
 from jitlogreg.targets.cpu.memory import at, call, get, load, load_first, offset, put, splat, spread, sum_lanes
-from jitlogreg.targets.cpu.tail import copy_numbers, copy_rows
+from jitlogreg.targets.cpu.tail import copy_numbers, padded_rows
 
 # Addresses, sizes in numbers, and switches of one call
 _INTEGERS = (
@@ -47,6 +47,9 @@ _INTEGERS = (
     *("room", "width", "work", "work_step", "tail", "partials"),
 )
 TASK = np.dtype([("b", np.float64), *((name, np.intp) for name in _INTEGERS)])
+
+# Bytes of the tail's labels and weights, which lie before the copy of its rows
+_OF_TAIL = 2 * LANES * 8
 
 
 @inline
@@ -69,11 +72,15 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
         start, stop = _bounds(chunk, t.chunks, t.m // LANES * LANES, t.block)
     else:
         first, count = t.m // LANES * LANES, t.m % LANES
-        tail_x, tail_y = at(t.tail, x0), offset(at(t.tail, w0), LANES * n)
-        leading = copy_rows(x, first * (leading if f_order is None else 1), leading, count, n, tail_x, f_order)
-        copy_numbers(y, first, count, tail_y)
-        copy_numbers(s, first if s_step > 0 else -1, count, offset(tail_y, LANES))
-        x, y, s, s_step, pad = tail_x, tail_y, offset(tail_y, LANES), 1, LANES - count
+        tail = at(t.tail, w0)
+        copy_numbers(y, first, count, tail)
+        copy_numbers(s, first if s_step > 0 else -1, count, offset(tail, LANES))
+        y, s, s_step, pad = tail, offset(tail, LANES), 1, LANES - count
+        if f_order is None:
+            x = offset(x, first * leading)
+        else:
+            x = padded_rows(x, first, leading, count, n, at(t.tail + _OF_TAIL, x0))
+            leading = LANES
     w, b = at(t.w, w0), spread(t.b, w0)
     z = offset(at(t.work, w0), chunk * t.work_step)
     dz, g, products = offset(z, t.block), offset(z, 2 * t.block), offset(z, 2 * t.block + room)
@@ -83,10 +90,12 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
         position, ahead = i * leading, t.block if i + count < stop else 0
-        if f_order is None:
-            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, 2, t.apart)
-        else:
+        if f_order is not None:
             columns.margins(x, i, leading, n, w, b, z, count, ahead, True)
+        elif pad > 0:
+            rows.few_margins(x, position, leading, n, w, b, z, count - pad)
+        else:
+            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, 2, t.apart)
         for r in range(count - pad, count):
             put(z, r, 0)  # padding: its weight is 0, but 0 · inf would count
         for r in range(0, count, SEGMENT):
@@ -101,12 +110,14 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
                 add_sums(held, products, segments, offset(high, room), offset(low, room))
                 held, segments = no_sums(b), 0
         if room > 0:
-            if f_order is None:
-                rows.update(x, position, leading, n, dz, count, g, position + t.lead + count // 2 * leading, b)
-                if pending == 0:
-                    flush(g, high, low, room, b)
-            else:
+            if f_order is not None:
                 columns.update(x, i, leading, n, dz, count, high, low, ahead, b)
+            elif pad > 0:
+                rows.few_update(x, position, leading, n, dz, count - pad, g, b)
+            else:
+                rows.update(x, position, leading, n, dz, count, g, position + t.lead + count // 2 * leading, b)
+            if f_order is None and pending == 0:
+                flush(g, high, low, room, b)
 
 
 def _activate_chunk(chunk, task, x0, w0, f_order):
@@ -115,21 +126,25 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
     clear(offset(at(t.partials, 0.0), chunk * 2 * t.width), 2 * t.width)
     n, w, b = t.n, at(t.w, w0), spread(t.b, w0)
     x, leading, out = at(t.x, x0), t.leading, at(t.out, w0)
-    start, stop = 0, LANES
+    start, stop, pad = 0, LANES, 0
     if chunk < t.chunks:
         start, stop = _bounds(chunk, t.chunks, t.m // LANES * LANES, t.block)
     else:
-        first, count = t.m // LANES * LANES, t.m % LANES
-        tail_x, out = at(t.tail, x0), offset(at(t.tail, w0), LANES * n)
-        leading = copy_rows(x, first * (leading if f_order is None else 1), leading, count, n, tail_x, f_order)
-        x = tail_x
+        first, out, pad = t.m // LANES * LANES, at(t.tail, w0), LANES - t.m % LANES
+        if f_order is None:
+            x = offset(x, first * leading)
+        else:
+            x = padded_rows(x, first, leading, LANES - pad, n, at(t.tail + _OF_TAIL, x0))
+            leading = LANES
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
         a, ahead = offset(out, i), t.block if i + count < stop else 0
-        if f_order is None:
-            rows.margins(x, i * leading, leading, n, w, b, a, count, i * leading + t.lead, 4, t.apart)
-        else:
+        if f_order is not None:
             columns.margins(x, i, leading, n, w, b, a, count, ahead, False)
+        elif pad > 0:
+            rows.few_margins(x, 0, leading, n, w, b, a, count - pad)
+        else:
+            rows.margins(x, i * leading, leading, n, w, b, a, count, i * leading + t.lead, 4, t.apart)
         activate(a, count, t.logarithm, b)
     if chunk == t.chunks:
         for r in range(t.m % LANES):
@@ -182,7 +197,8 @@ def kernel(operation, x_dtype, w_dtype, order):
 def scratch_size(m, n, block, chunks, room):
     """What a call needs beside its totals, in numbers of eight bytes, which those of every dtype fit in.
 
-    For each chunk two rows of partial sums and what it works in, and a copy of the tail.
+    For each chunk two rows of partial sums and what it works in; labels and weights of the tail, and in F order a copy
+    of its rows: in C order that memory is never touched.
     """
     tail = m % LANES > 0
     return (chunks + tail) * (2 * (room + TOTALS) + 2 * block + room + SEGMENTS * LANES) + tail * LANES * (n + 2)

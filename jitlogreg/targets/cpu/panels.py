@@ -20,9 +20,9 @@ from jitlogreg.targets.cpu import rows
 from jitlogreg.targets.cpu.accumulate import clear, flush
 from jitlogreg.targets.cpu.link import DB, INVALID, LOSS, SEGMENTS, TOTALS, WEIGHT, add_sums, hold, no_sums, residuals
 from jitlogreg.targets.cpu.memory import at, call, get, load, offset, put, spread, store
-from jitlogreg.targets.cpu.tail import copy_numbers, copy_rows
+from jitlogreg.targets.cpu.tail import copy_numbers
 
-_INTEGERS = ("x", "w", "leading", "m", "n", "panels", "y", "s", "s_step", "width", "work", "tail", "totals")
+_INTEGERS = ("x", "w", "leading", "m", "n", "panels", "y", "s", "s_step", "width", "work", "totals")
 TASK = np.dtype([("b", np.float64), *((name, np.intp) for name in _INTEGERS)])
 
 # Numbers of a row in a panel, a multiple of eight. From 512 to 4096 the time is the same, at 16384 a tenth more
@@ -38,9 +38,9 @@ _GROUPS_AT_ONCE = 8
 _OF_GROUP = (1 + SEGMENTS + 2) * LANES
 
 
-def scratch_size(m, n, room):
-    """What a call needs beside its totals, in numbers of eight bytes: margins and such, accumulators, and the tail."""
-    return -(-n // PANEL) * LANES + _OF_GROUP + room + (m % LANES > 0) * LANES * n
+def scratch_size(n, room):
+    """What a call needs beside its totals, in numbers of eight bytes: margins and such, and accumulators."""
+    return -(-n // PANEL) * LANES + _OF_GROUP + room
 
 
 def panel_step(number, task, x0, w0, f_order):
@@ -59,19 +59,21 @@ def panel_step(number, task, x0, w0, f_order):
         _link(t, row, count, z, dz, offset(high, room), offset(low, room), w0, b)
         return
     x, i, leading = at(t.x, x0), row * t.leading + first, t.leading
-    if count < LANES:
-        tail = offset(at(t.tail, x0), first * LANES)
-        if step == _MARGINS:
-            copy_rows(x, i, leading, count, n, tail, None)
-        x, i, leading = tail, 0, n
     if step == _MARGINS:
-        rows.margins(x, i, leading, n, offset(at(t.w, w0), first), zeros(b), offset(z, panel * LANES), LANES, i, 2, 0)
+        w, parts = offset(at(t.w, w0), first), offset(z, panel * LANES)
+        if count < LANES:
+            rows.few_margins(x, i, leading, n, w, zeros(b), parts, count)
+        else:
+            rows.margins(x, i, leading, n, w, zeros(b), parts, LANES, i, 2, 0)
         if group == 0 and room > 0:
             clear(g, (n + LANES - 1) // LANES * LANES)
     else:
-        # four panels together ask for half of the next group: each for one row of all four
-        ahead = (row + LANES + panel % 4) * t.leading + panel // 4 * 4 * PANEL
-        rows.update(x, i, leading, n, dz, LANES, g, ahead, b)
+        if count < LANES:
+            rows.few_update(x, i, leading, n, dz, count, g, b)
+        else:
+            # four panels together ask for half of the next group: each for one row of all four
+            ahead = (row + LANES + panel % 4) * t.leading + panel // 4 * 4 * PANEL
+            rows.update(x, i, leading, n, dz, LANES, g, ahead, b)
         last = row + LANES >= t.m
         if last or group % _GROUPS_AT_ONCE == _GROUPS_AT_ONCE - 1:
             flush(g, offset(high, first), offset(low, first), (n + LANES - 1) // LANES * LANES, b)
@@ -109,7 +111,6 @@ def _run_panels(kernel, b, x, w, leading, m, n, panels, y, s, s_step, totals, sc
     t = task[0]
     t.b, t.x, t.w, t.leading, t.m, t.n, t.panels = b, x, w, leading, m, n, panels
     t.y, t.s, t.s_step, t.width, t.totals, t.work = y, s, s_step, width, totals.ctypes.data, scratch.ctypes.data
-    t.tail = t.work + 8 * (panels * LANES + _OF_GROUP + room)
     for group in range((m + LANES - 1) // LANES):
         first = group * _STEPS * panels
         for panel in prange(panels):

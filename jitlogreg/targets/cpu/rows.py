@@ -7,7 +7,19 @@ on, leaving out none. At 256 columns that halves the time.
 
 from jitlogreg.lanes import LANES, fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.memory import even_lanes, get, load, load_first, odd_lanes, prefetch, splat, store, sum_each
+from jitlogreg.targets.cpu.memory import (
+    even_lanes,
+    get,
+    load,
+    load_first,
+    odd_lanes,
+    prefetch,
+    put,
+    splat,
+    store,
+    sum_each,
+    sum_lanes,
+)
 
 
 @inline
@@ -170,3 +182,24 @@ def update(x, i, leading, n, dz, rows, g, ahead, like):
             p = fma(load_first(x, i6 + j, rest, like), d6, p)
             q = fma(load_first(x, i7 + j, rest, like), d7, q)
             store(g, j, load(g, j, like) + (p + q))
+
+
+@inline
+def few_margins(x, i, leading, n, w, b, z, rows):
+    """`margins` of fewer than eight rows, one after another. z has room for eight."""
+    store(z, 0, b)
+    for r in range(rows):
+        row = i + r * leading
+        put(z, r, get(z, r) + sum_lanes(_one_dot(x, row, n, w, row + leading, 4, b)))
+
+
+@inline
+def few_update(x, i, leading, n, dz, rows, g, like):
+    """`update` of fewer than eight rows, one after another: a term meets as many roundings."""
+    whole, rest = n // LANES * LANES, n % LANES
+    for r in range(rows):
+        row, d = i + r * leading, splat(get(dz, r))
+        for j in range(0, whole, LANES):
+            store(g, j, fma(load(x, row + j, like), d, load(g, j, like)))
+        if rest > 0:
+            store(g, whole, fma(load_first(x, row + whole, rest, like), d, load(g, whole, like)))

@@ -1,23 +1,16 @@
-"""The rows that do not fill a group of eight: copied, and padded to eight."""
+"""The rows that do not fill a group of eight."""
 
 from jitlogreg.lanes import LANES
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.memory import get, put
+from jitlogreg.targets.cpu.memory import get, offset, put
 
 
 @inline
-def copy_rows(x, i, leading, count, n, tail, f_order):
-    """Copy `count` rows from element i of x on, padded to eight with zeros. Returns the copy's leading dimension."""
-    for r in range(LANES):
-        for j in range(n):
-            source, target = r * leading + j, r * n + j
-            if f_order is not None:
-                source, target = r + j * leading, r + j * LANES
-            if r < count:
-                put(tail, target, get(x, i + source))
-            else:
-                put(tail, target, 0)
-    return n if f_order is None else LANES
+def padded_rows(x, i, leading, count, n, tail):
+    """Copy to `tail` the `count` rows of F order from row i of x on, padded to eight with zeros. Returns the copy."""
+    for j in range(n):
+        copy_numbers(x, i + j * leading, count, offset(tail, j * LANES))
+    return tail
 
 
 @inline
