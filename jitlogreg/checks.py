@@ -16,7 +16,7 @@ def matrix(X):
     _float_dtype("X", X)
     if X.ndim != 2:
         raise ValueError(f"X has shape {X.shape}; accepted is (m, n), one example per row")
-    if layout(X) is None:
+    if layout(X.shape, X.strides, X.itemsize) is None:
         raise ValueError(
             f"X has strides {X.strides} at {X.itemsize} bytes a number; accepted is one stride of {X.itemsize} and "
             "another that is positive and lets no rows or columns overlap: np.ascontiguousarray(X) makes such a copy"

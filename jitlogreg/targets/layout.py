@@ -3,8 +3,9 @@
 import functools
 
 
-def layout(X):
-    """The order of X and its leading dimension; None where it has no unit stride, or its rows or columns overlap.
+@functools.lru_cache  # a call asks twice
+def layout(shape, strides, itemsize):
+    """A matrix's order and leading dimension; None where it has no unit stride, or its rows or columns overlap.
 
     Returns
     -------
@@ -13,11 +14,6 @@ def layout(X):
     leading : int
         Elements from one row (C) or one column (F) to the next.
     """
-    return _layout(X.shape, X.strides, X.itemsize)
-
-
-@functools.lru_cache  # a call asks twice
-def _layout(shape, strides, itemsize):
     m, n = shape
     down, across = strides
     if m * n == 0:

@@ -17,8 +17,9 @@ from jitlogreg.targets.sums import Sums
 
 # For each order the fewest rows in a block, the most, and the bytes of X that it should keep to: they are read twice,
 # the second time from a cache. C: half of a 32 KB first-level cache. F, whose segments want to be long: at 256 columns
-# 0.75 of the read limit with 256 KB, 0.81 with 1 MB, 0.74 with 2 MB (Zen 4, whose second level has 1 MB).
-BLOCKS = {"C": (LANES, SEGMENT, 16 << 10), "F": (SEGMENT, 512, 1 << 20)}
+# 0.75 of the read limit with 256 KB, 0.81 with 1 MB, 0.74 with 2 MB (Zen 4, whose second level has 1 MB); 28 columns of
+# float32 0.60 with 512 rows, 0.65 with 1024 and with 2048 (Zen 3).
+BLOCKS = {"C": (LANES, SEGMENT, 16 << 10), "F": (SEGMENT, 1024, 1 << 20)}
 DOT_BLOCK = 4 * LANES
 
 # In C order the bytes of X between the row being read and the line being asked for, beyond the half block and the rows
@@ -70,8 +71,7 @@ def log_forward(X, w, b, out):
 
 
 def _activations(X, w, b, out, logarithm):
-    order, leading = layout(X)
-    cost, cut = _cut(order, leading, X.shape, X.itemsize)
+    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
     to = data_address(out), logarithm
     _run(cost, kernel("activations", X.dtype, w.dtype, order), b, X, w, *cut, 0, 0, 0, *to, _no_totals())
     return out
@@ -79,15 +79,14 @@ def _activations(X, w, b, out, logarithm):
 
 def sums(X, y, w, b, sample_weight, with_gradient):
     """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
-    order, leading = layout(X)
-    cost, cut = _cut(order, leading, X.shape, X.itemsize)
+    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
     n = X.shape[1]
     room = -(-n // LANES) * LANES if with_gradient else 0
     totals = np.zeros((2, room + TOTALS))
     s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
     if order == "C" and n * X.itemsize >= WIDE:
         address = kernel("panels", X.dtype, w.dtype, order)
-        of_examples = _run_panels(address, b, X, w, leading, data_address(y), *s, totals)
+        of_examples = _run_panels(address, b, X, w, cut[0], data_address(y), *s, totals)
     else:
         address = kernel("sums", X.dtype, w.dtype, order)
         of_examples = _run(cost, address, b, X, w, *cut, data_address(y), *s, 0, 0, totals)
@@ -100,9 +99,9 @@ def _no_totals():
 
 
 @functools.lru_cache
-def _cut(order, leading, shape, itemsize):
-    """What a matrix costs, and how it is cut into blocks and chunks: that follows from its shape alone."""
-    m, n = shape
+def _cut(shape, strides, itemsize):
+    """A matrix's order, what it costs, and how it is cut into blocks and chunks: that follows from its shape alone."""
+    (order, leading), (m, n) = layout(shape, strides, itemsize), shape
     shortest, longest, size = BLOCKS[order]
     block = longest
     while block > shortest and block * n * itemsize > size:
@@ -112,7 +111,7 @@ def _cut(order, leading, shape, itemsize):
     # each chunk has three numbers of its own for each column: beyond four chunks not more than a sixteenth of X
     few = max(4, m * n * itemsize // (16 * 24 * max(n, 1)))
     chunks = min(_chunk_count(m // LANES * LANES, n + LINK_COST, block), few)
-    return m * (n + LINK_COST), (leading, m, n, block, chunks, lead, apart)
+    return order, m * (n + LINK_COST), (leading, m, n, block, chunks, lead, apart)
 
 
 def _chunk_count(rows, row_cost, block):
