@@ -6,8 +6,9 @@ import numpy as np
 
 # Long enough for the clock and the loop around the call not to count (both are well below a microsecond)
 _SHORTEST = 1e-3
-# Calls up to here are made once untimed, to wake their threads: on two cores that takes 10 ms, a time in four
-_WAKING = 50e-3
+# Untimed calls are made for so long, to wake the threads: those of GNU OpenMP may start on one core and take turns on
+# it for 8 ms, and a single call of 0.8 ms did not part them
+_WAKING = 20e-3
 
 
 def in_turn(calls, rounds, wait=True):
@@ -37,10 +38,16 @@ def in_turn(calls, rounds, wait=True):
         for k, call in enumerate(calls):
             if wait:
                 _wait_for_idle_threads()
-            if shortest[k] < _WAKING:
-                call()
+                if shortest[k] < _WAKING:
+                    _call_for(call, _WAKING)
             seconds[k, turn] = _seconds(call, repeats[k])
     return seconds
+
+
+def _call_for(call, seconds):
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
+        call()
 
 
 def _seconds(call, repeats):
