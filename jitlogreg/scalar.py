@@ -144,3 +144,11 @@ def loss_and_residual(z, y):
     """
     e, linear, dz = loss_terms_and_residual(z, y)
     return log1p_unit(e) + linear, dz
+
+
+@inline
+def two_sum(a, b):
+    """a + b, rounded, and what the rounding lost, exactly; of numbers or vectors."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)

@@ -5,16 +5,9 @@ collects what its roundings lost (Knuth's two-sum).
 """
 
 from jitlogreg.lanes import LANES, zeros
+from jitlogreg.scalar import two_sum
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.memory import get, load, put, splat, store, widen
-
-
-@inline
-def two_sum(a, b):
-    """a + b, rounded, and what the rounding lost, exactly; of numbers or vectors."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
 
 
 @inline
