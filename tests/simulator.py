@@ -6,52 +6,82 @@ would go wrong in silence: an index outside the array that lies at an address, a
 block reaches, lanes of a warp that wait for each other, and a deadlock. Blocks may run in any order that is asked for.
 """
 
+import contextlib
 import sys
 import types
 from collections import defaultdict
 from typing import NamedTuple
 
+import numba
 import numpy as np
 from greenlet import getcurrent, greenlet
 
+from jitlogreg import scalar
+
 
 class Memory:
-    """Arrays by the address at which they begin."""
+    """Allocations by address: bytes of 0xFF, which are NaN, until they are written."""
 
     def __init__(self):
-        self._arrays = {}
+        self._allocations, self._views = {}, {}
 
-    def add(self, array):
-        """Make an array reachable from kernels: all that lies between its first and its last element."""
-        extent = 1 + sum((size - 1) * step // array.itemsize for size, step in zip(array.shape, array.strides))
-        flat = np.lib.stride_tricks.as_strided(
-            array, (extent if array.size else 0,), (array.itemsize,), writeable=array.flags.writeable
-        )
-        self._arrays[array.ctypes.data, array.dtype] = flat
-        return array.ctypes.data
+    def allocate(self, size):
+        """The address of so many bytes, a multiple of 256 as on a GPU."""
+        room = np.full(size + 256, 0xFF, np.uint8)
+        start = -room.ctypes.data % 256
+        self._allocations[room.ctypes.data + start] = room[start : start + size]
+        return room.ctypes.data + start
 
-    def read(self, dtype, count):
+    def free(self, address):
+        """Forget an allocation: what reads it from now on fails."""
+        del self._allocations[address]
+        self._views.clear()
+
+    def view(self, address, dtype):
+        """From an address to the end of the allocation that it lies in."""
+        key = int(address), _dtype(dtype)
+        if key not in self._views:
+            for base, room in self._allocations.items():
+                if base <= address < base + len(room):
+                    rest = room[address - base :]
+                    self._views[key] = rest[: len(rest) // key[1].itemsize * key[1].itemsize].view(key[1])
+                    break
+            else:
+                raise IndexError(f"{address} lies in no allocation")
+        return self._views[key]
+
+    def read(self, dtype):
         def read(address, index):
-            array, i = self._find(address, dtype), int(index)
+            array, i = self.view(address, dtype), int(index)
+            if not 0 <= i < len(array):
+                raise IndexError(f"reads at {i} of {len(array)}")
+            return array[i]
+
+        return read
+
+    def read_vector(self, dtype, count):
+        def read_vector(into, at, address, index):
+            array, i = self.view(address, dtype), int(index)
             if not 0 <= i <= len(array) - count:
                 raise IndexError(f"reads {count} at {i} of {len(array)}")
             if (address + i * array.itemsize) % (count * array.itemsize):
                 raise ValueError(f"reads {count} at {i}, which is not aligned")
-            return array[i] if count == 1 else tuple(array[i : i + count])
+            into[at : at + count] = array[i : i + count]
 
-        return read
+        return read_vector
 
     def write(self, dtype):
         def write(address, index, value):
-            array, i = self._find(address, dtype), int(index)
+            array, i = self.view(address, dtype), int(index)
             if not 0 <= i < len(array):
                 raise IndexError(f"writes at {i} of {len(array)}")
             array[i] = value
 
         return write
 
-    def _find(self, address, dtype):
-        return self._arrays[int(address), np.dtype(str(dtype))]
+
+def _dtype(of_numba_or_numpy):
+    return np.dtype(of_numba_or_numpy.name if isinstance(of_numba_or_numpy, numba.types.Type) else of_numba_or_numpy)
 
 
 class Position(NamedTuple):
@@ -88,7 +118,7 @@ class _Arrays:
         self._is_shared = is_shared
 
     def array(self, shape, dtype, alignment=None):
-        dtype = np.dtype(str(dtype))
+        dtype = _dtype(dtype)
         blank = np.nan if dtype.kind == "f" else 0
         if not self._is_shared:
             return np.full(shape, blank, dtype)
@@ -174,7 +204,9 @@ class _Interpreter:
         access = getattr(value, "access", None)
         if access is not None:
             kind, dtype, count = access
-            return self._memory.read(dtype, count) if kind == "load" else self._memory.write(dtype)
+            if kind == "load vector":
+                return self._memory.read_vector(dtype, count)
+            return self._memory.read(dtype) if kind == "load" else self._memory.write(dtype)
         python = getattr(value, "py_func", None)
         if isinstance(python, types.FunctionType):
             return lambda *arguments: self.of(python)(*arguments)
@@ -232,3 +264,103 @@ def _shuffle(warp):
                 thread.answer = values[_FROM[kind](thread.lane, thread.waits[4])]
             moved = _release(threads)
     return moved
+
+
+# ---------------------------------------------------------------- in place of the driver
+
+
+def fma(x, y, z):
+    """x · y + z, rounded once."""
+    if isinstance(x, np.float32):
+        return np.float32(np.float64(x) * np.float64(y) + np.float64(z))
+    return np.float64(np.longdouble(x) * np.longdouble(y) + np.longdouble(z))
+
+
+@numba.njit(error_model="numpy")
+def _loss_and_residual(z, y):
+    return scalar.loss_and_residual(z, y)
+
+
+@numba.njit(error_model="numpy")
+def _sigmoid(z):
+    return scalar.sigmoid(z)
+
+
+@numba.njit(error_model="numpy")
+def _log_sigmoid(z):
+    return scalar.log_sigmoid(z)
+
+
+def _typed(function):
+    return lambda x, *others: type(x)(function(x, *others))
+
+
+REPLACEMENTS = {
+    "fma": fma,
+    "loss_and_residual": lambda z, y: tuple(type(z)(value) for value in _loss_and_residual(z, y)),
+    "sigmoid": _typed(_sigmoid),
+    "log_sigmoid": _typed(_log_sigmoid),
+    "zeros": lambda x: type(x)(0),
+    "ones": lambda x: type(x)(1),
+    "meet": lambda counter: _wait("grid"),
+}
+
+
+class Driver:
+    """What `jitlogreg.targets.cuda.driver` is to the target, on a simulated device."""
+
+    def __init__(self, device, order=None):
+        self.memory, self.launched = Memory(), []
+        self._device, self._order = device, order
+        self._functions = {}
+
+    def facts(self, ordinal):
+        return self._device
+
+    @contextlib.contextmanager
+    def current(self, ordinal):
+        yield
+
+    def kernel(self, ordinal, label, make, signature, threads, per_processor, shared):
+        self.launched.append(label)
+        if label not in self._functions:
+            self._functions[label] = make()
+        return self._functions[label]
+
+    def launch(self, function, blocks, threads, shared, stream, arguments, cooperative=False):
+        launch(
+            function,
+            blocks,
+            threads,
+            arguments,
+            memory=self.memory,
+            replace=REPLACEMENTS,
+            shared_bytes=shared,
+            cooperative=cooperative,
+            order=self._order,
+        )
+
+    def allocate(self, size):
+        return self.memory.allocate(max(size, 1))
+
+    def free(self, address):
+        self.memory.free(address)
+
+    def scratch(self, ordinal, stream, size):
+        return self.memory.allocate(size)
+
+    def clear(self, address, size, stream):
+        self.memory.view(address, np.uint8)[:size] = 0
+
+    def upload(self, address, array, stream):
+        if array.nbytes:
+            self.memory.view(address, np.uint8)[: array.nbytes] = array.ravel("K").view(np.uint8)
+
+    def copy(self, address, source, size, stream):
+        self.memory.view(address, np.uint8)[:size] = self.memory.view(source, np.uint8)[:size]
+
+    def download(self, array, address, stream):
+        array[...] = self.memory.view(address, array.dtype)[: array.size]
+
+    def synchronize(self, stream):
+        pass

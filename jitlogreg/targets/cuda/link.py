@@ -1,48 +1,36 @@
-"""The per-example step, and totals that are kept as pairs: a number and what its roundings have lost."""
+"""The per-example step: from a margin to an activation, or to the loss, the residual and the totals."""
 
-from numba import float32, int64, uint32
-
-from jitlogreg.lanes import zeros
-from jitlogreg.scalar import log_sigmoid, loss_and_residual, sigmoid, two_sum
+from jitlogreg.lanes import ones, zeros
+from jitlogreg.scalar import log_sigmoid, loss_and_residual, sigmoid
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import cuda
+from jitlogreg.targets.cuda.device import load, store
 
-# The totals of a block beside its columns: each takes a place after them
-LOSS, DB, WEIGHT, INVALID = range(4)
-TOTALS = 4
-
-FULL = 0xFFFFFFFF  # every lane of a warp
+SUMS = "loss", "gradient"  # the operations that leave sums; "forward" and "log_forward" leave an activation per row
 
 
-@inline
-def add(high, low, x):
-    """Add x to the pair."""
-    high, lost = two_sum(high, x)
-    return high, low + lost
+def linker(w_type, operation):
+    """A function `link(z, row, y, s, out)` that gives s·dz, sL, s, and 1 where the label or the weight is none.
 
+    An activation is written to `out`, and the four numbers are 0.
+    """
+    load_w, store_w = load(w_type), store(w_type)
+    sums, logarithm = operation in SUMS, operation == "log_forward"
 
-@inline
-def join(high, low, other_high, other_low):
-    """Add a pair to the pair."""
-    high, lost = two_sum(high, other_high)
-    return high, low + (lost + other_low)
+    @inline
+    def link(z, row, y, s, out):
+        zero, one = zeros(z), ones(z)
+        if sums:
+            yi, si = load_w(y, row), one
+            if s != 0:
+                si = load_w(s, row)
+            loss, dz = loss_and_residual(z, yi)
+            # NaN is neither a label nor a weight
+            good = yi >= zero and yi <= one and si >= zero
+            return si * dz, si * loss, si, zero if good else one
+        if logarithm:
+            store_w(out, row, log_sigmoid(z))
+        else:
+            store_w(out, row, sigmoid(z))
+        return zero, zero, zero, zero
 
-
-@inline
-def sum_over_lanes(x, lanes, stride):
-    """Σ x over the lanes of a warp that are `stride` apart, `lanes` / `stride` of them, in every one of them."""
-    step = uint32(lanes // 2)
-    while step >= stride:
-        x = x + cuda.shfl_xor_sync(FULL, x, step)
-        step >>= uint32(1)
-    return x
-
-
-@inline
-def join_over_lanes(high, low, lanes, stride):
-    """The same of pairs. Lane and partner add in different orders: what the first lane of them gets is the sum."""
-    step = uint32(lanes // 2)
-    while step >= stride:
-        high, low = join(high, low, cuda.shfl_xor_sync(FULL, high, step), cuda.shfl_xor_sync(FULL, low, step))
-        step >>= uint32(1)
-    return high, low
+    return link

@@ -1,136 +1,112 @@
-"""Rows in C order that the lanes of a warp can hold: x stays in registers between its margin and its update."""
+"""Rows in C order that the lanes of a warp can hold: x stays in registers between its margin and its update.
 
-from numba import float32, int64, uint32
+A team of `group` lanes takes a row, and `rows` rows at a time; each lane holds `pieces` pieces of 16 bytes of each. A
+warp's teams read adjacent rows, so what a warp reads at once is adjacent in memory wherever rows are. Which lane holds
+what does not depend on how much it can read at once, and so the sums have the same bits for every view of the values.
+"""
+
+from numba import int64
 
 from jitlogreg.lanes import fma, zeros
-from jitlogreg.scalar import log_sigmoid, loss_and_residual, sigmoid
-from jitlogreg.targets.cuda.device import cuda, load, store
-from jitlogreg.targets.cuda.link import DB, FULL, INVALID, LOSS, TOTALS, WEIGHT, add, join, join_over_lanes, sum_over_lanes
+from jitlogreg.targets.cuda.device import cuda, load, load_vector, unknown_zero
+from jitlogreg.targets.cuda.link import SUMS, linker
+from jitlogreg.targets.cuda.totals import (
+    EVERY_LANE,
+    TOTALS,
+    add,
+    add_example,
+    clear,
+    join_at,
+    join_over_lanes,
+    join_totals_at,
+    no_totals,
+    row_writer,
+    sum_over_lanes,
+    totals_over_lanes,
+)
 
 
-def make(x_type, w_type, operation, vector, group, vectors, rows, threads):
-    load_x, load_w, store_w = load(x_type, vector), load(w_type), store(w_type)
-    wide, teams, warps = vectors * vector, 32 // group, threads // 32
-    columns = wide * group
-    tile = teams * rows
-    shared = 2 * (columns + TOTALS)
-    answers = (rows + group - 1) // group
-    with_gradient, sums = operation == "gradient", operation in ("loss", "gradient")
-    logarithm = operation == "log_forward"
-    size = rows * wide
+def make(x_type, w_type, operation, threads, vector, group, pieces, rows):
+    """The kernel for rows of at most `group · pieces` pieces, of which `vector` numbers are read at once."""
+    piece = 128 // x_type.bitwidth
+    load_x, load_w = load_vector(x_type, vector), load(w_type)
+    link, write_rows = linker(w_type, operation), row_writer(w_type)
+    wide, teams, warps = pieces * piece, 32 // group, threads // 32
+    columns, tile = wide * group, teams * rows
+    answers = (rows + group - 1) // group  # margins that each lane turns into residuals
+    held, lows = rows * wide, wide * group + TOTALS
+    shared_size = 2 * (wide * group + TOTALS)
+    sums, with_gradient = operation in SUMS, operation == "gradient"
 
     def kernel(x, leading, m, n, w, b, y, s, out):
-        thread = uint32(cuda.threadIdx.x)
-        lane, warp = thread & uint32(group - 1), thread >> uint32(5)
-        team = (thread & uint32(31)) // uint32(group)
+        thread = int64(cuda.threadIdx.x)
+        lane, warp = thread & int64(group - 1), thread >> int64(5)
+        team = (thread & int64(31)) // int64(group)
         zero = zeros(b)
         own = cuda.local.array(wide, w_type)
         high, low = cuda.local.array(wide, w_type), cuda.local.array(wide, w_type)
-        for k in range(vectors):
-            for e in range(vector):
-                column = (uint32(k * group) + lane) * uint32(vector) + uint32(e)
-                own[k * vector + e] = load_w(w, column) if column < n else zero
-                high[k * vector + e], low[k * vector + e] = zero, zero
-        loss, loss_low, db, db_low, weight, weight_low, invalid = zero, zero, zero, zero, zero, zero, zero
-        xs, zs, dzs = cuda.local.array(size, w_type), cuda.local.array(rows, w_type), cuda.local.array(answers, w_type)
+        for k in range(pieces):
+            for e in range(piece):
+                column = (int64(k * group) + lane) * int64(piece) + int64(e)
+                own[k * piece + e] = load_w(w, column) if column < n else zero
+                high[k * piece + e], low[k * piece + e] = zero, zero
+        totals = no_totals(b)
+        xs, zs, dzs = cuda.local.array(held, x_type), cuda.local.array(rows, w_type), cuda.local.array(answers, w_type)
         base = (int64(cuda.blockIdx.x) * int64(warps) + int64(warp)) * int64(tile)
         step = int64(cuda.gridDim.x) * int64(warps * tile)
         while base < m:
+            here = lane + unknown_zero(base)
             for r in range(rows):
                 row = base + int64(r * teams) + int64(team)
-                for k in range(vectors):
-                    column = (uint32(k * group) + lane) * uint32(vector)
-                    at = r * wide + k * vector
-                    for e in range(vector):
-                        xs[at + e] = zero
-                    if row < m and column < n:
-                        if vector == 1:
-                            xs[at] = w_type(load_x(x, row * leading + int64(column)))
-                        elif vector == 2:
-                            x0, x1 = load_x(x, row * leading + int64(column))
-                            xs[at], xs[at + 1] = w_type(x0), w_type(x1)
-                        else:
-                            x0, x1, x2, x3 = load_x(x, row * leading + int64(column))
-                            xs[at], xs[at + 1], xs[at + 2], xs[at + 3] = w_type(x0), w_type(x1), w_type(x2), w_type(x3)
+                for k in range(pieces):
+                    column = (int64(k * group) + here) * int64(piece)
+                    at = r * wide + k * piece
+                    for e in range(piece):
+                        xs[at + e] = x_type(0)
+                    for e in range(0, piece, vector):
+                        if row < m and column + int64(e) < n:
+                            load_x(xs, at + e, x, row * leading + column + int64(e))
             for r in range(rows):
                 z = zero
                 for k in range(wide):
-                    z = fma(xs[r * wide + k], own[k], z)
+                    z = fma(w_type(xs[r * wide + k]), own[k], z)
                 zs[r] = sum_over_lanes(z, group, 1)
             for q in range(answers):
                 z = zs[q * group]
                 for r in range(q * group + 1, min(rows, q * group + group)):
-                    if lane == uint32(r - q * group):
+                    if lane == int64(r - q * group):
                         z = zs[r]
-                z = z + b
-                row = base + int64(q * group * teams) + int64(lane) * int64(teams) + int64(team)
-                dz = zero
-                if q * group + lane < rows and row < m:
-                    if sums:
-                        yi = load_w(y, row)
-                        si = zero + w_type(1)
-                        if s != 0:
-                            si = load_w(s, row)
-                        li, dz = loss_and_residual(z, yi)
-                        dz = si * dz
-                        loss, loss_low = add(loss, loss_low, si * li)
-                        db, db_low = add(db, db_low, dz)
-                        weight, weight_low = add(weight, weight_low, si)
-                        if not (yi >= zero and yi <= w_type(1) and si >= zero):
-                            invalid = w_type(1)
-                    elif logarithm:
-                        store_w(out, row, log_sigmoid(z))
-                    else:
-                        store_w(out, row, sigmoid(z))
-                dzs[q] = dz
+                mine = int64(q * group) + lane
+                row = base + int64(mine) * int64(teams) + int64(team)
+                dzs[q] = zero
+                if mine < rows and row < m:
+                    dz, loss, weight, bad = link(z + b, row, y, s, out)
+                    dzs[q], totals = dz, add_example(totals, loss, dz, weight, bad)
             if with_gradient:
-                for k in range(wide):
-                    zs[0] = zero
                 for r in range(rows):
-                    zs[r] = cuda.shfl_sync(FULL, dzs[r // group], team * uint32(group) + uint32(r % group))
+                    zs[r] = cuda.shfl_sync(EVERY_LANE, dzs[r // group], team * int64(group) + int64(r % group))
                 for k in range(wide):
                     g = zero
                     for r in range(rows):
-                        g = fma(zs[r], xs[r * wide + k], g)
+                        g = fma(zs[r], w_type(xs[r * wide + k]), g)
                     high[k], low[k] = add(high[k], low[k], g)
             base += step
         if sums:
-            total = cuda.shared.array(shared, w_type)
+            total = cuda.shared.array(shared_size, w_type)
+            clear(total, int64(shared_size), thread, int64(threads))
             for k in range(wide):
                 high[k], low[k] = join_over_lanes(high[k], low[k], 32, group)
-            loss, loss_low = join_over_lanes(loss, loss_low, 32, 1)
-            db, db_low = join_over_lanes(db, db_low, 32, 1)
-            weight, weight_low = join_over_lanes(weight, weight_low, 32, 1)
-            invalid = sum_over_lanes(invalid, 32, 1)
-            at = thread
-            while at < uint32(shared):
-                total[at] = zero
-                at += uint32(threads)
-            cuda.syncthreads()
+            totals = totals_over_lanes(totals)
             for v in range(warps):
-                if warp == uint32(v):
-                    if team == uint32(0):
-                        for k in range(vectors):
-                            for e in range(vector):
-                                c = (uint32(k * group) + lane) * uint32(vector) + uint32(e)
-                                i = k * vector + e
-                                total[c], total[c + columns] = join(total[c], total[c + columns], high[i], low[i])
-                    if thread & uint32(31) == uint32(0):
-                        c = 2 * columns
-                        total[c], total[c + TOTALS] = join(total[c], total[c + TOTALS], loss, loss_low)
-                        total[c + 1], total[c + TOTALS + 1] = join(total[c + 1], total[c + TOTALS + 1], db, db_low)
-                        total[c + 2], total[c + TOTALS + 2] = join(total[c + 2], total[c + TOTALS + 2], weight, weight_low)
-                        total[c + 3] += invalid
+                if warp == int64(v):
+                    if team == int64(0):
+                        for k in range(pieces):
+                            for e in range(piece):
+                                column = (int64(k * group) + lane) * int64(piece) + int64(e)
+                                join_at(total, column, lows, high[k * piece + e], low[k * piece + e])
+                    if thread & int64(31) == int64(0):
+                        join_totals_at(total, columns, lows, totals)
                 cuda.syncthreads()
-            width = n + TOTALS
-            at = thread
-            base = int64(cuda.blockIdx.x) * int64(2) * width
-            while at < n:
-                store_w(out, base + at, total[at])
-                store_w(out, base + width + at, total[at + columns])
-                at += uint32(threads)
-            if thread < uint32(TOTALS):
-                store_w(out, base + n + thread, total[2 * columns + thread])
-                store_w(out, base + width + n + thread, total[2 * columns + TOTALS + thread])
+            write_rows(out, cuda.blockIdx.x, n, total, columns, thread, int64(threads))
 
     return kernel

@@ -1,0 +1,239 @@
+"""The host's side of the CUDA library: machine code, memory and launches, on the stream that a call belongs to.
+
+Kernels are compiled by numba-cuda to an intermediate form and linked to machine code, which needs no driver, and are
+launched through the driver's own functions: a launch with plain numbers costs some microseconds so. The machine code is
+kept on disk beside that of the CPU.
+"""
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import re
+import tempfile
+import threading
+from types import SimpleNamespace
+
+import numba.cuda.dispatcher
+import numpy as np
+from cuda.bindings import driver
+from cuda.core import Linker, LinkerOptions, ObjectCode
+from numba import cuda
+
+from jitlogreg.targets.compile import cache_folder, sources_stamp
+from jitlogreg.targets.cuda.plan import Device
+
+OLDEST = (7, 5)  # compute capability from which on the kernels are compiled and checked
+
+_SHARED = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+_ARGUMENTS = {int: ctypes.c_int64, np.float32: ctypes.c_float, np.float64: ctypes.c_double}
+_of_thread = threading.local()
+
+
+def _call(function, *arguments):
+    """Call a function of the driver; its results, or RuntimeError with its own message."""
+    status, *results = function(*arguments)
+    if status != driver.CUresult.CUDA_SUCCESS:
+        _, message = driver.cuGetErrorString(status)
+        raise RuntimeError(f"CUDA: {function.__name__} failed: {message.decode() if message else status}")
+    return results[0] if len(results) == 1 else results
+
+
+def reason():
+    """Why no kernel can run here; empty where one can."""
+    try:
+        _call(driver.cuInit, 0)
+        count = _call(driver.cuDeviceGetCount)
+    except RuntimeError as error:
+        return f"{error}; it needs an NVIDIA GPU and its driver"
+    if count == 0:
+        return "no NVIDIA GPU is visible"
+    if capability(0) < OLDEST:
+        return f"the GPU has compute capability {capability(0)}; it needs at least {OLDEST}"
+    return ""
+
+
+def name(ordinal=0):
+    """What a device is called."""
+    return _call(driver.cuDeviceGetName, 128, ordinal).split(b"\0")[0].decode()
+
+
+def _attribute(ordinal, which):
+    return _call(driver.cuDeviceGetAttribute, getattr(driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{which}"), ordinal)
+
+
+@functools.cache
+def capability(ordinal):
+    """Compute capability, (major, minor)."""
+    return _attribute(ordinal, "COMPUTE_CAPABILITY_MAJOR"), _attribute(ordinal, "COMPUTE_CAPABILITY_MINOR")
+
+
+@functools.cache
+def facts(ordinal):
+    """What a plan needs to know of a device."""
+    return Device(
+        _attribute(ordinal, "MULTIPROCESSOR_COUNT"),
+        _attribute(ordinal, "MAX_SHARED_MEMORY_PER_BLOCK_OPTIN"),
+        _attribute(ordinal, "MAX_SHARED_MEMORY_PER_MULTIPROCESSOR"),
+        _attribute(ordinal, "L2_CACHE_SIZE"),
+    )
+
+
+@functools.cache
+def _primary_context(ordinal):
+    """The context that other libraries use as well."""
+    return _call(driver.cuDevicePrimaryCtxRetain, ordinal)
+
+
+@contextlib.contextmanager
+def current(ordinal):
+    """Make a device the current one of this thread, and leave what was current before as it was."""
+    _call(driver.cuInit, 0)
+    _call(driver.cuCtxPushCurrent, _primary_context(ordinal))
+    try:
+        yield
+    finally:
+        _call(driver.cuCtxPopCurrent)
+
+
+# ---------------------------------------------------------------- machine code
+
+
+def machine_code(kernel, signature, cc, threads, per_processor):
+    """The machine code of a kernel for a compute capability, and its name in it: no driver is asked.
+
+    Registers are limited so that `per_processor` blocks of `threads` are resident on a multiprocessor.
+    """
+    major, minor = cc
+    with _pretended(cc):
+        codes, _ = cuda.compile_all(
+            kernel, signature, cc=cc, device=False, abi="numba", output="ltoir", launch_bounds=(threads, per_processor)
+        )
+    objects = [code if isinstance(code, ObjectCode) else ObjectCode.from_ltoir(code) for code in codes]
+    linker = Linker(*objects, options=LinkerOptions(arch=f"sm_{major}{minor}", link_time_optimization=True))
+    try:
+        code = bytes(linker.link("cubin").code)
+    finally:
+        linker.close()
+    return code, re.search(rb"\0\.text\.([^\0]+)\0", code).group(1)
+
+
+_compiling = threading.Lock()
+
+
+@contextlib.contextmanager
+def _pretended(cc):
+    """Let numba-cuda compile the functions that a kernel calls without asking a driver which GPU there is."""
+    with _compiling:
+        asked = numba.cuda.dispatcher.get_current_device
+        numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=cc)
+        try:
+            yield
+        finally:
+            numba.cuda.dispatcher.get_current_device = asked
+
+
+def _kept_machine_code(label, make, signature, cc, threads, per_processor):
+    """The same from disk where it is kept; written there, as a whole, where it is not."""
+    folder = cache_folder()
+    arguments = signature, cc, threads, per_processor
+    if folder is None:
+        return machine_code(make(), *arguments)
+    stamp = hashlib.sha256(f"{sources_stamp()} {numba.cuda.__version__} {signature}".encode()).hexdigest()[:16]
+    path = folder / f"cuda-{label}-sm{cc[0]}{cc[1]}-{stamp}.cubin"
+    with contextlib.suppress(OSError, ValueError):
+        digest, entry, code = path.read_bytes().split(b"\n", 2)
+        if digest.decode() == hashlib.sha256(entry + code).hexdigest():
+            return code, entry
+    code, entry = machine_code(make(), *arguments)
+    with contextlib.suppress(OSError):
+        handle, temporary = tempfile.mkstemp(dir=folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(b"\n".join([hashlib.sha256(entry + code).hexdigest().encode(), entry, code]))
+        os.replace(temporary, path)  # noqa: PTH105
+    return code, entry
+
+
+@functools.cache
+def _loaded(label, ordinal):
+    """Where each kernel's handle is kept, once for a device."""
+    return {}
+
+
+def kernel(ordinal, label, make, signature, threads, per_processor, shared):
+    """A kernel that is ready to be launched on the current device; `label` is a name for what `make()` makes."""
+    handles = _loaded(label, ordinal)
+    if shared not in handles:
+        code, entry = _kept_machine_code(label, make, signature, capability(ordinal), threads, per_processor)
+        library = _call(driver.cuLibraryLoadData, code, [], [], 0, [], [], 0)
+        function = _call(driver.cuKernelGetFunction, _call(driver.cuLibraryGetKernel, library, entry))
+        if shared > 0:
+            _call(driver.cuFuncSetAttribute, function, _SHARED, shared)
+        handles[shared] = function
+    return handles[shared]
+
+
+def launch(function, blocks, threads, shared, stream, arguments, cooperative=False):
+    """Launch a kernel on the current device. Integers are handed over as int64, NumPy's numbers as what they are."""
+    values = tuple(arguments), tuple(_ARGUMENTS[type(argument)] for argument in arguments)
+    where = function, blocks, 1, 1, threads, 1, 1, shared, stream, values
+    if cooperative:
+        _call(driver.cuLaunchCooperativeKernel, *where)
+    else:
+        _call(driver.cuLaunchKernel, *where, 0)
+
+
+# ---------------------------------------------------------------- memory
+
+
+def allocate(size):
+    """The address of `size` bytes on the current device."""
+    return int(_call(driver.cuMemAlloc, max(size, 1)))
+
+
+def free(address):
+    """Give memory back, once all that was launched is done with it."""
+    _call(driver.cuMemFree, address)
+
+
+def scratch(ordinal, stream, size):
+    """Bytes for a call to work in, kept for the thread's next call on the same stream, which comes after this one."""
+    kept = _of_thread.__dict__.setdefault("kept", {})
+    address, room = kept.get((ordinal, stream), (0, 0))
+    if room < size:
+        if address:
+            synchronize(stream)
+            free(address)
+        address, room = allocate(size), size
+        kept[ordinal, stream] = address, room
+    return address
+
+
+def clear(address, size, stream):
+    """Set bytes to 0, in the order of the stream."""
+    _call(driver.cuMemsetD8Async, address, 0, size, stream)
+
+
+def upload(address, array, stream):
+    """Copy a contiguous array to the device, in the order of the stream."""
+    if array.nbytes:
+        _call(driver.cuMemcpyHtoDAsync, address, array.ctypes.data, array.nbytes, stream)
+
+
+def copy(address, source, size, stream):
+    """Copy bytes from one place on the device to another, in the order of the stream."""
+    if size:
+        _call(driver.cuMemcpyDtoDAsync, address, source, size, stream)
+
+
+def download(array, address, stream):
+    """Copy from the device into a contiguous array, and wait for it."""
+    if array.nbytes:
+        _call(driver.cuMemcpyDtoHAsync, array.ctypes.data, address, array.nbytes, stream)
+    synchronize(stream)
+
+
+def synchronize(stream):
+    """Wait for all that was launched on the stream."""
+    _call(driver.cuStreamSynchronize, stream)

@@ -1,0 +1,184 @@
+"""Rows or columns too long to be held: panels of rows that the second-level cache keeps between two passes.
+
+All blocks of the grid work on one panel: they take the margins of its rows, segment by segment, meet once, and go back
+over the panel for the column sums, while it still lies in the cache. Each column belongs to one warp and slice of rows,
+which keeps its pair in the rows that the kernel leaves behind, a slice's where a block's are otherwise.
+"""
+
+from numba import int64
+
+from jitlogreg.lanes import fma, zeros
+from jitlogreg.targets.compile import inline
+from jitlogreg.targets.cuda.device import cuda, load, load_vector, meet, store
+from jitlogreg.targets.cuda.link import SUMS, linker
+from jitlogreg.targets.cuda.totals import (
+    TOTALS,
+    add,
+    add_example,
+    clear,
+    join_totals_at,
+    no_totals,
+    sum_over_lanes,
+    totals_over_lanes,
+)
+
+
+# The most rows of a panel: their residuals lie in shared memory
+MOST_ROWS = 2048
+
+# Rows of which the update has x in flight
+AT_ONCE = 8
+
+
+def make(x_type, w_type, operation, threads, f_order, vector, segment):
+    """The kernel, which takes margins in segments of `segment` columns.
+
+    `panel` is the number of rows of a panel, at most `MOST_ROWS`; the column sums are taken in `slices` of its rows;
+    `scratch` holds 2 · panel · (segments of a row) numbers of w's type. In C order `vector` numbers are read at once.
+    """
+    load_x, load_one, load_w = load_vector(x_type, vector), load(x_type), load(w_type)
+    link, store_w = linker(w_type, operation), store(w_type)
+    piece, warps = 1 if f_order else 128 // x_type.bitwidth, threads // 32
+    across = 32 * piece  # columns that a warp has in C order
+    rounds = segment // across
+    held, shared_size, residuals = AT_ONCE * piece, 2 * TOTALS, MOST_ROWS
+    sums, with_gradient = operation in SUMS, operation == "gradient"
+
+    @inline
+    def read(x, at, n, column, into, first):
+        for e in range(piece):
+            into[first + e] = x_type(0)
+        for e in range(0, piece, vector):
+            if column + int64(e) < n:
+                load_x(into, first + e, x, at + column + int64(e))
+
+    @inline
+    def keep(out, part, width, column, top, more):
+        at = part * int64(2) * width + column
+        high, low = zeros(more), zeros(more)
+        if top > 0:
+            high, low = load_w(out, at), load_w(out, at + width)
+        high, low = add(high, low, more)
+        store_w(out, at, high)
+        store_w(out, at + width, low)
+
+    def kernel(x, leading, m, n, w, b, y, s, out, scratch, panel, slices, meeting):
+        thread = int64(cuda.threadIdx.x)
+        lane = thread & int64(31)
+        warp = int64(cuda.blockIdx.x) * int64(warps) + int64(thread >> int64(5))
+        all_warps = int64(cuda.gridDim.x) * int64(warps)
+        zero = zeros(b)
+        dzs = cuda.shared.array(residuals, w_type)
+        xs = cuda.local.array(held, x_type)
+        g = cuda.local.array(piece, w_type)
+        totals = no_totals(b)
+        segments = (n + int64(segment - 1)) // int64(segment)
+        width = n + TOTALS
+        half = int64(0)
+        top = int64(0)
+        while top < m:
+            count = min(panel, m - top)
+            if f_order:
+                groups = (count + int64(31)) // int64(32)
+                item = warp
+                while item < groups * segments:
+                    row, part = (item % groups) * int64(32) + int64(lane), item // groups
+                    stop = min(n, (part + int64(1)) * int64(segment))
+                    j = part * int64(segment)
+                    if row < count:
+                        z0, z1 = zero, zero
+                        while j + int64(1) < stop:
+                            z0 = fma(w_type(load_one(x, j * leading + top + row)), load_w(w, j), z0)
+                            z1 = fma(w_type(load_one(x, (j + int64(1)) * leading + top + row)), load_w(w, j + int64(1)), z1)
+                            j += int64(2)
+                        if j < stop:
+                            z0 = fma(w_type(load_one(x, j * leading + top + row)), load_w(w, j), z0)
+                        store_w(scratch, half + row * segments + part, z0 + z1)
+                    item += all_warps
+            else:
+                item = warp
+                while item < count * segments:
+                    row, part = item // segments, item % segments
+                    z = zero
+                    for k in range(rounds):
+                        column = part * int64(segment) + int64(k * across) + lane * int64(piece)
+                        read(x, (top + row) * leading, n, column, xs, 0)
+                        for e in range(piece):
+                            if column + int64(e) < n:
+                                z = fma(w_type(xs[e]), load_w(w, column + int64(e)), z)
+                    z = sum_over_lanes(z, 32, 1)
+                    if lane == int64(0):
+                        store_w(scratch, half + item, z)
+                    item += all_warps
+            meet(meeting)
+            # each block takes all margins of the panel: a second meeting would cost more. Block 0 keeps their totals
+            row = int64(thread >> int64(5)) if sums else warp
+            while row < count:
+                z = zero
+                part = int64(lane)
+                while part < segments:
+                    z = z + load_w(scratch, half + row * segments + part)
+                    part += int64(32)
+                z = sum_over_lanes(z, 32, 1) + b
+                if lane == int64(0):
+                    dz, loss, weight, bad = link(z, top + row, y, s, out)
+                    dzs[row] = dz
+                    if cuda.blockIdx.x == 0:
+                        totals = add_example(totals, loss, dz, weight, bad)
+                row += int64(warps) if sums else all_warps
+            cuda.syncthreads()
+            if with_gradient:
+                share = (count + slices - int64(1)) // slices
+                if f_order:
+                    item = warp
+                    while item < n * slices:
+                        column, part = item % n, item // n
+                        row, stop = part * share + lane, min(count, (part + int64(1)) * share)
+                        gk = zero
+                        while row < stop:
+                            gk = fma(dzs[row], w_type(load_one(x, column * leading + top + row)), gk)
+                            row += int64(32)
+                        gk = sum_over_lanes(gk, 32, 1)
+                        if lane == int64(0):
+                            keep(out, part, width, column, top, gk)
+                        item += all_warps
+                else:
+                    tiles = (n + int64(across - 1)) // int64(across)
+                    item = warp
+                    while item < tiles * slices:
+                        column, part = (item % tiles) * int64(across) + lane * int64(piece), item // tiles
+                        row, stop = part * share, min(count, (part + int64(1)) * share)
+                        for e in range(piece):
+                            g[e] = zero
+                        while row < stop:
+                            for r in range(AT_ONCE):
+                                # past the last row n is 0, so that nothing is read
+                                inside = n if row + int64(r) < stop else int64(0)
+                                read(x, (top + row + int64(r)) * leading, inside, column, xs, r * piece)
+                            for r in range(AT_ONCE):
+                                dz = dzs[row + int64(r)] if row + int64(r) < stop else zero
+                                for e in range(piece):
+                                    g[e] = fma(dz, w_type(xs[r * piece + e]), g[e])
+                            row += int64(AT_ONCE)
+                        for e in range(piece):
+                            if column + int64(e) < n:
+                                keep(out, part, width, column + int64(e), top, g[e])
+                        item += all_warps
+                cuda.syncthreads()  # before the residuals of the next panel are written
+            half = panel * segments - half
+            top += panel
+        if sums and cuda.blockIdx.x == 0:
+            total = cuda.shared.array(shared_size, w_type)
+            clear(total, int64(shared_size), thread, int64(threads))
+            totals = totals_over_lanes(totals)
+            for v in range(warps):
+                if thread == int64(32 * v):
+                    join_totals_at(total, 0, TOTALS, totals)
+                cuda.syncthreads()
+            if thread < int64(TOTALS):
+                for part in range(slices):
+                    at = int64(2) * part * width + n + thread
+                    store_w(out, at, total[thread] if part == 0 else zero)
+                    store_w(out, at + width, total[thread + TOTALS] if part == 0 else zero)
+
+    return kernel
