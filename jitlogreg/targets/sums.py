@@ -27,3 +27,27 @@ class Sums(NamedTuple):
     db: float
     weight: float
     valid: bool
+
+
+class Steps(NamedTuple):
+    """What a target that descends by itself has reached.
+
+    Attributes
+    ----------
+    losses : list of float
+        Of each step since the last such report; the last is that of `w` and `b`.
+    gradient_norm : float
+    w : ndarray of the descent's dtype, shape (n,)
+    b : scalar of the descent's dtype
+    weight : float
+        Σ sᵢ.
+    valid : bool
+        Whether every label lay in [0, 1] and no weight was negative.
+    """
+
+    losses: list
+    gradient_norm: float
+    w: np.ndarray
+    b: np.floating
+    weight: float
+    valid: bool

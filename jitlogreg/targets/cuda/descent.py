@@ -1,6 +1,6 @@
 """Gradient descent that stays on the device: one launch makes many steps, and all blocks meet within each.
 
-w and b lie in two rows of n + 1 numbers: step i reads row i mod 2 and leaves the next w and b in the other. So a stop
+w and b lie in two rows, `apart` numbers from each other: step i reads row i mod 2 and leaves the next w and b in the other. So a stop
 after any step has its w at hand, and the result does not depend on how many steps a launch makes.
 """
 
@@ -13,10 +13,10 @@ from jitlogreg.targets.cuda.device import cuda, load, meet, store
 from jitlogreg.targets.cuda.reduce import COLUMNS, adder
 from jitlogreg.targets.cuda.totals import DB, EVERY_LANE, INVALID, LOSS, TOTALS, WEIGHT, sum_over_lanes
 
-# What `report` says: the gradient's norm, why the run has ended (0: it has not), Σ s, and whether labels were wrong
-NORM, ENDED, SUM_OF_WEIGHTS, WRONG = range(4)
-REPORT = 4
-CONVERGED, NOT_FINITE, REFUSED = 1.0, 2.0, 3.0
+# What `report` says: the gradient's norm, whether the run has ended, Σ s, whether a label or a weight was none, and the
+# last step whose loss was taken
+NORM, ENDED, SUM_OF_WEIGHTS, WRONG, LAST = range(5)
+REPORT = 5
 
 
 def _over_block(threads):
@@ -61,16 +61,17 @@ def make(evaluate, w_type, threads, in_panels):
     sum_over_block, largest_over_block = _over_block(threads)
     warps, size = threads // 32, w_type.bitwidth // 8
 
-    def kernel(x, leading, m, n, y, s, left, rows, scratch, parameters, totals, history, report, first, steps, rate, l2,
+    def kernel(x, leading, m, n, y, s, left, rows, scratch, parameters, apart, totals, history, report, first, steps, rate, l2,
                tolerance, reducers, panel, slices, meeting):
         thread = int64(cuda.threadIdx.x)
         block = int64(cuda.blockIdx.x)
         shared = cuda.shared.array(warps, float64)
         width = n + TOTALS
+        row_size = apart * int64(size)
         i = first
         while i < first + steps and load_64(report, ENDED) == float64(0):
-            w = parameters + (i & int64(1)) * (n + int64(1)) * int64(size)
-            following = parameters + (i + int64(1) & int64(1)) * (n + int64(1)) * int64(size)
+            w = parameters + (i & int64(1)) * row_size
+            following = parameters + ((i + int64(1)) & int64(1)) * row_size
             b = load_w(w, n)
             if in_panels:
                 evaluate(x, leading, m, n, w, b, y, s, left, scratch, panel, slices, meeting)
@@ -123,16 +124,14 @@ def make(evaluate, w_type, threads, in_panels):
                         norm = largest * math.sqrt(squares)
                     loss = load_64(totals, n + LOSS) / S + float64(0.5) * l2 * penalty
                     invalid = load_64(totals, n + INVALID)
-                    store_64(history, i, loss)
+                    store_64(history, i - first, loss)
                     store_64(report, NORM, norm)
                     store_64(report, SUM_OF_WEIGHTS, S)
                     store_64(report, WRONG, invalid)
-                    if invalid > float64(0) or not (S > float64(0) and S - S == float64(0)):
-                        store_64(report, ENDED, REFUSED)
-                    elif not (loss - loss == float64(0)):
-                        store_64(report, ENDED, NOT_FINITE)
-                    elif norm <= tolerance:
-                        store_64(report, ENDED, CONVERGED)
+                    store_64(report, LAST, float64(i))
+                    good = invalid == float64(0) and S > float64(0) and S - S == float64(0)
+                    if not good or loss - loss != float64(0) or norm <= tolerance:
+                        store_64(report, ENDED, float64(1))
             meet(meeting)
             i += int64(1)
 
