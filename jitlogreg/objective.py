@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jitlogreg import checks
+from jitlogreg.targets.device_array import DeviceArray, on_host
 from jitlogreg.targets.sums import Sums
 
 
@@ -54,10 +55,13 @@ def finish(sums, w, l2, dw_out=None) -> LossAndGradient:
     dw = sums.dw / sums.weight
     loss = sums.loss / sums.weight
     if l2:
-        w_wide = w.astype(np.float64, copy=False)
+        w_wide = on_host(w).astype(np.float64, copy=False)
         dw += l2 * w_wide
         loss += 0.5 * l2 * float(np.sum(w_wide * w_wide))  # pairwise, where a BLAS dot's order is its own
-    if dw_out is None:
+    if type(w) is DeviceArray:
+        dw = dw.astype(w.dtype, copy=False)
+        dw_out = w.from_numpy(dw) if dw_out is None else dw_out.assign(dw)
+    elif dw_out is None:
         dw_out = dw.astype(w.dtype, copy=False)
     else:
         dw_out[:] = dw
