@@ -182,7 +182,7 @@ def loss(
     w, b, l2 = _parameters(X, w, b, l2)
     y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
     sums = evaluate(kernels, X, y, sample_weight, w, b, with_gradient=False)
-    return finish(sums, w, l2).loss
+    return finish(sums, w, l2, with_gradient=False).loss
 
 
 @takes_arrays
