@@ -16,12 +16,12 @@ u is the rounding unit of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw +
 import numpy as np
 
 from jitlogreg import checks
+from jitlogreg.arrays import takes_arrays
 from jitlogreg.objective import Gradient, LossAndGradient, evaluate, finish
 from jitlogreg.targets import choose
-from jitlogreg.tensors import takes_tensors
 
 
-@takes_tensors
+@takes_arrays
 def forward(
     X: np.ndarray, w: np.ndarray, b: float = 0.0, *, out: np.ndarray | None = None, target: str | None = None
 ) -> np.ndarray:
@@ -68,10 +68,10 @@ def forward(
     >>> jlr.forward(X, np.array([0.5, 0.25]), 0.0).round(6)
     array([0.731059, 0.201813])
     """
-    return choose(target).forward(*_forward_arguments(X, w, b, out))
+    return choose(target, X).forward(*_forward_arguments(X, w, b, out))
 
 
-@takes_tensors
+@takes_arrays
 def log_forward(
     X: np.ndarray, w: np.ndarray, b: float = 0.0, *, out: np.ndarray | None = None, target: str | None = None
 ) -> np.ndarray:
@@ -115,10 +115,10 @@ def log_forward(
     >>> jlr.log_forward(np.array([[700.0], [-700.0]]), np.array([1.0]))
     array([-9.85967654e-305, -7.00000000e+002])
     """
-    return choose(target).log_forward(*_forward_arguments(X, w, b, out))
+    return choose(target, X).log_forward(*_forward_arguments(X, w, b, out))
 
 
-@takes_tensors
+@takes_arrays
 def loss(
     X: np.ndarray,
     y: np.ndarray,
@@ -178,14 +178,14 @@ def loss(
     >>> round(jlr.loss(X, y, np.zeros(2)), 6)  # log 2
     0.693147
     """
-    kernels = choose(target)
+    kernels = choose(target, X)
     w, b, l2 = _parameters(X, w, b, l2)
     y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
     sums = evaluate(kernels, X, y, sample_weight, w, b, with_gradient=False)
-    return finish(sums, w, l2).loss
+    return finish(sums, w, l2, with_gradient=False).loss
 
 
-@takes_tensors
+@takes_arrays
 def gradient(
     X: np.ndarray,
     y: np.ndarray,
@@ -250,7 +250,7 @@ def gradient(
     return Gradient(*_loss_and_gradient(X, y, w, b, sample_weight, l2, out, target)[1:])
 
 
-@takes_tensors
+@takes_arrays
 def loss_and_gradient(
     X: np.ndarray,
     y: np.ndarray,
@@ -317,7 +317,7 @@ def loss_and_gradient(
 
 
 def _loss_and_gradient(X, y, w, b, sample_weight, l2, out, target) -> LossAndGradient:
-    kernels = choose(target)
+    kernels = choose(target, X)
     inputs = X, y, w, sample_weight
     w, b, l2 = _parameters(X, w, b, l2)
     y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)

@@ -2,10 +2,13 @@
 
 import math
 import numbers
+from types import SimpleNamespace
 
 import numpy as np
 
+from jitlogreg.targets.device_array import DeviceArray, on_host
 from jitlogreg.targets.layout import layout
+from jitlogreg.targets.libraries import library_of
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
@@ -17,9 +20,10 @@ def matrix(X):
     if X.ndim != 2:
         raise ValueError(f"X has shape {X.shape}; accepted is (m, n), one example per row")
     if layout(X.shape, X.strides, X.itemsize) is None:
+        copy = X.library.to_contiguous.format(name="X") if type(X) is DeviceArray else "np.ascontiguousarray(X)"
         raise ValueError(
             f"X has strides {X.strides} at {X.itemsize} bytes a number; accepted is one stride of {X.itemsize} and "
-            "another that is positive and lets no rows or columns overlap: np.ascontiguousarray(X) makes such a copy"
+            f"another that is positive and lets no rows or columns overlap: {copy} makes such a copy"
         )
 
 
@@ -28,10 +32,16 @@ def weights(w, X):
     _array("w", w)
     if w.dtype != X.dtype and not (w.dtype == np.float64 and X.dtype == np.float32):
         accepted = "float64" if X.dtype == np.float64 else "float32 or float64"
-        hint = f"w.astype({X.dtype.name!r})"
+        hint = _in_dtype("w", w, X.dtype.name)
         raise TypeError(f"w has dtype {w.dtype} beside X of {X.dtype}; accepted is {accepted}: {hint}")
     _length("w", w, X.shape[1], "n, the columns of X")
-    return np.ascontiguousarray(w)
+    return _contiguous(w)
+
+
+def zeros(X):
+    """Where a descent starts if it is not told: zeros, one a column, of X's dtype, where X is."""
+    start = np.zeros(X.shape[1], X.dtype)
+    return X.from_numpy(start) if type(X) is DeviceArray else start
 
 
 def intercept(b, dtype):
@@ -55,9 +65,9 @@ def examples(X, y, sample_weight, dtype):
 
 def refuse_values(y, sample_weight):
     """Raise ValueError for the first label outside [0, 1], or the first weight that is negative or not finite."""
-    _refuse_labels(y)
+    _refuse_labels(on_host(y))
     if sample_weight is not None:
-        _refuse_weights(sample_weight)
+        _refuse_weights(on_host(sample_weight))
 
 
 def output(out, shape, dtype, inputs):
@@ -66,7 +76,8 @@ def output(out, shape, dtype, inputs):
     The inputs are those that were passed: a copy that was made of one shares nothing.
     """
     if out is None:
-        return np.empty(shape, dtype)
+        X = inputs["X"]
+        return X.empty(shape, dtype) if type(X) is DeviceArray else np.empty(shape, dtype)
     _array("out", out)
     if out.dtype != dtype:
         raise TypeError(f"out has dtype {out.dtype}; accepted is {dtype}, the dtype of w")
@@ -75,7 +86,7 @@ def output(out, shape, dtype, inputs):
     if not out.flags.c_contiguous or not out.flags.writeable:
         raise ValueError("out is not contiguous or not writable; accepted is an array that is both")
     for name, array in inputs.items():
-        if array is not None and np.may_share_memory(out, array) and np.shares_memory(out, array):
+        if array is not None and _share_memory(out, array):
             raise ValueError(f"out shares memory with {name}; accepted is an array of its own")
     return out
 
@@ -107,20 +118,23 @@ def function(name, value):
 
 
 def _array(name, value):
-    if type(value) is not np.ndarray and type(value) is not np.memmap:
+    if type(value) is not np.ndarray and type(value) is not np.memmap and type(value) is not DeviceArray:
         hint = f": np.asarray({name}) makes one" if isinstance(value, (list, tuple)) else _conversion(name, value)
         raise TypeError(f"{name} is {_described(value)}; accepted is a numpy.ndarray{hint}")
     if value.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {value.dtype}; accepted are real numbers")
     if not value.dtype.isnative or not value.flags.aligned:
+        copy = _in_dtype(name, value, value.dtype.newbyteorder("=").name)
         raise TypeError(
-            f"{name} is byte-swapped or misaligned; accepted is native byte order, aligned: "
-            f"{name}.astype({value.dtype.newbyteorder('=').name!r}) makes such a copy"
+            f"{name} is byte-swapped or misaligned; accepted is native byte order, aligned: {copy} makes such a copy"
         )
 
 
 def _conversion(name, value):
     """How to make an ndarray of what came, where it has a way of its own."""
+    library = library_of(value)
+    if library is not None:
+        return f": {library.to_ndarray.format(name=name)} makes one"
     if isinstance(value, np.ma.MaskedArray):
         return f": {name}.filled(value) makes one"
     for method in ("toarray", "to_numpy", "numpy"):
@@ -136,7 +150,8 @@ def _described(value):
 
 def _float_dtype(name, array):
     if array.dtype not in FLOATS:
-        raise TypeError(f"{name} has dtype {array.dtype}; accepted are float32 and float64: {name}.astype('float64')")
+        hint = _in_dtype(name, array, "float64")
+        raise TypeError(f"{name} has dtype {array.dtype}; accepted are float32 and float64: {hint}")
 
 
 def _length(name, array, length, meaning):
@@ -168,7 +183,16 @@ def _per_row(name, array, X, dtype, refuse):
     _array(name, array)
     _length(name, array, X.shape[0], "m, the rows of X")
     if array.dtype == dtype:
-        return np.ascontiguousarray(array)
+        return _contiguous(array)
+    if type(array) is not DeviceArray:
+        return _converted(name, array, dtype, refuse)
+    if array.dtype.kind != "f" or array.dtype.itemsize < dtype.itemsize:
+        return array.astype(dtype)  # nothing is lost: what is wrong stays wrong, and the kernel sees it
+    return array.from_numpy(_converted(name, array.to_numpy(), dtype, refuse))
+
+
+def _converted(name, array, dtype, refuse):
+    """Labels or weights in another dtype, once they are known to be good in theirs and to have come through."""
     if array.dtype.kind != "b":
         refuse(array)
     with np.errstate(all="ignore"):
@@ -194,3 +218,37 @@ def _refuse_first(name, array, wrong, accepted):
     if wrong.any():
         i = int(np.argmax(wrong))
         raise ValueError(f"{name}[{i}] is {array[i]!s}; accepted are {accepted}")
+
+
+# ---------------------------------------------------------------- where a DeviceArray is asked in other words
+
+
+def _contiguous(array):
+    return array.contiguous() if type(array) is DeviceArray else np.ascontiguousarray(array)
+
+
+def _share_memory(a, b):
+    if type(a) is DeviceArray:
+        if not a.size or not b.size:
+            return False
+        a, b = _addresses(a), _addresses(b)
+    return np.may_share_memory(a, b) and np.shares_memory(a, b)
+
+
+def _addresses(array):
+    """A NumPy array that lies where a `DeviceArray` does: good for asking about that, and not to be read."""
+    interface = {
+        "version": 3,
+        "shape": array.shape,
+        "strides": array.strides,
+        "typestr": array.dtype.str,
+        "data": (array.address, True),
+    }
+    return np.asarray(SimpleNamespace(__array_interface__=interface))
+
+
+def _in_dtype(name, array, dtype):
+    """How a copy in another dtype is spelled."""
+    if type(array) is DeviceArray:
+        return array.library.to_dtype.format(name=name, dtype=dtype)
+    return f"{name}.astype({dtype!r})"

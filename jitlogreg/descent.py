@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jitlogreg import checks
+from jitlogreg.arrays import takes_arrays
 from jitlogreg.objective import evaluate, finish
 from jitlogreg.progress import progress_bar
 from jitlogreg.targets import choose
-from jitlogreg.tensors import takes_tensors
 
 
 class Descent(NamedTuple):
@@ -46,7 +46,7 @@ class State(NamedTuple):
     b: float
 
 
-@takes_tensors
+@takes_arrays
 def gradient_descent(
     X: np.ndarray,
     y: np.ndarray,
@@ -115,9 +115,9 @@ def gradient_descent(
     >>> run.n_iterations, bool(run.loss_history[-1] < 0.1)
     (100, True)
     """
-    kernels = choose(target)
+    kernels = choose(target, X)
     checks.matrix(X)
-    w = np.zeros(X.shape[1], X.dtype) if w is None else checks.weights(w, X).copy()
+    w = checks.zeros(X) if w is None else checks.weights(w, X).copy()
     b = checks.intercept(b, w.dtype)
     y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
     learning_rate = w.dtype.type(checks.nonnegative("learning_rate", learning_rate, w.dtype))
@@ -141,7 +141,7 @@ def gradient_descent(
                 warnings.warn(
                     f"the loss is {loss} after {iteration} steps: {cause}",
                     RuntimeWarning,
-                    stacklevel=3,  # past the wrapper that takes tensors
+                    stacklevel=3,  # past the wrapper that takes other libraries' arrays
                 )
                 break
             if converged or stop or iteration == n_iterations:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jitlogreg import checks
+from jitlogreg.targets.device_array import DeviceArray, on_host
 from jitlogreg.targets.sums import Sums
 
 
@@ -39,10 +40,11 @@ def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
 
 
 @np.errstate(all="ignore")
-def finish(sums, w, l2, dw_out=None) -> LossAndGradient:
+def finish(sums, w, l2, dw_out=None, with_gradient=True) -> LossAndGradient:
     """Means from sums, with the penalty: J = ΣsL/S + l2/2 ‖w‖², dw = Σs·dz·x/S + l2 w, db = Σs·dz/S.
 
-    Computed in float64 and rounded to w's dtype at the end; the intercept is not penalised.
+    Computed in float64 and rounded to w's dtype at the end; the intercept is not penalised. dw comes to lie where w
+    does, unless nobody asked for a gradient.
 
     Raises
     ------
@@ -54,10 +56,15 @@ def finish(sums, w, l2, dw_out=None) -> LossAndGradient:
     dw = sums.dw / sums.weight
     loss = sums.loss / sums.weight
     if l2:
-        w_wide = w.astype(np.float64, copy=False)
+        w_wide = on_host(w).astype(np.float64, copy=False)
         dw += l2 * w_wide
         loss += 0.5 * l2 * float(np.sum(w_wide * w_wide))  # pairwise, where a BLAS dot's order is its own
-    if dw_out is None:
+    if not with_gradient:
+        dw_out = dw
+    elif type(w) is DeviceArray:
+        dw = dw.astype(w.dtype, copy=False)
+        dw_out = w.from_numpy(dw) if dw_out is None else dw_out.assign(dw)
+    elif dw_out is None:
         dw_out = dw.astype(w.dtype, copy=False)
     else:
         dw_out[:] = dw

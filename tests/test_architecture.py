@@ -27,24 +27,26 @@ STANDARD = {
 KERNELS = {"scalar", "lanes", "targets.compile", "targets.layout", "targets.sums"}
 ARROWS = {
     "": ({"api", "objective", "descent", "solvers", "minibatch", "targets"}, set()),
-    "api": ({"checks", "objective", "targets", "tensors"}, {"numpy"}),
-    "descent": ({"checks", "objective", "progress", "targets", "tensors"}, STANDARD | {"numpy"}),
+    "api": ({"arrays", "checks", "objective", "targets"}, {"numpy"}),
+    "arrays": ({"targets", "targets.device_array", "targets.libraries"}, STANDARD | {"inspect", "numpy", "sys"}),
+    "descent": ({"arrays", "checks", "objective", "progress", "targets"}, STANDARD | {"numpy"}),
     "solvers": ({"checks", "objective", "progress", "targets"}, None),
     "minibatch": ({"checks", "objective", "progress", "targets"}, None),
-    "objective": ({"checks", "targets", "targets.sums"}, STANDARD | {"numpy"}),
-    "checks": ({"targets.layout"}, STANDARD | {"numpy"}),
+    "objective": ({"checks", "targets", "targets.device_array", "targets.sums"}, STANDARD | {"numpy"}),
+    "checks": ({"targets.device_array", "targets.layout", "targets.libraries"}, STANDARD | {"numpy", "types"}),
     "graph": (set(), STANDARD),
     "progress": (set(), STANDARD | {"rich"}),
-    "tensors": (set(), STANDARD | {"inspect", "numpy", "sys"}),
     "lanes": (set(), STANDARD | {"numba", "llvmlite"}),
     "scalar": ({"lanes", "targets.compile"}, {"math", "numba"}),
-    "targets": (set(), STANDARD | {"contextvars", "importlib", "platform"}),
+    "targets": ({"targets.device_array"}, STANDARD | {"contextvars", "importlib", "platform"}),
+    "targets.device_array": ({"targets.libraries"}, {"cuda", "numpy", "typing"}),  # cuda when there is such an array
+    "targets.libraries": (set(), STANDARD | {"numpy", "sys"}),
     "targets.layout": (set(), STANDARD),
     "targets.sums": (set(), {"typing", "numpy"}),
     "targets.compile": (set(), None),
     "targets.reference": ({"targets.sums"}, {"math", "numpy"}),
     "targets.cpu": (KERNELS | {"targets", "targets.cpu.*"}, None),
-    "targets.cuda": (KERNELS | {"targets", "targets.cuda.*"}, None),
+    "targets.cuda": (KERNELS | {"targets", "targets.cuda.*", "targets.device_array"}, None),
 }
 
 

@@ -8,8 +8,11 @@ import platform
 from contextvars import ContextVar
 from typing import NamedTuple
 
+from jitlogreg.targets.device_array import DeviceArray
+
 NAMES = ("cpu", "cuda", "reference")
 ENVIRONMENT_VARIABLE = "JITLOGREG_TARGET"
+_FROM_ENVIRONMENT = f"the environment variable {ENVIRONMENT_VARIABLE}"
 
 _enclosing: ContextVar[str | None] = ContextVar("jitlogreg_target", default=None)
 
@@ -52,24 +55,38 @@ class TargetInfo(NamedTuple):
     device: str
 
 
-def choose(target=None):
+def choose(target=None, X=None):
     """The module whose functions run the call.
 
     Raises
     ------
     ValueError
         If the name, wherever it comes from, is none of `NAMES`.
+    TypeError
+        If X is on a GPU and the target takes arrays in the memory of the CPU alone.
     TargetUnavailableError
         If that target cannot run here. Nothing else is tried instead.
     """
+    return choose_for(target, X.library if type(X) is DeviceArray else None)
+
+
+def choose_for(target, library):
+    """What `choose` gives for an X on a GPU that is of this library, or for a NumPy array where it is None."""
     if target is not None:
-        name = _known(target, "target")
+        source, name = "target", _known(target, "target")
     elif (enclosing := _enclosing.get()) is not None:
-        name = enclosing
+        source, name = "the enclosing use_target", enclosing
     elif from_environment := os.environ.get(ENVIRONMENT_VARIABLE):
-        name = _known(from_environment, f"the environment variable {ENVIRONMENT_VARIABLE}")
+        source = _FROM_ENVIRONMENT
+        name = _known(from_environment, source)
     else:
-        name = "cpu"  # where a NumPy array lives
+        source, name = "", "cpu" if library is None else "cuda"  # where X lives
+    if library is not None and name != "cuda":
+        conversion = library.to_cpu.format(name="X")
+        raise TypeError(
+            f"X is a {library.kind} in the memory of a GPU and {source} is {name!r}; accepted is 'cuda', or X in the "
+            f"memory of the CPU: {conversion}"
+        )
     return _module(name)
 
 

@@ -1,4 +1,7 @@
-"""PyTorch tensors in and out; where PyTorch is not installed, a stand-in that shares its memory with an array."""
+"""CPU tensors of PyTorch in and out; where PyTorch is not installed, a stand-in that shares its memory with an array.
+
+Arrays on a GPU are in test_gpu_arrays.py.
+"""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -95,5 +98,7 @@ def test_a_tensor_elsewhere_is_refused(monkeypatch):
     data = make_data()
     with pytest.raises(TypeError, match=r"w requires a gradient"):
         jlr.forward(Tensor(data.X), Tensor(data.w, requires_grad=True))
-    with pytest.raises(TypeError, match=r"X is on .*cuda.*X\.cpu\(\)"):
-        jlr.forward(Tensor(data.X, device="cuda"), Tensor(data.w))
+    with pytest.raises(TypeError, match=r"X is on .*mps.*X\.cpu\(\)"):
+        jlr.forward(Tensor(data.X, device="mps"), Tensor(data.w))
+    with pytest.raises(TypeError, match=r"w is on .*cuda.*w\.cpu\(\)"):
+        jlr.forward(Tensor(data.X), Tensor(data.w, device="cuda"))
