@@ -1,5 +1,7 @@
 """Gradient descent, the notes' update rule, on any target."""
 
+import contextlib
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -9,9 +11,11 @@ import numpy as np
 
 from jitlogreg import checks
 from jitlogreg.arrays import takes_arrays
-from jitlogreg.objective import evaluate, finish
+from jitlogreg.objective import check_examples, check_weight, evaluate, finish
 from jitlogreg.progress import progress_bar
 from jitlogreg.targets import choose
+from jitlogreg.targets.device_array import like
+from jitlogreg.targets.sums import Steps
 
 
 class Descent(NamedTuple):
@@ -126,13 +130,16 @@ def gradient_descent(
     tolerance = checks.nonnegative("tolerance", tolerance)
     checks.function("callback", callback)
 
-    history = []
-    with progress_bar("gradient descent", n_iterations, enabled=progress) as advance:
-        for iteration in range(n_iterations + 1):
-            loss, dw, db = finish(evaluate(kernels, X, y, sample_weight, w, b), w, l2)
-            history.append(loss)
-            norm = _gradient_norm(dw, db)
-            converged = norm <= tolerance
+    descend = getattr(kernels, "descend", None) or functools.partial(_descend_here, kernels)
+    steps = descend(X, y, w, b, sample_weight, learning_rate, n_iterations, l2, tolerance, callback is not None)
+    history: list[float] = []
+    with progress_bar("gradient descent", n_iterations, enabled=progress) as advance, contextlib.closing(steps):
+        for losses, norm, w, b, weight, valid in steps:
+            check_examples(weight, valid, y, sample_weight)
+            check_weight(weight)
+            advance(len(losses) if history else len(losses) - 1, losses[-1])
+            history += losses
+            loss, iteration, w = losses[-1], len(history) - 1, like(X, w)
             stop = callback is not None and _is_true(callback(State(iteration, loss, norm, w.copy(), float(b))))
             if not math.isfinite(loss):
                 cause = (
@@ -144,13 +151,20 @@ def gradient_descent(
                     stacklevel=3,  # past the wrapper that takes other libraries' arrays
                 )
                 break
-            if converged or stop or iteration == n_iterations:
+            if norm <= tolerance or stop:
                 break
-            with np.errstate(all="ignore"):  # a descent that diverges ends at its loss, above
-                w = w - learning_rate * dw
-                b = b - learning_rate * w.dtype.type(db)
-            advance(loss)
-    return Descent(w, float(b), np.array(history), iteration, converged)
+    return Descent(w, float(b), np.array(history), iteration, norm <= tolerance)
+
+
+def _descend_here(kernels, X, y, w, b, sample_weight, learning_rate, n_iterations, l2, tolerance, each_step):
+    """Descend by evaluations of a target that has no loop of its own, and yield what each step reached."""
+    for _ in range(n_iterations + 1):
+        sums = evaluate(kernels, X, y, sample_weight, w, b)
+        loss, dw, db = finish(sums, w, l2)
+        yield Steps([loss], _gradient_norm(dw, db), w, b, sums.weight, sums.valid)
+        with np.errstate(all="ignore"):  # a descent that diverges ends at its loss
+            w = w - learning_rate * dw
+            b = b - learning_rate * w.dtype.type(db)
 
 
 def _gradient_norm(dw, db):

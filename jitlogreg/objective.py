@@ -34,9 +34,20 @@ def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
         For a label outside [0, 1], for a weight that is negative or not finite.
     """
     sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)
-    if not sums.valid or not sums.weight < math.inf:
-        checks.refuse_values(y, sample_weight)
+    check_examples(sums.weight, sums.valid, y, sample_weight)
     return sums
+
+
+def check_examples(weight, valid, y, sample_weight):
+    """Raise ValueError for the first label or weight that is none, where a target has met one or their sum tells."""
+    if not valid or not weight < math.inf:
+        checks.refuse_values(y, sample_weight)
+
+
+def check_weight(weight):
+    """Raise ValueError for a sum of weights by which nothing can be divided."""
+    if not 0 < weight < math.inf:
+        raise ValueError(f"sample_weight sums to {weight}; accepted is a sum that is positive and finite")
 
 
 @np.errstate(all="ignore")
@@ -51,8 +62,7 @@ def finish(sums, w, l2, dw_out=None, with_gradient=True) -> LossAndGradient:
     ValueError
         For weights that sum to 0 or overflow.
     """
-    if not 0 < sums.weight < math.inf:
-        raise ValueError(f"sample_weight sums to {sums.weight}; accepted is a sum that is positive and finite")
+    check_weight(sums.weight)
     dw = sums.dw / sums.weight
     loss = sums.loss / sums.weight
     if l2:

@@ -5,7 +5,7 @@ import contextlib
 
 @contextlib.contextmanager
 def progress_bar(description, total, *, enabled):
-    """Yield `advance(loss)`, which moves the bar by one and shows the loss; it does nothing unless `enabled`.
+    """Yield `advance(steps, loss)`, which moves the bar and shows the loss; it does nothing unless `enabled`.
 
     Raises
     ------
@@ -13,7 +13,7 @@ def progress_bar(description, total, *, enabled):
         If it is enabled and the package rich is not installed.
     """
     if not enabled:
-        yield lambda loss: None
+        yield lambda steps, loss: None
         return
     try:
         from rich.console import Console
@@ -29,5 +29,5 @@ def progress_bar(description, total, *, enabled):
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(description, total=total, loss="compiling")  # what the first step of a process waits for
-        yield lambda loss: bar.update(task, advance=1, loss=f"loss {loss:.6g}")
+        yield lambda steps, loss: bar.update(task, advance=steps, loss=f"loss {loss:.6g}")
         bar.update(task, total=bar.tasks[task].completed)  # it may have ended early

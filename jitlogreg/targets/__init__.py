@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import importlib.util
 import os
 import platform
 from contextvars import ContextVar
@@ -156,6 +157,8 @@ def _info(name):
     reason = _reason(name)
     if reason:
         return TargetInfo(False, reason, "")
+    if name == "cuda":
+        return TargetInfo(True, "", _module(name).device())
     device = platform.processor() or platform.machine()
     how = "NumPy in float64" if name == "reference" else f"{os.cpu_count()} logical cores"
     return TargetInfo(True, "", f"{device}, {how}")
@@ -164,10 +167,19 @@ def _info(name):
 def _reason(name):
     """Why a target cannot run here; empty where it can."""
     if name == "cuda":
-        return "this version of jitlogreg has no CUDA kernels; 'cpu' and 'reference' run"
+        return _reason_of_cuda()
     if name == "cpu" and os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
         return "the environment variable NUMBA_DISABLE_JIT keeps Numba from compiling"
     return ""
+
+
+def _reason_of_cuda():
+    if importlib.util.find_spec("numba_cuda") is None:
+        return "numba-cuda is not installed: pip install 'jitlogreg[cuda13]' (or 'jitlogreg[cuda12]') installs it"
+    try:
+        return importlib.import_module(f"{__name__}.cuda").reason()
+    except ImportError as error:
+        return f"numba-cuda cannot be used here ({error}); 'jitlogreg[cuda13]' installs versions that work together"
 
 
 @functools.cache

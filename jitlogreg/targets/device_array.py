@@ -150,6 +150,11 @@ def on_host(array) -> np.ndarray:
     return array.to_numpy() if type(array) is DeviceArray else array
 
 
+def like(X, values):
+    """A vector from the host in the memory where X lies: as it is beside an ndarray."""
+    return X.from_numpy(values) if type(X) is DeviceArray and type(values) is np.ndarray else values
+
+
 def on_gpu(value) -> bool:
     """Whether something is an array in the memory of a GPU of NVIDIA, of whichever library."""
     where = getattr(type(value), "__dlpack_device__", None)

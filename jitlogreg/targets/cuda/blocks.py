@@ -7,7 +7,7 @@ from numba import int64
 
 from jitlogreg.lanes import fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import cuda, load_vector, store, unknown_zero
+from jitlogreg.targets.cuda.device import cuda, load_vector, store, this_thread, unknown_zero
 from jitlogreg.targets.cuda.link import SUMS, linker
 from jitlogreg.targets.cuda.totals import (
     DB,
@@ -50,7 +50,7 @@ def make(x_type, w_type, operation, threads, vector, w_vector, pieces, rows):
                         load_x(into, r * wide + k * piece + e, x, (top + int64(r)) * leading + column + int64(e))
 
     def kernel(x, leading, m, n, w, b, y, s, out):
-        thread = int64(cuda.threadIdx.x)
+        thread = this_thread(leading)
         lane, warp = thread & int64(31), thread >> int64(5)
         zero = zeros(b)
         total = cuda.shared.array(0, w_type)

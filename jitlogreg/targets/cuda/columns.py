@@ -8,7 +8,7 @@ from numba import int64
 
 from jitlogreg.lanes import fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import cuda, load, unknown_zero
+from jitlogreg.targets.cuda.device import cuda, load, this_thread, unknown_zero
 from jitlogreg.targets.cuda.link import SUMS, linker
 from jitlogreg.targets.cuda.totals import (
     EVERY_LANE,
@@ -77,7 +77,7 @@ def make(x_type, w_type, operation, threads, lanes, columns, parts, rows, prefet
                     into[r * columns + k] = load_x(x, (here + int64(k)) * stride + row)
 
     def kernel(x, leading, m, n, w, b, y, s, out):
-        thread = int64(cuda.threadIdx.x)
+        thread = this_thread(leading)
         lane, unit = thread % int64(lanes), thread // int64(lanes)
         team, part = unit // int64(parts), unit % int64(parts)
         zero = zeros(b)

@@ -9,7 +9,7 @@ import math
 from numba import float64, int64
 
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import cuda, load, meet, store
+from jitlogreg.targets.cuda.device import cuda, load, meet, store, unknown_zero
 from jitlogreg.targets.cuda.reduce import COLUMNS, adder
 from jitlogreg.targets.cuda.totals import DB, EVERY_LANE, INVALID, LOSS, TOTALS, WEIGHT, sum_over_lanes
 
@@ -64,20 +64,27 @@ def make(evaluate, w_type, threads, in_panels):
     def kernel(x, leading, m, n, y, s, left, rows, scratch, parameters, apart, totals, history, report, first, steps, rate, l2,
                tolerance, reducers, panel, slices, meeting):
         thread = int64(cuda.threadIdx.x)
-        block = int64(cuda.blockIdx.x)
         shared = cuda.shared.array(warps, float64)
         width = n + TOTALS
         row_size = apart * int64(size)
-        i = first
-        while i < first + steps and load_64(report, ENDED) == float64(0):
+        # the step's number waits in shared memory: what is alive during an evaluation takes registers from it
+        number = cuda.shared.array(1, int64)
+        if thread == int64(0):
+            number[0] = first
+        cuda.syncthreads()
+        while number[0] < first + steps and load_64(report, ENDED) == float64(0):
+            w = parameters + (number[0] & int64(1)) * row_size
+            b = load_w(w, n)
+            anew = unknown_zero(number[0])
+            if in_panels:
+                evaluate(x, leading + anew, m, n + anew, w, b, y, s, left, scratch, panel, slices, meeting)
+            else:
+                evaluate(x, leading + anew, m, n + anew, w, b, y, s, left)
+            meet(meeting)
+            i = number[0]
             w = parameters + (i & int64(1)) * row_size
             following = parameters + ((i + int64(1)) & int64(1)) * row_size
-            b = load_w(w, n)
-            if in_panels:
-                evaluate(x, leading, m, n, w, b, y, s, left, scratch, panel, slices, meeting)
-            else:
-                evaluate(x, leading, m, n, w, b, y, s, left)
-            meet(meeting)
+            block, thread = int64(cuda.blockIdx.x), int64(cuda.threadIdx.x)
             if block < reducers:
                 column = (block * int64(warps) + int64(thread >> int64(5))) * int64(COLUMNS)
                 while column < width:
@@ -133,6 +140,8 @@ def make(evaluate, w_type, threads, in_panels):
                     if not good or loss - loss != float64(0) or norm <= tolerance:
                         store_64(report, ENDED, float64(1))
             meet(meeting)
-            i += int64(1)
+            if thread == int64(0):
+                number[0] = i + int64(1)
+            cuda.syncthreads()
 
     return kernel

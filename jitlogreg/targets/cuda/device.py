@@ -10,7 +10,7 @@ from numba.cuda.extending import intrinsic
 
 from jitlogreg.targets.compile import inline
 
-__all__ = ["cuda", "load", "load_vector", "meet", "store", "unknown_zero"]
+__all__ = ["cuda", "load", "load_vector", "meet", "store", "this_thread", "unknown_zero"]
 
 _GLOBAL = 1  # LLVM's address space of device memory, without which each load would first find out where it points
 
@@ -124,3 +124,9 @@ def unknown_zero(row):
     over the rows and kept in registers: 236 of them where 79 will do.
     """
     return row >> int64(62)
+
+
+@inline
+def this_thread(leading):
+    """The number of the thread in its block, computed anew for each evaluation of a kernel that makes many."""
+    return (int64(cuda.threadIdx.x) + unknown_zero(leading)) & int64(1023)

@@ -43,14 +43,13 @@ def _call(function, *arguments):
 def reason():
     """Why no kernel can run here; empty where one can."""
     try:
-        _call(driver.cuInit, 0)
-        count = _call(driver.cuDeviceGetCount)
-    except RuntimeError as error:
-        return f"{error}; it needs an NVIDIA GPU and its driver"
-    if count == 0:
-        return "no NVIDIA GPU is visible"
+        status = driver.cuInit(0)[0]
+    except RuntimeError:
+        return "no NVIDIA driver was found; it needs one, and a GPU"
+    if status != driver.CUresult.CUDA_SUCCESS or _call(driver.cuDeviceGetCount) == 0:
+        return f"the NVIDIA driver finds no GPU ({status.name}); CUDA_VISIBLE_DEVICES may hide it"
     if capability(0) < OLDEST:
-        return f"the GPU has compute capability {capability(0)}; it needs at least {OLDEST}"
+        return f"the GPU has compute capability {capability(0)}; accepted is {OLDEST} or more"
     return ""
 
 

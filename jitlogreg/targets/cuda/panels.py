@@ -9,7 +9,7 @@ from numba import int64
 
 from jitlogreg.lanes import fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import cuda, load, load_vector, meet, store
+from jitlogreg.targets.cuda.device import cuda, load, load_vector, meet, store, this_thread
 from jitlogreg.targets.cuda.link import SUMS, linker
 from jitlogreg.targets.cuda.totals import (
     TOTALS,
@@ -63,7 +63,7 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
         store_w(out, at + width, low)
 
     def kernel(x, leading, m, n, w, b, y, s, out, scratch, panel, slices, meeting):
-        thread = int64(cuda.threadIdx.x)
+        thread = this_thread(leading)
         lane = thread & int64(31)
         warp = int64(cuda.blockIdx.x) * int64(warps) + int64(thread >> int64(5))
         all_warps = int64(cuda.gridDim.x) * int64(warps)

@@ -106,7 +106,7 @@ def plan(device, m, n, x_size, w_size, order, vector, w_vector):
     shared = 2 * threads * held * piece * w_size
     if held > MOST_PIECES[x_size, w_size] or shared > device.shared_per_block:
         return _panels(device, m, n, x_size, w_size, vector, False)
-    return _blocks(device, m, threads, held, x_size, shared, vector, w_vector)
+    return _blocks(device, m, threads, held, x_size, w_size, shared, vector, w_vector)
 
 
 def _power_of_two(number):
@@ -134,9 +134,9 @@ def _warps(device, m, n, x_size, w_size, vector):
     return Plan("warps", (threads, vector, group, held, rows), per_processor, blocks, 0, blocks)
 
 
-def _blocks(device, m, threads, held, x_size, shared, vector, w_vector):
-    rows = 2 if held <= 2 else 1
-    by_registers = max(1, (1024 if held <= 2 else 512) // threads)
+def _blocks(device, m, threads, held, x_size, w_size, shared, vector, w_vector):
+    rows = 2 if held * (16 // x_size) * w_size <= 32 else 1
+    by_registers = max(1, (768 if rows == 2 else 512) // threads)
     by_memory = device.shared_per_processor // (shared + 4096)
     per_processor = max(1, min(by_registers, by_memory))
     blocks = _grid(device, per_processor, m, rows)
@@ -147,7 +147,7 @@ def _blocks(device, m, threads, held, x_size, shared, vector, w_vector):
 def _columns(device, m, n, x_size, w_size):
     if n <= 32:
         threads, lanes, columns, parts = NARROW_THREADS, 32, _power_of_two(n), 1
-        rows = min(8, max(1, 128 // (columns * x_size)))
+        rows = min(8, max(1, 128 // (columns * max(x_size, w_size))))
         per_processor = 3 if w_size == 4 else 2
     else:
         _, threads, lanes, columns = next(choice for choice in PARTS[w_size] if n <= choice[0])

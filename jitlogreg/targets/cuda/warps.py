@@ -8,7 +8,7 @@ what does not depend on how much it can read at once, and so the sums have the s
 from numba import int64
 
 from jitlogreg.lanes import fma, zeros
-from jitlogreg.targets.cuda.device import cuda, load, load_vector, unknown_zero
+from jitlogreg.targets.cuda.device import cuda, load, load_vector, this_thread, unknown_zero
 from jitlogreg.targets.cuda.link import SUMS, linker
 from jitlogreg.targets.cuda.totals import (
     EVERY_LANE,
@@ -39,7 +39,7 @@ def make(x_type, w_type, operation, threads, vector, group, pieces, rows):
     sums, with_gradient = operation in SUMS, operation == "gradient"
 
     def kernel(x, leading, m, n, w, b, y, s, out):
-        thread = int64(cuda.threadIdx.x)
+        thread = this_thread(leading)
         lane, warp = thread & int64(group - 1), thread >> int64(5)
         team = (thread & int64(31)) // int64(group)
         zero = zeros(b)
