@@ -4,7 +4,12 @@ Every call takes X (m, n), one example per row, and reads it once. For all of th
 
 - X is an ndarray or memmap, float32 or float64, C- or F-ordered or a view with one unit stride, taken as it is:
   no more than the up to seven rows that do not fill a group of eight are copied, and those in F order alone.
-  PyTorch tensors on the CPU are taken as the arrays that they are, and results are tensors then.
+- Results come as what X is. PyTorch tensors on the CPU are taken as the arrays that they are. Arrays on a GPU of CuPy,
+  PyTorch and Numba are taken where they lie, on the library's current stream, and the call runs there. The other arrays
+  must be of X's library and on its device. y and sample_weight of another dtype are converted on the device; through
+  the host, if they have to be rounded, or are Numba's, whose arrays know neither that nor a contiguous copy.
+- NumPy arrays beside target="cuda" are copied: each call sends all of X over the bus to the GPU, at a fraction of the
+  speed at which either memory is read. What is used more than once belongs there before.
 - w (n,) has X's dtype, or is float64 beside a float32 X: then x is widened in registers and everything is float64.
 - b is a real scalar, rounded to w's dtype.
 - TypeError is raised for a type or dtype, ValueError for a shape, stride or value that cannot be served exactly, and

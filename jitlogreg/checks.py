@@ -229,8 +229,6 @@ def _contiguous(array):
 
 def _share_memory(a, b):
     if type(a) is DeviceArray:
-        if not a.size or not b.size:
-            return False
         a, b = _addresses(a), _addresses(b)
     return np.may_share_memory(a, b) and np.shares_memory(a, b)
 

@@ -18,10 +18,11 @@ DL_CUDA, DL_MANAGED = 2, 13
 
 
 class Machine:
-    """Its GPUs: which is the current one, the current stream of each, and what was asked of arrays, in order."""
+    """Its GPUs: which is the current one, the current stream of each, what was asked of arrays, copies to the host."""
 
     def __init__(self):
-        self.current, self.streams, self.asked, self.memory = 0, {0: 0, 1: 0}, [], DL_CUDA
+        self.current, self.streams, self.memory = 0, {0: 0, 1: 0}, DL_CUDA
+        self.asked, self.to_host = [], 0
 
     @contextlib.contextmanager
     def on(self, gpu):
@@ -93,6 +94,7 @@ def cupy(machine):
 
     def asnumpy(array):
         array.same_gpu()
+        machine.to_host += 1
         return array.host.copy()
 
     module.ndarray = named(NDArray, "cupy", "ndarray")
@@ -128,6 +130,7 @@ def torch(machine):
             return self.negated
 
         def cpu(self):
+            machine.to_host += 1
             return module.Tensor(machine, self.host.copy(), None)
 
         def numpy(self):
@@ -250,7 +253,7 @@ def memory(array):
 
 
 def target(seen):
-    """The reference, on what lies behind addresses; it notes the arrays that it is given, and checks what was promised."""
+    """The reference, on what lies behind addresses; it notes what arrays it is given, and checks what was promised."""
     module = ModuleType("jitlogreg.targets.cuda")
 
     def taken(X, w, *others):
