@@ -99,23 +99,28 @@ def current(ordinal):
 # ---------------------------------------------------------------- machine code
 
 
-def machine_code(kernel, signature, cc, threads, per_processor):
-    """The machine code of a kernel for a compute capability, and its name in it: no driver is asked.
+def intermediate_code(kernel, signature, cc, threads, per_processor, output="ltoir"):
+    """A kernel in the form that the linker takes ("ltoir") or as assembly ("ptx"): no driver is asked.
 
     Registers are limited so that `per_processor` blocks of `threads` are resident on a multiprocessor.
     """
-    major, minor = cc
     with _pretended(cc):
         codes, _ = cuda.compile_all(
-            kernel, signature, cc=cc, device=False, abi="numba", output="ltoir", launch_bounds=(threads, per_processor)
+            kernel, signature, cc=cc, device=False, abi="numba", output=output, launch_bounds=(threads, per_processor)
         )
+    return codes
+
+
+def machine_code(codes, cc):
+    """The machine code of an intermediate form, the kernel's name in it, and what the assembler says of registers."""
     objects = [code if isinstance(code, ObjectCode) else ObjectCode.from_ltoir(code) for code in codes]
-    linker = Linker(*objects, options=LinkerOptions(arch=f"sm_{major}{minor}", link_time_optimization=True))
+    options = LinkerOptions(arch=f"sm_{cc[0]}{cc[1]}", link_time_optimization=True, ptxas_options=["-v"])
+    linker = Linker(*objects, options=options)
     try:
         code = bytes(linker.link("cubin").code)
+        return code, re.search(rb"\0\.text\.([^\0]+)\0", code).group(1), linker.get_info_log()
     finally:
         linker.close()
-    return code, re.search(rb"\0\.text\.([^\0]+)\0", code).group(1)
 
 
 _compiling = threading.Lock()
@@ -135,17 +140,20 @@ def _pretended(cc):
 
 def _kept_machine_code(label, make, signature, cc, threads, per_processor):
     """The same from disk where it is kept; written there, as a whole, where it is not."""
+
+    def compiled():
+        return machine_code(intermediate_code(make(), signature, cc, threads, per_processor), cc)[:2]
+
     folder = cache_folder()
-    arguments = signature, cc, threads, per_processor
     if folder is None:
-        return machine_code(make(), *arguments)
+        return compiled()
     stamp = hashlib.sha256(f"{sources_stamp()} {numba.cuda.__version__} {signature}".encode()).hexdigest()[:16]
     path = folder / f"cuda-{label}-sm{cc[0]}{cc[1]}-{stamp}.cubin"
     with contextlib.suppress(OSError, ValueError):
         digest, entry, code = path.read_bytes().split(b"\n", 2)
         if digest.decode() == hashlib.sha256(entry + code).hexdigest():
             return code, entry
-    code, entry = machine_code(make(), *arguments)
+    code, entry = compiled()
     with contextlib.suppress(OSError):
         handle, temporary = tempfile.mkstemp(dir=folder)
         with os.fdopen(handle, "wb") as file:

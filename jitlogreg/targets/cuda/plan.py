@@ -21,10 +21,11 @@ MOST_PIECES = {(4, 4): 8, (4, 8): 4, (8, 8): 4}
 # The most columns in F order whose tiles of rows fit in registers
 MOST_COLUMNS = 1024
 
-# In F order, lanes that have up to 32 columns each, in blocks of so many threads
+# In F order, the most columns that a lane has alone, by bytes of w, in blocks of so many threads
+NARROW = {4: 32, 8: 16}
 NARROW_THREADS = 256
 
-# In F order with more than 32 columns: the most columns, threads, and lanes and columns of a part, by bytes of w
+# In F order with more columns: the most columns, threads, and lanes and columns of a part, by bytes of w
 PARTS = {
     4: ((256, 256, 32, 32), (512, 512, 32, 32), (1024, 512, 16, 32)),
     8: ((256, 256, 16, 16), (512, 512, 16, 16), (1024, 512, 8, 16)),
@@ -128,7 +129,7 @@ def _warps(device, m, n, x_size, w_size, vector):
     # 64 bytes in flight for each thread, 128 where registers leave room for two blocks only
     rows = min(8, max(1, (64 if w_size == 4 and numbers <= 8 else 128) // (numbers * x_size)))
     if w_size == 8:
-        rows = 1 if numbers >= 8 else min(rows, 4)
+        rows = 1 if numbers >= 8 else min(rows, x_size // 2)
     per_processor = 3 if w_size == 4 and numbers <= 8 else 2
     blocks = _grid(device, per_processor, m, threads // group * rows)
     return Plan("warps", (threads, vector, group, held, rows), per_processor, blocks, 0, blocks)
@@ -145,7 +146,7 @@ def _blocks(device, m, threads, held, x_size, w_size, shared, vector, w_vector):
 
 
 def _columns(device, m, n, x_size, w_size):
-    if n <= 32:
+    if n <= NARROW[w_size]:
         threads, lanes, columns, parts = NARROW_THREADS, 32, _power_of_two(n), 1
         rows = min(8, max(1, 128 // (columns * max(x_size, w_size))))
         per_processor = 3 if w_size == 4 else 2
