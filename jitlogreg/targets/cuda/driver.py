@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import os
 import re
 import tempfile
@@ -147,7 +148,7 @@ def _kept_machine_code(label, make, signature, cc, threads, per_processor):
     folder = cache_folder()
     if folder is None:
         return compiled()
-    stamp = hashlib.sha256(f"{sources_stamp()} {numba.cuda.__version__} {signature}".encode()).hexdigest()[:16]
+    stamp = hashlib.sha256(f"{sources_stamp()} {importlib.metadata.version('numba-cuda')} {signature}".encode()).hexdigest()[:16]
     path = folder / f"cuda-{label}-sm{cc[0]}{cc[1]}-{stamp}.cubin"
     with contextlib.suppress(OSError, ValueError):
         digest, entry, code = path.read_bytes().split(b"\n", 2)
