@@ -44,7 +44,9 @@ def sums(X, y, w, b, sample_weight, with_gradient):
     with placed(X) as call:
         p = call.plan(w)
         width, first = n + TOTALS, 0 if with_gradient else n
-        left, totals, work = call.scratch(plan.left_size(p, n) * w.dtype.itemsize, width * 8, p.scratch * w.dtype.itemsize)
+        left, totals, work = call.scratch(
+            plan.left_size(p, n) * w.dtype.itemsize, width * 8, p.scratch * w.dtype.itemsize
+        )
         s = 0 if sample_weight is None else call.address(sample_weight)
         call.run(operation, p, w, b, call.address(y), s, left, work)
         call.add_up(w.dtype, left, p.rows_left, width, first, totals)

@@ -81,9 +81,7 @@ class Call:
     def launch(self, label, make, p, arguments, cooperative=False):
         """Launch the kernel that `make()` makes, with the blocks of a plan."""
         cooperative = cooperative or p.cooperative
-        function = driver.kernel(
-            self.ordinal, label, make, signature(arguments), p.threads, p.per_processor, p.shared
-        )
+        function = driver.kernel(self.ordinal, label, make, signature(arguments), p.threads, p.per_processor, p.shared)
         driver.launch(function, p.blocks, p.threads, p.shared, self.stream, arguments, cooperative)
 
     def add_up(self, dtype, left, rows, width, first, totals):

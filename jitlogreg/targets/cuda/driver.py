@@ -60,7 +60,9 @@ def name(ordinal=0):
 
 
 def _attribute(ordinal, which):
-    return _call(driver.cuDeviceGetAttribute, getattr(driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{which}"), ordinal)
+    return _call(
+        driver.cuDeviceGetAttribute, getattr(driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{which}"), ordinal
+    )
 
 
 @functools.cache
@@ -148,7 +150,9 @@ def _kept_machine_code(label, make, signature, cc, threads, per_processor):
     folder = cache_folder()
     if folder is None:
         return compiled()
-    stamp = hashlib.sha256(f"{sources_stamp()} {importlib.metadata.version('numba-cuda')} {signature}".encode()).hexdigest()[:16]
+    stamp = hashlib.sha256(
+        f"{sources_stamp()} {importlib.metadata.version('numba-cuda')} {signature}".encode()
+    ).hexdigest()[:16]
     path = folder / f"cuda-{label}-sm{cc[0]}{cc[1]}-{stamp}.cubin"
     with contextlib.suppress(OSError, ValueError):
         digest, entry, code = path.read_bytes().split(b"\n", 2)

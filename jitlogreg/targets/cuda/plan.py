@@ -97,7 +97,11 @@ class Plan(NamedTuple):
 def plan(device, m, n, x_size, w_size, order, vector, w_vector):
     """The plan for a matrix (m, n) of numbers of `x_size` bytes, of which `vector` may be read at once, beside w."""
     if order == "F":
-        return _columns(device, m, n, x_size, w_size) if n <= MOST_COLUMNS else _panels(device, m, n, x_size, w_size, 1, True)
+        return (
+            _columns(device, m, n, x_size, w_size)
+            if n <= MOST_COLUMNS
+            else _panels(device, m, n, x_size, w_size, 1, True)
+        )
     piece = 16 // x_size
     if n * w_size <= WARP_ROW:
         return _warps(device, m, n, x_size, w_size, vector)

@@ -49,7 +49,9 @@ def join_over_lanes(high, low, lanes, stride):
     """The same of pairs. Each lane adds in an order of its own: the sum is what the first of them gets."""
     step = int64(lanes // 2)
     while step >= stride:
-        high, low = join(high, low, cuda.shfl_xor_sync(EVERY_LANE, high, step), cuda.shfl_xor_sync(EVERY_LANE, low, step))
+        high, low = join(
+            high, low, cuda.shfl_xor_sync(EVERY_LANE, high, step), cuda.shfl_xor_sync(EVERY_LANE, low, step)
+        )
         step >>= int64(1)
     return high, low
 
