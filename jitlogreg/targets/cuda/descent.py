@@ -1,7 +1,7 @@
 """Gradient descent that stays on the device: one launch makes many steps, and all blocks meet within each.
 
-w and b lie in two rows, `apart` numbers from each other: step i reads row i mod 2 and leaves the next w and b in the other. So a stop
-after any step has its w at hand, and the result does not depend on how many steps a launch makes.
+w and b lie in two rows, `apart` numbers from each other: step i reads row i mod 2 and leaves the next w and b in the
+other. So a stop after any step has its w at hand, and the result does not depend on how many steps a launch makes.
 """
 
 import math

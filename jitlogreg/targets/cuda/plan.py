@@ -31,8 +31,8 @@ PARTS = {
     8: ((256, 256, 16, 16), (512, 512, 16, 16), (1024, 512, 8, 16)),
 }
 
-# The part of the second-level cache that a panel may take, and the columns of a segment of its rows: in C order those of
-# eight loads of 16 bytes for each lane of a warp
+# The part of the second-level cache that a panel may take, and the columns of a segment of its rows: in C order those
+# of eight loads of 16 bytes for each lane of a warp
 PANEL_SHARE = 3
 PANEL_THREADS = 512
 F_SEGMENT, C_LOADS = 64, 8

@@ -75,7 +75,7 @@ def add_example(totals, loss, db, weight, bad):
 
 @inline
 def totals_at(slots, at, apart):
-    """Totals that lie in shared memory, `apart` numbers between them: kernels that are short of registers keep them so."""
+    """Totals that lie in shared memory, `apart` numbers between them: where registers are short they are kept so."""
     return (
         slots[at],
         slots[at + apart],
