@@ -352,8 +352,15 @@ class Driver:
     def free(self, address):
         self.memory.free(address)
 
-    def scratch(self, ordinal, stream, size):
-        return self.memory.allocate(size)
+    @contextlib.contextmanager
+    def aside(self):
+        yield
+
+    def borrow(self, ordinal, stream, size):
+        return self.memory.allocate(size), size
+
+    def give_back(self, ordinal, stream, address, room):
+        self.memory.free(address)
 
     def clear(self, address, size, stream):
         self.memory.view(address, np.uint8)[:size] = 0

@@ -29,7 +29,11 @@ OLDEST = (7, 5)  # compute capability from which on the kernels are compiled and
 
 _SHARED = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _ARGUMENTS = {int: ctypes.c_int64, np.float32: ctypes.c_float, np.float64: ctypes.c_double}
-_of_thread = threading.local()
+
+# Memory that calls have worked in, by device and stream, and for how many of these it is kept
+_spare: dict[tuple[int, int], list[tuple[int, int]]] = {}
+_spare_lock = threading.Lock()
+MOST_STREAMS = 16
 
 
 def _call(function, *arguments):
@@ -97,6 +101,16 @@ def current(ordinal):
         yield
     finally:
         _call(driver.cuCtxPopCurrent)
+
+
+@contextlib.contextmanager
+def aside():
+    """Within `current`, leave what was current before, while the caller's own code runs."""
+    context = _call(driver.cuCtxPopCurrent)
+    try:
+        yield
+    finally:
+        _call(driver.cuCtxPushCurrent, context)
 
 
 # ---------------------------------------------------------------- machine code
@@ -209,17 +223,33 @@ def free(address):
     _call(driver.cuMemFree, address)
 
 
-def scratch(ordinal, stream, size):
-    """Bytes for a call to work in, kept for the thread's next call on the same stream, which comes after this one."""
-    kept = _of_thread.__dict__.setdefault("kept", {})
-    address, room = kept.get((ordinal, stream), (0, 0))
-    if room < size:
-        if address:
-            synchronize(stream)
-            free(address)
-        address, room = allocate(size), size
-        kept[ordinal, stream] = address, room
-    return address
+def borrow(ordinal, stream, size):
+    """The address of memory for a call to work in, and its size: what an earlier call on the stream has given back.
+
+    That call's work comes before this one's in the order of the stream, so it need not be waited for.
+    """
+    with _spare_lock:
+        spare = _spare.setdefault((ordinal, stream), [])
+        spare.sort()
+        room, address = spare.pop() if spare else (0, 0)
+    if room >= size:
+        return address, room
+    if address:
+        synchronize(stream)
+        free(address)
+    return allocate(size), size
+
+
+def give_back(ordinal, stream, address, room):
+    """Keep memory for the next call on the stream; of streams that have been many, none is kept any longer."""
+    with _spare_lock:
+        _spare.setdefault((ordinal, stream), []).append((room, address))
+        if len(_spare) <= MOST_STREAMS:
+            return
+        others = [_spare.pop(key) for key in list(_spare) if key[0] == ordinal]
+    _call(driver.cuCtxSynchronize)
+    for _, address in (pair for pairs in others for pair in pairs):
+        free(address)
 
 
 def clear(address, size, stream):

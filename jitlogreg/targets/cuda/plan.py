@@ -18,6 +18,9 @@ WARP_THREADS = 256
 BLOCK_THREADS = (128, 256, 512)
 MOST_PIECES = {(4, 4): 8, (4, 8): 4, (8, 8): 4}
 
+# Bytes of shared memory that such a block takes beside its column sums, and a kilobyte for the system
+STATIC = 4096
+
 # The most columns in F order whose tiles of rows fit in registers
 MOST_COLUMNS = 1024
 
@@ -109,7 +112,7 @@ def plan(device, m, n, x_size, w_size, order, vector, w_vector):
     threads = next((t for t in BLOCK_THREADS if pieces <= 2 * t), BLOCK_THREADS[-1])
     held = _power_of_two(-(-pieces // threads))
     shared = 2 * threads * held * piece * w_size
-    if held > MOST_PIECES[x_size, w_size] or shared > device.shared_per_block:
+    if held > MOST_PIECES[x_size, w_size] or shared + STATIC > device.shared_per_block:
         return _panels(device, m, n, x_size, w_size, vector, False)
     return _blocks(device, m, threads, held, x_size, w_size, shared, vector, w_vector)
 
@@ -142,7 +145,7 @@ def _warps(device, m, n, x_size, w_size, vector):
 def _blocks(device, m, threads, held, x_size, w_size, shared, vector, w_vector):
     rows = 2 if held * (16 // x_size) * w_size <= 32 else 1
     by_registers = max(1, (768 if rows == 2 else 512) // threads)
-    by_memory = device.shared_per_processor // (shared + 4096)
+    by_memory = device.shared_per_processor // (shared + STATIC)
     per_processor = max(1, min(by_registers, by_memory))
     blocks = _grid(device, per_processor, m, rows)
     constants = threads, vector, w_vector, held, rows
