@@ -1,6 +1,7 @@
 """The CUDA kernels, as they run on a GPU, on the simulated device; through the target and the public calls."""
 
 import importlib
+import inspect
 import random
 import re
 
@@ -121,6 +122,20 @@ def test_no_rows_and_no_columns(device, dtypes):
     wanted = jlr.loss_and_gradient(np.empty((3, 0), x_dtype), y, none, 0.5, target="reference")
     assert got.dw.shape == (0,)
     assert [got.loss, got.db] == pytest.approx([wanted.loss, wanted.db], rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 1000])
+def test_dot(device, dtypes, n):
+    rng = np.random.default_rng(0)
+    u, v = rng.normal(size=n).astype(dtypes[0]), rng.normal(size=n).astype(dtypes[1])
+    terms = u.astype(np.float64) * v.astype(np.float64)
+    assert abs(cuda.dot(u, v) - terms.sum()) <= 4 * np.finfo(np.float64).eps * np.abs(terms).sum()
+
+
+def test_the_target_has_the_functions_of_the_others():
+    reference = importlib.import_module("jitlogreg.targets.reference")
+    for name in ("dot", "forward", "log_forward", "sums"):
+        assert inspect.signature(getattr(cuda, name)) == inspect.signature(getattr(reference, name))
 
 
 # ---------------------------------------------------------------- the same bits
