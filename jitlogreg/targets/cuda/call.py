@@ -32,8 +32,7 @@ class Call:
 
     def __init__(self, X, ordinal, stream):
         self.ordinal, self.stream = ordinal, stream
-        self._copies: list[int] = []
-        self._borrowed: list[tuple[int, int]] = []
+        self._copies, self._borrowed = [], []
         self.shape, self.x_dtype = X.shape, X.dtype
         self.order, self.leading = layout(X.shape, X.strides, X.itemsize)
         if isinstance(X, np.ndarray):
