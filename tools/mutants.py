@@ -1,7 +1,8 @@
 """Break one token of a kernel at a time, and see whether the tests notice.
 
-    python tools/mutants.py                     # all of them: minutes for each that survives, seconds for the others
-    python tools/mutants.py --only 3 17         # by number
+    python tools/mutants.py                            # all: seconds for each, minutes for each that survives
+    python tools/mutants.py --only 3 17                # by number
+    python tools/mutants.py --from docs/mutants.json   # the table in docs/reliability.md alone
     python tools/mutants.py --list
 
 Each mutant is a copy of the tree with one change. The tests of its file run on it, those that fail soonest first, until
@@ -10,6 +11,7 @@ this exits with 1.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -19,6 +21,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from pages import DOCS, measured_on, provenance, replaced, table
+
+RESULTS, PAGE = DOCS / "mutants.json", DOCS / "reliability.md"
 ROOT = Path(__file__).resolve().parent.parent
 _CPU = "jitlogreg/targets/cpu/"
 
@@ -176,7 +181,7 @@ MUTANTS = [
     )
 ]
 
-# Why a mutant that no test notices changes nothing that was promised, by what stands in the code
+# Why a mutant that no test notices changes nothing that was promised, by what it puts in place
 SURVIVORS: dict[str, str] = {}
 
 # The tests that run, soonest to fail first: of single files, and of all
@@ -212,7 +217,9 @@ def survives(mutant, folder, show=lambda text: None):
         except subprocess.TimeoutExpired:
             show("a hang")
             return False
-        if done.returncode not in (0, 5):
+        if done.returncode == 5:
+            raise ValueError(f"{tests} are no tests")
+        if done.returncode != 0:
             show(next((line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))), "a crash"))
             return False
     return True
@@ -228,29 +235,65 @@ def _change(path, mutant):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--list", action="store_true", help="tell the mutants by number")
-    parser.add_argument("--only", type=int, nargs="+", metavar="NUMBER")
+    parser.add_argument("--only", type=int, nargs="+", metavar="NUMBER", help="these alone; others keep their figures")
+    parser.add_argument("--from", dest="source", metavar="FILE", help="write the tables from this file's figures alone")
     options = parser.parse_args(argv)
-    chosen = options.only or range(len(MUTANTS))
+    chosen = range(len(MUTANTS)) if options.only is None else options.only
     if options.list:
         for k in chosen:
             print(k, *MUTANTS[k], sep="\t")
         return
-    survivors = []
+    if options.source:
+        results = json.loads(Path(options.source).read_text(encoding="utf-8"))
+    else:
+        kept = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if options.only else []
+        results = provenance() | {"rows": merged(kept, measure(chosen, options.only))}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(replaced(page, "reliability: mutants", text(results)), encoding="utf-8")
+    unexplained = [row for row in results["rows"] if not row["noticed_by"] and row["new"] not in SURVIVORS]
+    for row in unexplained:
+        print(f"survives, and no reason is known: {row}", file=sys.stderr)
+    if unexplained:
+        raise SystemExit(1)
+
+
+def measure(chosen, some):
+    """A row for each mutant: which test noticed it, or none."""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        if not options.only and not survives(None, folder, print):
+        if not some and not survives(None, folder, print):
             raise SystemExit("the tests fail without any change")
         for k in chosen:
             start, noticed_by = time.perf_counter(), []
-            if survives(MUTANTS[k], folder, noticed_by.append):
-                survivors.append(k)
-            told = " ".join(noticed_by) or "SURVIVES"
-            print(f"{k}\t{time.perf_counter() - start:.0f} s\t{told[:120]}\t{MUTANTS[k]}", flush=True)
-    print(f"{len(chosen)} mutants, {len(chosen) - len(survivors)} noticed by the tests, {len(survivors)} not")
-    unexplained = [k for k in survivors if MUTANTS[k].old not in SURVIVORS]
-    for k in survivors:
-        print(f"{k}: {MUTANTS[k].old!r}: {SURVIVORS.get(MUTANTS[k].old, 'no reason is known')}")
-    if unexplained:
-        raise SystemExit(1)
+            survives(MUTANTS[k], folder, noticed_by.append)
+            rows.append(MUTANTS[k]._asdict() | {"noticed_by": " ".join(noticed_by)})
+            print(f"{k}\t{time.perf_counter() - start:.0f} s\t{rows[-1]}", flush=True)
+    return rows
+
+
+def merged(old, new):
+    """The rows of all mutants there are, new ones before old ones."""
+    by_change = {(row["file"], row["old"], row["new"]): row for row in [*old, *new]}
+    return [by_change[mutant] for mutant in MUTANTS if mutant in by_change]
+
+
+def text(results):
+    """Counts by file, and the survivors with the reason why they change nothing."""
+    rows = results["rows"]
+    files = dict.fromkeys(row["file"] for row in rows)
+    counts = [[file, *_counts([row for row in rows if row["file"] == file])] for file in files]
+    parts = [table(["file", "mutants", "noticed"], [*counts, ["together", *_counts(rows)]])]
+    survivors = [row for row in rows if not row["noticed_by"]]
+    if survivors:
+        changes = [[f"`{' '.join(row[key].split())}`" for key in ("old", "new")] for row in survivors]
+        cells = [[*change, SURVIVORS.get(row["new"], "?")] for change, row in zip(changes, survivors, strict=True)]
+        parts.append(table(["not noticed", "is now", "why it changes nothing"], cells))
+    return "\n\n".join([*parts, measured_on(results)])
+
+
+def _counts(rows):
+    return len(rows), sum(bool(row["noticed_by"]) for row in rows)
 
 
 if __name__ == "__main__":
