@@ -25,8 +25,8 @@ OF_SIZE = {4: numba.float32, 8: numba.float64}
 
 # Shapes that the smallest and the largest kernels of each regime take: order, columns, and whether the rows are aligned
 SHAPES = [
-    *(("C", n, True) for n in (2, 28, 256, 512, 1024, 4096, 16_384, 100_000)),
-    *(("C", n, False) for n in (28, 512, 1024, 16_384, 100_000)),
+    *(("C", n, True) for n in (2, 28, 256, 512, 1024, 4096, 8192, 16_384, 100_000)),
+    *(("C", n, False) for n in (28, 512, 1024, 8192, 100_000)),
     *(("F", n, True) for n in (2, 28, 256, 512, 1024, 100_000)),
 ]
 
@@ -140,7 +140,10 @@ def test_the_other_operations(tmp_path, sizes, order, n, operation):
 
 @pytest.mark.parametrize(
     ("order", "n"),
-    [slow_unless(n == 28, order, n) for order, n in (("C", 28), ("C", 1024), ("C", 100_000), ("F", 28), ("F", 1024))],
+    [
+        slow_unless(n == 28, order, n)
+        for order, n in (("C", 28), ("C", 1024), ("C", 8192), ("C", 100_000), ("F", 28), ("F", 1024))
+    ],
 )
 @pytest.mark.parametrize("sizes", [slow_unless(name == "f32/f32", sizes) for name, sizes in TYPES.items()], ids=TYPES)
 def test_descent(tmp_path, sizes, order, n):
