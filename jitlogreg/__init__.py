@@ -2,7 +2,7 @@
 
 from jitlogreg.api import forward, gradient, log_forward, loss, loss_and_gradient
 from jitlogreg.descent import Descent, gradient_descent
-from jitlogreg.objective import Gradient, LossAndGradient
+from jitlogreg.objective import Gradient, LossAndGradient, Objective
 from jitlogreg.targets import TargetUnavailableError, targets, use_target
 
 __version__ = "0.1.0"
@@ -11,6 +11,7 @@ __all__ = [
     "Descent",
     "Gradient",
     "LossAndGradient",
+    "Objective",
     "TargetUnavailableError",
     "forward",
     "gradient",

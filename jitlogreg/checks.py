@@ -91,6 +91,27 @@ def output(out, shape, dtype, inputs):
     return out
 
 
+def vector(name, value, length, meaning):
+    """Check a vector of parameters: an ndarray (length,) of real numbers. Returns it in float64, contiguous."""
+    if type(value) is not np.ndarray or value.dtype != FLOATS[0] or not value.flags.c_contiguous:
+        _array(name, value)
+        value = np.ascontiguousarray(value, FLOATS[0])
+    _length(name, value, length, meaning)
+    return value
+
+
+def finite(X):
+    """Raise ValueError for the first number of X that is not finite. Some rows at a time: what is compared is copied."""
+    step = max(1, (1 << 20) // max(X.shape[1], 1))
+    for first in range(0, X.shape[0], step):
+        wrong = ~np.isfinite(X[first : first + step])
+        if wrong.any():
+            i, j = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+            raise ValueError(
+                f"X[{first + i}, {j}] is {X[first + i, j]}; accepted are finite numbers, unless check_finite=False"
+            )
+
+
 def nonnegative(name, value, dtype=FLOATS[0]):
     """Check a real scalar that is finite and at least 0. Returns it rounded to the dtype, as a Python float."""
     value = float(_real(name, value, dtype))

@@ -147,6 +147,13 @@ def loss_and_residual(z, y):
 
 
 @inline
+def curvature(z):
+    """σ(z) σ(−z), the second derivative of the loss in its margin, within 4 ulp in both tails, whatever the label."""
+    upper, lower = _both_tails(exp_nonpositive(-abs(z)))
+    return upper * lower
+
+
+@inline
 def two_sum(a, b):
     """a + b, rounded, and what the rounding lost, exactly; of numbers or vectors."""
     total = a + b

@@ -35,7 +35,7 @@ ARROWS = {
     ),
     "solvers": ({"checks", "objective", "progress", "targets"}, None),
     "minibatch": ({"checks", "objective", "progress", "targets"}, None),
-    "objective": ({"checks", "targets", "targets.device_array", "targets.sums"}, STANDARD | {"numpy"}),
+    "objective": ({"arrays", "checks", "targets", "targets.device_array", "targets.sums"}, STANDARD | {"numpy"}),
     "checks": ({"targets.device_array", "targets.layout", "targets.libraries"}, STANDARD | {"numpy", "types"}),
     "graph": (set(), STANDARD),
     "progress": (set(), STANDARD | {"rich"}),

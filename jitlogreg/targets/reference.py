@@ -111,6 +111,15 @@ def sums(X, y, w, b, sample_weight, with_gradient):
     return Sums(float(np.sum(s * loss)), dw, float(np.sum(s * dz)), float(np.sum(s)), valid)
 
 
+@_ieee
+def hessian_vector_sums(X, w, b, v, sample_weight):
+    """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v."""
+    s = np.ones(len(X)) if sample_weight is None else sample_weight.astype(np.float64)
+    upper, lower = _both_tails(_margins(X, w, b))
+    h = s * (upper * lower) * _margins(X, v[:-1], v[-1])
+    return X.astype(np.float64).T @ h, float(np.sum(h))
+
+
 def _margins(X, w, b):
     """z = Xw + b"""
     return X.astype(np.float64) @ w.astype(np.float64) + float(b)

@@ -94,6 +94,17 @@ def sums(X, y, w, b, sample_weight, with_gradient):
     return Sums(loss, totals[0, :n] if with_gradient else np.zeros(n), db, weight, invalid == 0)
 
 
+def hessian_vector_sums(X, w, b, v, sample_weight):
+    """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v."""
+    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
+    n = X.shape[1]
+    totals = np.zeros((2, -(-n // LANES) * LANES + TOTALS))
+    s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
+    address = kernel("hessian_vector", X.dtype, w.dtype, order)
+    _, along_b, _, _ = _run(cost, address, b, X, w, *cut, data_address(v), *s, 0, 0, totals)
+    return totals[0, :n], along_b
+
+
 def _no_totals():
     return np.zeros((2, TOTALS))
 

@@ -24,6 +24,8 @@ from jitlogreg.lanes import LANES, fma
 from jitlogreg.targets.compile import address, inline, parallel, serial
 from jitlogreg.targets.cpu import columns, panels, rows
 from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum
+from jitlogreg.targets.cpu.chunks import OF_TAIL, TASK, bounds
+from jitlogreg.targets.cpu.hessian import hessian_chunk
 from jitlogreg.targets.cpu.link import (
     DB,
     INVALID,
@@ -41,24 +43,6 @@ from jitlogreg.targets.cpu.link import (
 from jitlogreg.targets.cpu.memory import at, call, get, load, load_first, offset, put, splat, spread, sum_lanes
 from jitlogreg.targets.cpu.tail import copy_numbers, padded_rows
 
-# Addresses, sizes in numbers, and switches of one call
-_INTEGERS = (
-    *("x", "w", "leading", "m", "n", "block", "chunks", "lead", "apart", "y", "s", "s_step", "out", "logarithm"),
-    *("room", "width", "work", "work_step", "tail", "partials"),
-)
-TASK = np.dtype([("b", np.float64), *((name, np.intp) for name in _INTEGERS)])
-
-# Bytes of the tail's labels and weights, which lie before the copy of its rows
-_OF_TAIL = 2 * LANES * 8
-
-
-@inline
-def _bounds(chunk, chunks, m, block):
-    """The first row of a chunk, and the row after its last."""
-    blocks = (m + block - 1) // block
-    return chunk * blocks // chunks * block, min((chunk + 1) * blocks // chunks * block, m)
-
-
 def _sum_chunk(chunk, task, x0, w0, f_order):
     """Sums of one chunk into its row of partials."""
     t = carray(task, 1)[0]
@@ -69,7 +53,7 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
     x, leading, y, s, s_step, pad = at(t.x, x0), t.leading, at(t.y, w0), at(t.s, w0), t.s_step, 0
     start, stop = 0, LANES
     if chunk < t.chunks:
-        start, stop = _bounds(chunk, t.chunks, t.m // LANES * LANES, t.block)
+        start, stop = bounds(chunk, t.chunks, t.m // LANES * LANES, t.block)
     else:
         first, count = t.m // LANES * LANES, t.m % LANES
         tail = at(t.tail, w0)
@@ -79,7 +63,7 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
         if f_order is None:
             x = offset(x, first * leading)
         else:
-            x = padded_rows(x, first, leading, count, n, at(t.tail + _OF_TAIL, x0))
+            x = padded_rows(x, first, leading, count, n, at(t.tail + OF_TAIL, x0))
             leading = LANES
     w, b = at(t.w, w0), spread(t.b, w0)
     z = offset(at(t.work, w0), chunk * t.work_step)
@@ -128,13 +112,13 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
     x, leading, out = at(t.x, x0), t.leading, at(t.out, w0)
     start, stop, pad = 0, LANES, 0
     if chunk < t.chunks:
-        start, stop = _bounds(chunk, t.chunks, t.m // LANES * LANES, t.block)
+        start, stop = bounds(chunk, t.chunks, t.m // LANES * LANES, t.block)
     else:
         first, out, pad = t.m // LANES * LANES, at(t.tail, w0), LANES - t.m % LANES
         if f_order is None:
             x = offset(x, first * leading)
         else:
-            x = padded_rows(x, first, leading, LANES - pad, n, at(t.tail + _OF_TAIL, x0))
+            x = padded_rows(x, first, leading, LANES - pad, n, at(t.tail + OF_TAIL, x0))
             leading = LANES
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
@@ -158,7 +142,7 @@ def _dot_chunk(chunk, task, x0, w0, f_order):
     x, w = at(t.x, x0), at(t.w, w0)
     a0 = like
     a1, a2, a3 = a0, a0, a0
-    start, stop = _bounds(chunk, t.chunks, t.n, t.block)
+    start, stop = bounds(chunk, t.chunks, t.n, t.block)
     whole = stop // (4 * LANES) * (4 * LANES)
     for j in range(start, whole, 4 * LANES):
         a0 = fma(load(x, j, like), load(w, j, like), a0)
@@ -173,7 +157,13 @@ def _dot_chunk(chunk, task, x0, w0, f_order):
     put(high, LOSS, sum_lanes((a0 + a1) + (a2 + a3)))
 
 
-KERNELS = {"sums": _sum_chunk, "activations": _activate_chunk, "dot": _dot_chunk, "panels": panels.panel_step}
+KERNELS = {
+    "sums": _sum_chunk,
+    "hessian_vector": hessian_chunk,
+    "activations": _activate_chunk,
+    "dot": _dot_chunk,
+    "panels": panels.panel_step,
+}
 
 
 def kernel_types(x_dtype, w_dtype, order, task=TASK):

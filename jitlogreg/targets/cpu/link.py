@@ -80,6 +80,18 @@ def residuals(z, y, s, weighted, dz, rows, sums):
 
 
 @inline
+def curved(z, u, s, weighted, rows, total, like):
+    """Replace `rows` margins u of the vector by s·σ(z)σ(−z)·u, and add these to `total`."""
+    for i in range(0, rows, LANES):
+        h = scalar.curvature(load(z, i, like)) * load(u, i, like)
+        if weighted:
+            h = load(s, i, like) * h
+        store(u, i, h)
+        total += widen(h)
+    return total
+
+
+@inline
 def hold(sums, held, products, k):
     """Add a segment's sums to those that are held, and put its product in place k."""
     loss, db, weight, p, invalid = sums

@@ -11,14 +11,14 @@ import numpy as np
 
 from jitlogreg.targets.cuda import dot as dot_kernel
 from jitlogreg.targets.cuda import driver, plan
-from jitlogreg.targets.cuda.call import placed
+from jitlogreg.targets.cuda.call import OnDevice, placed
 from jitlogreg.targets.cuda.driver import name as device
 from jitlogreg.targets.cuda.driver import reason
 from jitlogreg.targets.cuda.steps import descend
 from jitlogreg.targets.cuda.totals import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.sums import Sums
 
-__all__ = ["descend", "device", "dot", "forward", "log_forward", "reason", "sums"]
+__all__ = ["descend", "device", "dot", "forward", "hold", "log_forward", "reason", "sums"]
 
 DOT_THREADS = 256
 
@@ -40,6 +40,11 @@ def dot(u, v):
         number = np.empty(1)
         driver.download(number, total, call.stream)
     return float(number[0])
+
+
+def hold(array):
+    """A NumPy array where calls find it on the device; another one as it is."""
+    return OnDevice(array) if isinstance(array, np.ndarray) else array
 
 
 def forward(X, w, b, out):

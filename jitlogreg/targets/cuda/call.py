@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import weakref
 
 import numba
 import numpy as np
@@ -101,6 +102,27 @@ class Call:
             driver.synchronize(self.stream)
             for address in self._copies:
                 driver.free(address)
+
+
+class OnDevice:
+    """A copy of a NumPy array on the first device, for as long as this lives; targets see of it what they do of arrays."""
+
+    def __init__(self, array):
+        order = layout(array.shape, array.strides, array.itemsize)[0] if array.ndim == 2 else "C"
+        array = np.asarray(array, order=order)
+        self.shape, self.strides, self.dtype = array.shape, array.strides, array.dtype
+        self.itemsize, self.size = array.itemsize, array.size
+        self.device, self.stream = 0, 0
+        with driver.current(self.device):
+            self.address = driver.allocate(array.nbytes)
+            driver.upload(self.address, array, self.stream)
+            driver.synchronize(self.stream)
+        weakref.finalize(self, _free, self.device, self.address)
+
+
+def _free(ordinal, address):
+    with driver.current(ordinal):
+        driver.free(address)
 
 
 def _readable(address, size, n, leading):
