@@ -13,7 +13,6 @@ import simulator
 import jitlogreg as jlr
 
 driver = importlib.import_module("jitlogreg.targets.cuda.driver")
-stub = ctypes.CDLL("libcuda.so.1")
 memory = simulator.Memory()
 kernels: dict[bytes, tuple] = {}
 launched = []
@@ -80,6 +79,7 @@ def compare(m, n, order, dtype, w_dtype):
 
 def main():
     """The calls of a session, and what the stub saw of them."""
+    stub = ctypes.CDLL("libcuda.so.1")
     stub.stub_connect(*(ctypes.cast(f, ctypes.c_void_p) for f in (on_allocate, on_free, on_launch)))
     driver._kept_machine_code = kept_machine_code
     info = jlr.targets()["cuda"]

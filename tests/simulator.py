@@ -166,8 +166,8 @@ _FROM = {"sync": lambda lane, _: lane, "from": lambda _, source: source % 32, "x
 def launch(kernel, blocks, threads, arguments, *, memory, replace, shared_bytes=0, cooperative=False, order=None):
     """Run a kernel on `blocks` blocks of `threads` threads.
 
-    `replace` maps names to Python functions that stand in for what only a compiler understands. `order` rearranges the
-    list of blocks, which no result may depend on.
+    `replace` maps names to Python functions that stand in for what only a compiler understands. `order` rearranges a
+    list, of blocks and of the warps of a block, on which no result may depend.
     """
     body = _Interpreter(_Cuda(blocks, threads), memory, replace).of(kernel)
     numbers = list(range(blocks))
@@ -180,7 +180,7 @@ def launch(kernel, blocks, threads, arguments, *, memory, replace, shared_bytes=
 
     all_blocks = [_Block(i, threads, shared_bytes, thread) for i in numbers]
     for group in [all_blocks] if cooperative else [[block] for block in all_blocks]:
-        _run(group)
+        _run(group, order)
 
 
 class _Interpreter:
@@ -219,21 +219,18 @@ class _Interpreter:
         return value
 
 
-def _run(blocks):
+def _run(blocks, order):
     while True:
         moved = False
         alive = []
         for block in blocks:
-            for thread in block.threads:
-                if not thread.dead and thread.waits is None:
+            warps = list(block.warps)
+            if order is not None:
+                order(warps)
+            # each as far as it gets: where a barrier is missing, one warp is far ahead of another
+            for warp in warps:
+                while _run_lanes(warp) or _shuffle(warp):
                     moved = True
-                    try:
-                        thread.switch()
-                    except Exception as error:
-                        error.add_note(f"in thread {thread.index.x} of block {block.index.x}")
-                        raise
-            for warp in block.warps:
-                moved |= _shuffle(warp)
             left = [thread for thread in block.threads if not thread.dead]
             alive += left
             if left and all(thread.waits == ("block",) for thread in left):
@@ -247,6 +244,19 @@ def _run(blocks):
         if not moved:
             waiting = ", ".join(f"{t.block.index.x}.{t.index.x} {t.waits}" for t in alive[:8])
             raise RuntimeError(f"deadlock: {waiting}")
+
+
+def _run_lanes(warp):
+    moved = False
+    for thread in warp:
+        if not thread.dead and thread.waits is None:
+            moved = True
+            try:
+                thread.switch()
+            except Exception as error:
+                error.add_note(f"in thread {thread.index.x} of block {thread.block.index.x}")
+                raise
+    return moved
 
 
 def _release(threads):
