@@ -101,7 +101,7 @@ def vector(name, value, length, meaning):
 
 
 def finite(X):
-    """Raise ValueError for the first number of X that is not finite. Some rows at a time: what is compared is copied."""
+    """Raise ValueError for the first number of X that is not finite; some rows at a time, which take a copy."""
     step = max(1, (1 << 20) // max(X.shape[1], 1))
     for first in range(0, X.shape[0], step):
         wrong = ~np.isfinite(X[first : first + step])

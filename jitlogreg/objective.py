@@ -86,8 +86,9 @@ def finish(sums, w, l2, dw_out=None, with_gradient=True) -> LossAndGradient:
 class Objective:
     """J of `loss` as a function of θ = [w, b], bound to its data.
 
-    J(θ) = 1/S Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + l2/2 ‖w‖², S = Σ sᵢ. The data is checked when it is bound, and the target chosen;
-    a call computes in float64, whatever X is, allocates little but its result, and may be made from several threads.
+    J(θ) = 1/S Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + l2/2 ‖w‖², S = Σ sᵢ. The data is checked when it is bound, and the target
+    chosen; a call computes in float64, whatever X is, allocates little but its result, and may be made from several
+    threads.
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ class Objective:
 
     Notes
     -----
-    Binding costs one evaluation. A call costs about 4mn flops and one read of X; `hessian_vector` about 6mn and one read.
+    Binding costs one evaluation. A call costs about 4mn flops and one read of X, `hessian_vector` about 6mn and one.
     Accuracy is that of `loss_and_gradient` in float64.
 
     Examples
@@ -134,9 +135,7 @@ class Objective:
     array([0.42875, 0.1    ])
     """
 
-    def __init__(
-        self, X, y, *, sample_weight=None, l2=0.0, fit_intercept=True, check_finite=True, target=None
-    ):
+    def __init__(self, X, y, *, sample_weight=None, l2=0.0, fit_intercept=True, check_finite=True, target=None):
         self._kernels, self._X, self._y, self._s = _bound(X, y, sample_weight, target=target)
         self._l2 = checks.nonnegative("l2", l2)
         self._n, self._has_b = self._X.shape[1], bool(fit_intercept)

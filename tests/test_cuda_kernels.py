@@ -1,5 +1,6 @@
 """The CUDA kernels, as they run on a GPU, on the simulated device; through the target and the public calls."""
 
+import gc
 import importlib
 import inspect
 import random
@@ -326,6 +327,29 @@ def test_what_was_copied_is_given_back(device):
     driver.free = lambda address: (freed.append(address), free(address))
     jlr.loss_and_gradient(data.X, data.y, data.w, sample_weight=data.sample_weight, target="cuda")
     assert len(freed) == 4  # X, w, y and the weights
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_objective_moves_its_data_once(device, order):
+    data = make_data(40, 5, (np.dtype(np.float32), np.dtype(np.float64)), order, weighted=True)
+    objective = jlr.Objective(data.X, data.y, sample_weight=data.sample_weight, l2=0.1, target="cuda")
+    moved = []
+    upload = driver.upload
+    driver.upload = lambda address, array, stream: (moved.append(array.shape), upload(address, array, stream))
+    loss, gradient = objective(np.append(data.w, data.b))
+    assert moved == [(5,)]  # w
+    wanted = jlr.loss_and_gradient(
+        data.X, data.y, data.w, data.b, sample_weight=data.sample_weight, l2=0.1, target="cuda"
+    )
+    assert (loss, gradient.tolist()) == (wanted.loss, [*wanted.dw.tolist(), wanted.db])
+    with pytest.raises(jlr.TargetUnavailableError, match="no kernel for Hessians yet"):
+        objective.hessian_vector(np.zeros(6), np.zeros(6))
+    freed = []
+    free = driver.free
+    driver.free = lambda address: (freed.append(address), free(address))
+    del objective
+    gc.collect()
+    assert len(freed) == 3  # X, y and the weights
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

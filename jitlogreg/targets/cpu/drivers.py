@@ -21,7 +21,7 @@ import numpy as np
 from numba import carray, prange, types
 
 from jitlogreg.lanes import LANES, fma
-from jitlogreg.targets.compile import address, inline, parallel, serial
+from jitlogreg.targets.compile import address, parallel, serial
 from jitlogreg.targets.cpu import columns, panels, rows
 from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum
 from jitlogreg.targets.cpu.chunks import OF_TAIL, TASK, bounds
@@ -42,6 +42,7 @@ from jitlogreg.targets.cpu.link import (
 )
 from jitlogreg.targets.cpu.memory import at, call, get, load, load_first, offset, put, splat, spread, sum_lanes
 from jitlogreg.targets.cpu.tail import copy_numbers, padded_rows
+
 
 def _sum_chunk(chunk, task, x0, w0, f_order):
     """Sums of one chunk into its row of partials."""

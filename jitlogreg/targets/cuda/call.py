@@ -105,7 +105,7 @@ class Call:
 
 
 class OnDevice:
-    """A copy of a NumPy array on the first device, for as long as this lives; targets see of it what they do of arrays."""
+    """A copy of a NumPy array on the first device, for as long as this lives, with what kernels ask of arrays."""
 
     def __init__(self, array):
         order = layout(array.shape, array.strides, array.itemsize)[0] if array.ndim == 2 else "C"
