@@ -31,6 +31,8 @@ def each(function, z, y, out):
             out[i] = scalar.log_sigmoid(z[i])
         elif function == 4:
             out[i] = scalar.loss_and_residual(z[i], y[i])[0]
+        elif function == 5:
+            out[i] = scalar.curvature(z[i])
         else:
             out[i] = scalar.loss_and_residual(z[i], y[i])[1]
 
@@ -53,11 +55,13 @@ def eight(function, z, y, out):
             store(op, i, scalar.log_sigmoid(v))
         elif function == 4:
             store(op, i, scalar.loss_and_residual(v, load(yp, i, like))[0])
+        elif function == 5:
+            store(op, i, scalar.curvature(v))
         else:
             store(op, i, scalar.loss_and_residual(v, load(yp, i, like))[1])
 
 
-FUNCTIONS = ["exp_nonpositive", "log1p_unit", "sigmoid", "log_sigmoid", "loss", "residual"]
+FUNCTIONS = ["exp_nonpositive", "log1p_unit", "sigmoid", "log_sigmoid", "loss", "curvature", "residual"]
 
 
 def evaluate(name, z, y=None):
@@ -80,6 +84,8 @@ def exact(name, z, y):
     upper, lower = 1 / (1 + mpmath.exp(-z)), 1 / (1 + mpmath.exp(z))
     if name == "sigmoid":
         return upper
+    if name == "curvature":
+        return upper * lower
     if name == "log_sigmoid":
         return -mpmath.log1p(mpmath.exp(-z))
     if name == "loss":
@@ -140,6 +146,15 @@ def test_the_worst_of_many_margins_is_within_two_ulp(name, dtype):
     errors = np.abs(np.abs(got) - approximate) / np.spacing(np.abs(got))
     worst = np.argsort(errors)[-200:]
     assert max(ulps(got[i], exact(name, z[i], 0), dtype) for i in worst) <= 2
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_curvature_is_within_four_ulp(dtype):
+    z = margins(dtype)
+    worst = max(
+        ulps(got, exact("curvature", z_, 0), dtype) for z_, got in zip(z, evaluate("curvature", z), strict=True)
+    )
+    assert worst <= 4
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
