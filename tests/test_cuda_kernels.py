@@ -21,7 +21,7 @@ call, driver, plan, steps = (
     importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("call", "driver", "plan", "steps")
 )
 
-DEVICE = plan.Device(processors=1, shared_per_block=1 << 16, shared_per_processor=1 << 17, cache=1 << 14)
+DEVICE = plan.Device(processors=2, shared_per_block=1 << 16, shared_per_processor=1 << 17, cache=1 << 14)
 
 # A thread takes a simulator a millisecond: the same kernels in smaller blocks, whose limits come at fewer columns
 SMALL = {
