@@ -6,6 +6,7 @@ would go wrong in silence: an index outside the array that lies at an address, a
 block reaches, lanes of a warp that wait for each other, and a deadlock. Blocks may run in any order that is asked for.
 """
 
+import builtins
 import contextlib
 import sys
 import types
@@ -172,10 +173,14 @@ def launch(kernel, blocks, threads, arguments, *, memory, replace, shared_bytes=
     numbers = list(range(blocks))
     if order is not None:
         order(numbers)
-    all_blocks = [_Block(i, threads, shared_bytes, lambda: body(*arguments)) for i in numbers]
-    with np.errstate(all="ignore"):
-        for group in [all_blocks] if cooperative else [[block] for block in all_blocks]:
-            _run(group)
+
+    def thread():
+        with np.errstate(all="ignore"):  # of each greenlet's own
+            body(*arguments)
+
+    all_blocks = [_Block(i, threads, shared_bytes, thread) for i in numbers]
+    for group in [all_blocks] if cooperative else [[block] for block in all_blocks]:
+        _run(group)
 
 
 class _Interpreter:
@@ -187,7 +192,8 @@ class _Interpreter:
     def of(self, function):
         if function in self._seen:
             return self._seen[function]
-        names = {name: self._seen_as(name, value) for name, value in function.__globals__.items()}
+        used = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
+        names = {"__builtins__": builtins, **{name: self._seen_as(name, value) for name, value in used.items()}}
         cells = tuple(
             types.CellType(self._seen_as(name, cell.cell_contents))
             for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
@@ -209,7 +215,7 @@ class _Interpreter:
             return self._memory.read(dtype) if kind == "load" else self._memory.write(dtype)
         python = getattr(value, "py_func", None)
         if isinstance(python, types.FunctionType):
-            return lambda *arguments: self.of(python)(*arguments)
+            return self.of(python)
         return value
 
 
@@ -346,8 +352,15 @@ class Driver:
     def free(self, address):
         self.memory.free(address)
 
-    def scratch(self, ordinal, stream, size):
-        return self.memory.allocate(size)
+    @contextlib.contextmanager
+    def aside(self):
+        yield
+
+    def borrow(self, ordinal, stream, size):
+        return self.memory.allocate(size), size
+
+    def give_back(self, ordinal, stream, address, room):
+        self.memory.free(address)
 
     def clear(self, address, size, stream):
         self.memory.view(address, np.uint8)[:size] = 0

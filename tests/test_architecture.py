@@ -29,7 +29,10 @@ ARROWS = {
     "": ({"api", "objective", "descent", "solvers", "minibatch", "targets"}, set()),
     "api": ({"arrays", "checks", "objective", "targets"}, {"numpy"}),
     "arrays": ({"targets", "targets.device_array", "targets.libraries"}, STANDARD | {"inspect", "numpy", "sys"}),
-    "descent": ({"arrays", "checks", "objective", "progress", "targets"}, STANDARD | {"numpy"}),
+    "descent": (
+        {"arrays", "checks", "objective", "progress", "targets", "targets.device_array", "targets.sums"},
+        STANDARD | {"numpy"},
+    ),
     "solvers": ({"checks", "objective", "progress", "targets"}, None),
     "minibatch": ({"checks", "objective", "progress", "targets"}, None),
     "objective": ({"checks", "targets", "targets.device_array", "targets.sums"}, STANDARD | {"numpy"}),

@@ -65,6 +65,33 @@ def test_damaged_files_are_compiled_again(copy):
     assert result.stderr == ""
 
 
+def test_a_flipped_bit_is_noticed(copy):
+    """Machine code with a flipped bit may do anything: of six such files one made the process crash."""
+    copy()
+    for path in compiled(copy.cache):
+        content = bytearray(path.read_bytes())
+        code = content.find(b"\x7fELF")
+        content[code + (len(content) - code) // 3 if code >= 0 else len(content) // 2] ^= 1
+        path.write_bytes(content)
+    damaged = compiled(copy.cache)
+    result = copy()
+    assert (result.stdout.split(), result.stderr) == (["0.5", "0.5"], "")
+    assert all(compiled(copy.cache)[path] > time for path, time in damaged.items())
+
+
+def test_code_of_other_sources_behind_a_new_index_is_not_run(copy):
+    """As a process finds it that starts when another, after an upgrade, has written the index and not yet the code."""
+    copy()
+    old = {path.name: path.read_bytes() for path in compiled(copy.cache)}
+    scalar = copy.package / "scalar.py"
+    source = scalar.read_text(encoding="utf-8")
+    scalar.write_text(source.replace("(z < zeros(z), lower, upper)", "(z < zeros(z), lower, -upper)"), encoding="utf-8")
+    assert copy().stdout.split() == ["-0.5", "-0.5"]
+    for path in compiled(copy.cache):
+        path.write_bytes(old[path.name])
+    assert copy().stdout.split() == ["-0.5", "-0.5"]
+
+
 def test_where_nothing_can_be_kept_it_warns_once_and_works(copy):
     result = copy(NUMBA_CACHE_DIR=str(Path(os.devnull) / "nowhere"))
     assert result.stdout.split() == ["0.5", "0.5"]

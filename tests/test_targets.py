@@ -246,7 +246,6 @@ def test_importing_the_package_imports_no_target_and_no_compiler():
 def test_the_reference_runs_without_the_compiler():
     modules = in_a_fresh_process(
         "import sys, numpy as np, jitlogreg as jlr\n"
-        "jlr.targets()\n"
         "jlr.gradient_descent(np.ones((2, 1)), np.ones(2), learning_rate=1, n_iterations=1, target='reference')\n"
         "print(*sys.modules)"
     )

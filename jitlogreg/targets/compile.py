@@ -13,12 +13,13 @@ import contextlib
 import functools
 import hashlib
 import os
+import pickle
 import types
 import warnings
 from pathlib import Path
 
 import numba
-from numba.core import caching
+from numba.core import caching, serialize
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -133,7 +134,23 @@ class _Locator(caching._CacheLocator):
 
 
 class _Store(caching.CompileResultCacheImpl):
+    """Keeps machine code with a checksum and the stamp of its sources.
+
+    Numba looks at the stamp in its index alone, which it writes before the code: a process that starts in between would
+    run the code of the sources before. And what a flipped bit in machine code does, nobody knows.
+    """
+
     _locator_classes = [_Locator]  # noqa: RUF012 (Numba's own attribute)
+
+    def reduce(self, cres):
+        data = serialize.dumps(super().reduce(cres))
+        return sources_stamp(), hashlib.sha256(data).digest(), data
+
+    def rebuild(self, target_context, payload):
+        stamp, checksum, data = payload
+        if stamp != sources_stamp() or checksum != hashlib.sha256(data).digest():
+            raise ValueError("damaged, or of other sources")
+        return super().rebuild(target_context, pickle.loads(data))
 
 
 class _Cache(caching.FunctionCache):

@@ -4,25 +4,42 @@ Arrays on a device are taken where they are, and the work is done on the stream 
 arrays are copied to the device for the call.
 """
 
+import functools
+
+import numba
 import numpy as np
 
+from jitlogreg.targets.cuda import dot as dot_kernel
 from jitlogreg.targets.cuda import driver, plan
 from jitlogreg.targets.cuda.call import placed
+from jitlogreg.targets.cuda.driver import name as device
+from jitlogreg.targets.cuda.driver import reason
 from jitlogreg.targets.cuda.steps import descend
 from jitlogreg.targets.cuda.totals import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.sums import Sums
 
-__all__ = ["descend", "device", "forward", "log_forward", "reason", "sums"]
+__all__ = ["descend", "device", "dot", "forward", "log_forward", "reason", "sums"]
+
+DOT_THREADS = 256
 
 
-def reason():
-    """Why the target cannot run here; empty where it can."""
-    return driver.reason()
-
-
-def device():
-    """What it runs on."""
-    return driver.name()
+def dot(u, v):
+    """Σ uⱼ vⱼ, in float64."""
+    if u.size == 0:
+        return 0.0
+    with placed(u.reshape(1, -1)) as call:
+        blocks = min(driver.facts(call.ordinal).processors, -(-u.size // DOT_THREADS))
+        left, total = call.scratch(blocks * 16, 8)
+        types = numba.from_dtype(u.dtype), numba.from_dtype(v.dtype)
+        p = plan.Plan("dot", (DOT_THREADS,), 1, blocks, 0, blocks)
+        make = functools.partial(dot_kernel.make, *types, DOT_THREADS)
+        call.launch(
+            f"dot-{types[0]}-{types[1]}", make, p, (call.x, call.address(np.ascontiguousarray(v)), u.size, left)
+        )
+        call.add_up(np.dtype(np.float64), left, blocks, 1, 0, total)
+        number = np.empty(1)
+        driver.download(number, total, call.stream)
+    return float(number[0])
 
 
 def forward(X, w, b, out):
@@ -44,7 +61,9 @@ def sums(X, y, w, b, sample_weight, with_gradient):
     with placed(X) as call:
         p = call.plan(w)
         width, first = n + TOTALS, 0 if with_gradient else n
-        left, totals, work = call.scratch(plan.left_size(p, n) * w.dtype.itemsize, width * 8, p.scratch * w.dtype.itemsize)
+        left, totals, work = call.scratch(
+            plan.left_size(p, n) * w.dtype.itemsize, width * 8, p.scratch * w.dtype.itemsize
+        )
         s = 0 if sample_weight is None else call.address(sample_weight)
         call.run(operation, p, w, b, call.address(y), s, left, work)
         call.add_up(w.dtype, left, p.rows_left, width, first, totals)

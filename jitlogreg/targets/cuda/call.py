@@ -31,7 +31,8 @@ class Call:
     """The addresses of one call's arrays on a device, and launches in the order of its stream."""
 
     def __init__(self, X, ordinal, stream):
-        self.ordinal, self.stream, self._copies = ordinal, stream, []
+        self.ordinal, self.stream = ordinal, stream
+        self._copies, self._borrowed = [], []
         self.shape, self.x_dtype = X.shape, X.dtype
         self.order, self.leading = layout(X.shape, X.strides, X.itemsize)
         if isinstance(X, np.ndarray):
@@ -54,7 +55,8 @@ class Call:
         for size in sizes:
             starts.append(total)
             total += -(-size // 256) * 256
-        address = driver.scratch(self.ordinal, self.stream, total + 256)
+        address, room = driver.borrow(self.ordinal, self.stream, total + 256)
+        self._borrowed.append((address, room))
         self.counter = address + total
         return [address + start for start in starts]
 
@@ -81,9 +83,7 @@ class Call:
     def launch(self, label, make, p, arguments, cooperative=False):
         """Launch the kernel that `make()` makes, with the blocks of a plan."""
         cooperative = cooperative or p.cooperative
-        function = driver.kernel(
-            self.ordinal, label, make, signature(arguments), p.threads, p.per_processor, p.shared
-        )
+        function = driver.kernel(self.ordinal, label, make, signature(arguments), p.threads, p.per_processor, p.shared)
         driver.launch(function, p.blocks, p.threads, p.shared, self.stream, arguments, cooperative)
 
     def add_up(self, dtype, left, rows, width, first, totals):
@@ -94,7 +94,9 @@ class Call:
         self.launch(f"reduce-{dtype}", make, plan.Plan("reduce", (REDUCE_THREADS,), 1, count, 0, 0), arguments)
 
     def close(self):
-        """Give back what was copied, once the device is done with it."""
+        """Give back what was borrowed, and what was copied once the device is done with it."""
+        for address, room in self._borrowed:
+            driver.give_back(self.ordinal, self.stream, address, room)
         if self._copies:
             driver.synchronize(self.stream)
             for address in self._copies:

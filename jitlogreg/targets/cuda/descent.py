@@ -1,7 +1,7 @@
 """Gradient descent that stays on the device: one launch makes many steps, and all blocks meet within each.
 
-w and b lie in two rows, `apart` numbers from each other: step i reads row i mod 2 and leaves the next w and b in the other. So a stop
-after any step has its w at hand, and the result does not depend on how many steps a launch makes.
+w and b lie in two rows, `apart` numbers from each other: step i reads row i mod 2 and leaves the next w and b in the
+other. So a stop after any step has its w at hand, and the result does not depend on how many steps a launch makes.
 """
 
 import math
@@ -61,8 +61,31 @@ def make(evaluate, w_type, threads, in_panels):
     sum_over_block, largest_over_block = _over_block(threads)
     warps, size = threads // 32, w_type.bitwidth // 8
 
-    def kernel(x, leading, m, n, y, s, left, rows, scratch, parameters, apart, totals, history, report, first, steps, rate, l2,
-               tolerance, reducers, panel, slices, meeting):
+    def kernel(
+        x,
+        leading,
+        m,
+        n,
+        y,
+        s,
+        left,
+        rows,
+        scratch,
+        parameters,
+        apart,
+        totals,
+        history,
+        report,
+        first,
+        steps,
+        rate,
+        l2,
+        tolerance,
+        reducers,
+        panel,
+        slices,
+        meeting,
+    ):
         thread = int64(cuda.threadIdx.x)
         shared = cuda.shared.array(warps, float64)
         width = n + TOTALS
@@ -136,7 +159,7 @@ def make(evaluate, w_type, threads, in_panels):
                     store_64(report, SUM_OF_WEIGHTS, S)
                     store_64(report, WRONG, invalid)
                     store_64(report, LAST, float64(i))
-                    good = invalid == float64(0) and S > float64(0) and S - S == float64(0)
+                    good = invalid == float64(0) and float64(0) < S and float64(0) == S - S
                     if not good or loss - loss != float64(0) or norm <= tolerance:
                         store_64(report, ENDED, float64(1))
             meet(meeting)

@@ -18,8 +18,7 @@ _GLOBAL = 1  # LLVM's address space of device memory, without which each load wo
 def _pointer(context, builder, sig, args, llvm_type, size):
     """To the element `index` of the array that lies at `address`, given as the last two arguments."""
     address, index = (
-        context.cast(builder, value, numba_type, types.int64)
-        for value, numba_type in zip(args, sig, strict=True)
+        context.cast(builder, value, numba_type, types.int64) for value, numba_type in zip(args, sig, strict=True)
     )
     offset = builder.mul(index, ir.Constant(index.type, size))
     return builder.inttoptr(builder.add(address, offset), ir.PointerType(llvm_type, _GLOBAL))

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import os
 import re
 import tempfile
@@ -28,7 +29,11 @@ OLDEST = (7, 5)  # compute capability from which on the kernels are compiled and
 
 _SHARED = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _ARGUMENTS = {int: ctypes.c_int64, np.float32: ctypes.c_float, np.float64: ctypes.c_double}
-_of_thread = threading.local()
+
+# Memory that calls have worked in, by device and stream, and for how many of these it is kept
+_spare: dict[tuple[int, int], list[tuple[int, int]]] = {}
+_spare_lock = threading.Lock()
+MOST_STREAMS = 16
 
 
 def _call(function, *arguments):
@@ -59,7 +64,9 @@ def name(ordinal=0):
 
 
 def _attribute(ordinal, which):
-    return _call(driver.cuDeviceGetAttribute, getattr(driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{which}"), ordinal)
+    return _call(
+        driver.cuDeviceGetAttribute, getattr(driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{which}"), ordinal
+    )
 
 
 @functools.cache
@@ -96,26 +103,41 @@ def current(ordinal):
         _call(driver.cuCtxPopCurrent)
 
 
+@contextlib.contextmanager
+def aside():
+    """Within `current`, leave what was current before, while the caller's own code runs."""
+    context = _call(driver.cuCtxPopCurrent)
+    try:
+        yield
+    finally:
+        _call(driver.cuCtxPushCurrent, context)
+
+
 # ---------------------------------------------------------------- machine code
 
 
-def machine_code(kernel, signature, cc, threads, per_processor):
-    """The machine code of a kernel for a compute capability, and its name in it: no driver is asked.
+def intermediate_code(kernel, signature, cc, threads, per_processor, output="ltoir"):
+    """A kernel in the form that the linker takes ("ltoir") or as assembly ("ptx"): no driver is asked.
 
     Registers are limited so that `per_processor` blocks of `threads` are resident on a multiprocessor.
     """
-    major, minor = cc
     with _pretended(cc):
         codes, _ = cuda.compile_all(
-            kernel, signature, cc=cc, device=False, abi="numba", output="ltoir", launch_bounds=(threads, per_processor)
+            kernel, signature, cc=cc, device=False, abi="numba", output=output, launch_bounds=(threads, per_processor)
         )
+    return codes
+
+
+def machine_code(codes, cc):
+    """The machine code of an intermediate form, the kernel's name in it, and what the assembler says of registers."""
     objects = [code if isinstance(code, ObjectCode) else ObjectCode.from_ltoir(code) for code in codes]
-    linker = Linker(*objects, options=LinkerOptions(arch=f"sm_{major}{minor}", link_time_optimization=True))
+    options = LinkerOptions(arch=f"sm_{cc[0]}{cc[1]}", link_time_optimization=True, ptxas_options=["-v"])
+    linker = Linker(*objects, options=options)
     try:
         code = bytes(linker.link("cubin").code)
+        return code, re.search(rb"\0\.text\.([^\0]+)\0", code).group(1), linker.get_info_log()
     finally:
         linker.close()
-    return code, re.search(rb"\0\.text\.([^\0]+)\0", code).group(1)
 
 
 _compiling = threading.Lock()
@@ -135,17 +157,22 @@ def _pretended(cc):
 
 def _kept_machine_code(label, make, signature, cc, threads, per_processor):
     """The same from disk where it is kept; written there, as a whole, where it is not."""
+
+    def compiled():
+        return machine_code(intermediate_code(make(), signature, cc, threads, per_processor), cc)[:2]
+
     folder = cache_folder()
-    arguments = signature, cc, threads, per_processor
     if folder is None:
-        return machine_code(make(), *arguments)
-    stamp = hashlib.sha256(f"{sources_stamp()} {numba.cuda.__version__} {signature}".encode()).hexdigest()[:16]
+        return compiled()
+    stamp = hashlib.sha256(
+        f"{sources_stamp()} {importlib.metadata.version('numba-cuda')} {signature}".encode()
+    ).hexdigest()[:16]
     path = folder / f"cuda-{label}-sm{cc[0]}{cc[1]}-{stamp}.cubin"
     with contextlib.suppress(OSError, ValueError):
         digest, entry, code = path.read_bytes().split(b"\n", 2)
         if digest.decode() == hashlib.sha256(entry + code).hexdigest():
             return code, entry
-    code, entry = machine_code(make(), *arguments)
+    code, entry = compiled()
     with contextlib.suppress(OSError):
         handle, temporary = tempfile.mkstemp(dir=folder)
         with os.fdopen(handle, "wb") as file:
@@ -196,17 +223,33 @@ def free(address):
     _call(driver.cuMemFree, address)
 
 
-def scratch(ordinal, stream, size):
-    """Bytes for a call to work in, kept for the thread's next call on the same stream, which comes after this one."""
-    kept = _of_thread.__dict__.setdefault("kept", {})
-    address, room = kept.get((ordinal, stream), (0, 0))
-    if room < size:
-        if address:
-            synchronize(stream)
-            free(address)
-        address, room = allocate(size), size
-        kept[ordinal, stream] = address, room
-    return address
+def borrow(ordinal, stream, size):
+    """The address of memory for a call to work in, and its size: what an earlier call on the stream has given back.
+
+    That call's work comes before this one's in the order of the stream, so it need not be waited for.
+    """
+    with _spare_lock:
+        spare = _spare.setdefault((ordinal, stream), [])
+        spare.sort()
+        room, address = spare.pop() if spare else (0, 0)
+    if room >= size:
+        return address, room
+    if address:
+        synchronize(stream)
+        free(address)
+    return allocate(size), size
+
+
+def give_back(ordinal, stream, address, room):
+    """Keep memory for the next call on the stream; of streams that have been many, none is kept any longer."""
+    with _spare_lock:
+        _spare.setdefault((ordinal, stream), []).append((room, address))
+        if len(_spare) <= MOST_STREAMS:
+            return
+        others = [_spare.pop(key) for key in list(_spare) if key[0] == ordinal]
+    _call(driver.cuCtxSynchronize)
+    for _, address in (pair for pairs in others for pair in pairs):
+        free(address)
 
 
 def clear(address, size, stream):

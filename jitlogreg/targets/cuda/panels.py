@@ -22,7 +22,6 @@ from jitlogreg.targets.cuda.totals import (
     totals_over_lanes,
 )
 
-
 # The most rows of a panel: their residuals lie in shared memory
 MOST_ROWS = 2048
 
@@ -89,7 +88,9 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                         z0, z1 = zero, zero
                         while j + int64(1) < stop:
                             z0 = fma(w_type(load_one(x, j * leading + top + row)), load_w(w, j), z0)
-                            z1 = fma(w_type(load_one(x, (j + int64(1)) * leading + top + row)), load_w(w, j + int64(1)), z1)
+                            z1 = fma(
+                                w_type(load_one(x, (j + int64(1)) * leading + top + row)), load_w(w, j + int64(1)), z1
+                            )
                             j += int64(2)
                         if j < stop:
                             z0 = fma(w_type(load_one(x, j * leading + top + row)), load_w(w, j), z0)

@@ -18,20 +18,24 @@ WARP_THREADS = 256
 BLOCK_THREADS = (128, 256, 512)
 MOST_PIECES = {(4, 4): 8, (4, 8): 4, (8, 8): 4}
 
+# Bytes of shared memory that such a block takes beside its column sums, and a kilobyte for the system
+STATIC = 4096
+
 # The most columns in F order whose tiles of rows fit in registers
 MOST_COLUMNS = 1024
 
-# In F order, lanes that have up to 32 columns each, in blocks of so many threads
+# In F order, the most columns that a lane has alone, by bytes of w, in blocks of so many threads
+NARROW = {4: 32, 8: 16}
 NARROW_THREADS = 256
 
-# In F order with more than 32 columns: the most columns, threads, and lanes and columns of a part, by bytes of w
+# In F order with more columns: the most columns, threads, and lanes and columns of a part, by bytes of w
 PARTS = {
     4: ((256, 256, 32, 32), (512, 512, 32, 32), (1024, 512, 16, 32)),
     8: ((256, 256, 16, 16), (512, 512, 16, 16), (1024, 512, 8, 16)),
 }
 
-# The part of the second-level cache that a panel may take, and the columns of a segment of its rows: in C order those of
-# eight loads of 16 bytes for each lane of a warp
+# The part of the second-level cache that a panel may take, and the columns of a segment of its rows: in C order those
+# of eight loads of 16 bytes for each lane of a warp
 PANEL_SHARE = 3
 PANEL_THREADS = 512
 F_SEGMENT, C_LOADS = 64, 8
@@ -96,7 +100,11 @@ class Plan(NamedTuple):
 def plan(device, m, n, x_size, w_size, order, vector, w_vector):
     """The plan for a matrix (m, n) of numbers of `x_size` bytes, of which `vector` may be read at once, beside w."""
     if order == "F":
-        return _columns(device, m, n, x_size, w_size) if n <= MOST_COLUMNS else _panels(device, m, n, x_size, w_size, 1, True)
+        return (
+            _columns(device, m, n, x_size, w_size)
+            if n <= MOST_COLUMNS
+            else _panels(device, m, n, x_size, w_size, 1, True)
+        )
     piece = 16 // x_size
     if n * w_size <= WARP_ROW:
         return _warps(device, m, n, x_size, w_size, vector)
@@ -104,7 +112,7 @@ def plan(device, m, n, x_size, w_size, order, vector, w_vector):
     threads = next((t for t in BLOCK_THREADS if pieces <= 2 * t), BLOCK_THREADS[-1])
     held = _power_of_two(-(-pieces // threads))
     shared = 2 * threads * held * piece * w_size
-    if held > MOST_PIECES[x_size, w_size] or shared > device.shared_per_block:
+    if held > MOST_PIECES[x_size, w_size] or shared + STATIC > device.shared_per_block:
         return _panels(device, m, n, x_size, w_size, vector, False)
     return _blocks(device, m, threads, held, x_size, w_size, shared, vector, w_vector)
 
@@ -128,7 +136,7 @@ def _warps(device, m, n, x_size, w_size, vector):
     # 64 bytes in flight for each thread, 128 where registers leave room for two blocks only
     rows = min(8, max(1, (64 if w_size == 4 and numbers <= 8 else 128) // (numbers * x_size)))
     if w_size == 8:
-        rows = 1 if numbers >= 8 else min(rows, 4)
+        rows = 1 if numbers >= 8 else min(rows, x_size // 2)
     per_processor = 3 if w_size == 4 and numbers <= 8 else 2
     blocks = _grid(device, per_processor, m, threads // group * rows)
     return Plan("warps", (threads, vector, group, held, rows), per_processor, blocks, 0, blocks)
@@ -137,7 +145,7 @@ def _warps(device, m, n, x_size, w_size, vector):
 def _blocks(device, m, threads, held, x_size, w_size, shared, vector, w_vector):
     rows = 2 if held * (16 // x_size) * w_size <= 32 else 1
     by_registers = max(1, (768 if rows == 2 else 512) // threads)
-    by_memory = device.shared_per_processor // (shared + 4096)
+    by_memory = device.shared_per_processor // (shared + STATIC)
     per_processor = max(1, min(by_registers, by_memory))
     blocks = _grid(device, per_processor, m, rows)
     constants = threads, vector, w_vector, held, rows
@@ -145,7 +153,7 @@ def _blocks(device, m, threads, held, x_size, w_size, shared, vector, w_vector):
 
 
 def _columns(device, m, n, x_size, w_size):
-    if n <= 32:
+    if n <= NARROW[w_size]:
         threads, lanes, columns, parts = NARROW_THREADS, 32, _power_of_two(n), 1
         rows = min(8, max(1, 128 // (columns * max(x_size, w_size))))
         per_processor = 3 if w_size == 4 else 2

@@ -1,7 +1,5 @@
 """The host's side of gradient descent on a device: it launches some steps at a time, and looks at what they did."""
 
-import functools
-
 import numba
 import numpy as np
 
@@ -71,7 +69,15 @@ def descend(X, y, w, b, sample_weight, learning_rate, n_iterations, l2, toleranc
             losses, reached = np.empty(last - first + 1), np.empty(n + 1, dtype)
             driver.download(losses, history, call.stream)
             driver.download(reached, parameters + (last & 1) * apart * size, call.stream)
-            yield Steps(losses.tolist(), float(said[NORM]), reached[:n], reached[n], float(said[SUM_OF_WEIGHTS]), said[WRONG] == 0)
+            with driver.aside():
+                yield Steps(
+                    losses.tolist(),
+                    float(said[NORM]),
+                    reached[:n],
+                    reached[n],
+                    float(said[SUM_OF_WEIGHTS]),
+                    said[WRONG] == 0,
+                )
 
 
 def _resident(p, call):

@@ -49,7 +49,9 @@ def join_over_lanes(high, low, lanes, stride):
     """The same of pairs. Each lane adds in an order of its own: the sum is what the first of them gets."""
     step = int64(lanes // 2)
     while step >= stride:
-        high, low = join(high, low, cuda.shfl_xor_sync(EVERY_LANE, high, step), cuda.shfl_xor_sync(EVERY_LANE, low, step))
+        high, low = join(
+            high, low, cuda.shfl_xor_sync(EVERY_LANE, high, step), cuda.shfl_xor_sync(EVERY_LANE, low, step)
+        )
         step >>= int64(1)
     return high, low
 
@@ -73,7 +75,7 @@ def add_example(totals, loss, db, weight, bad):
 
 @inline
 def totals_at(slots, at, apart):
-    """Totals that lie in shared memory, `apart` numbers between them: kernels that are short of registers keep them so."""
+    """Totals that lie in shared memory, `apart` numbers between them: where registers are short they are kept so."""
     return (
         slots[at],
         slots[at + apart],

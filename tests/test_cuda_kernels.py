@@ -1,0 +1,332 @@
+"""The CUDA kernels, as they run on a GPU, on the simulated device; through the target and the public calls."""
+
+import importlib
+import inspect
+import random
+import re
+
+import numpy as np
+import pytest
+from conftest import exact_margins, example_bound, expected_objective, make_data, margin_bound
+
+import jitlogreg as jlr
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+pytest.importorskip("greenlet", reason="greenlet, which the simulator needs, is not installed")
+simulator = importlib.import_module("simulator")
+targets = importlib.import_module("jitlogreg.targets")  # the function of that name hides it
+cuda = importlib.import_module("jitlogreg.targets.cuda")
+call, driver, plan, steps = (
+    importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("call", "driver", "plan", "steps")
+)
+
+DEVICE = plan.Device(processors=2, shared_per_block=1 << 16, shared_per_processor=1 << 17, cache=1 << 14)
+
+# A thread takes a simulator a millisecond: the same kernels in smaller blocks, whose limits come at fewer columns
+SMALL = {
+    "WARP_ROW": 256,
+    "WARP_THREADS": 64,
+    "NARROW_THREADS": 64,
+    "BLOCK_THREADS": (64,),
+    "MOST_PIECES": {(4, 4): 1, (4, 8): 1, (8, 8): 2},
+    "MOST_COLUMNS": 64,
+    "PARTS": {4: ((48, 128, 32, 32), (64, 64, 8, 16)), 8: ((48, 128, 16, 16), (64, 64, 8, 16))},
+    "PANEL_THREADS": 64,
+    "C_LOADS": 2,
+    "F_SEGMENT": 8,
+}
+
+# Columns that meet every regime of SMALL and its edges, by order
+COLUMNS = {
+    "C": {"warps": (1, 2, 5, 28, 31, 32), "blocks": (65, 72, 200), "panels": (266, 264)},
+    "F": {"columns": (2, 7, 28, 32, 33, 48, 61), "panels": (65, 70)},
+}
+SHAPES = [(order, regime, n) for order, regimes in COLUMNS.items() for regime, ns in regimes.items() for n in ns]
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """The driver of a simulated device, whose blocks run in random order, in place of the real one."""
+    simulated = simulator.Driver(DEVICE, random.Random(0).shuffle)
+    for name in (name for name in dir(simulated) if not name.startswith("_")):
+        monkeypatch.setattr(driver, name, getattr(simulated, name), raising=False)
+    for name, value in SMALL.items():
+        monkeypatch.setattr(plan, name, value)
+    plan.plan.cache_clear()
+    targets._module.cache_clear()
+    monkeypatch.setattr(targets, "_reason_of_cuda", lambda: "")
+    yield simulated
+    plan.plan.cache_clear()
+    targets._module.cache_clear()
+
+
+def regime_of(device):
+    return device.launched[0].split("-")[0]
+
+
+def assert_within_bounds(got, data, l2=0.0):
+    value, bound = expected_objective(data.X, data.y, data.w, data.b, data.sample_weight, l2)
+    assert abs(got.loss - value.loss) <= bound.loss
+    assert abs(got.db - value.db) <= bound.db
+    assert np.all(np.abs(got.dw - value.dw) <= bound.dw)
+
+
+# ---------------------------------------------------------------- every regime, against exact margins
+
+
+@pytest.mark.parametrize(("order", "regime", "n"), SHAPES)
+def test_loss_and_gradient_are_within_their_bounds(device, dtypes, order, regime, n):
+    m = 23 if n > 200 else 45
+    data = make_data(m, n, dtypes, order, soft=True, weighted=True)
+    got = jlr.loss_and_gradient(data.X, data.y, data.w, data.b, sample_weight=data.sample_weight, l2=0.1, target="cuda")
+    assert (regime_of(device), got.dw.dtype) == (regime, dtypes[1])
+    assert_within_bounds(got, data, l2=0.1)
+
+
+@pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 72), ("C", 264), ("F", 28), ("F", 61), ("F", 65)])
+@pytest.mark.parametrize("m", [1, 2, 31, 33, 64, 97])
+def test_rows_that_do_not_fill_a_tile(device, order, n, m):
+    data = make_data(m, n, (np.dtype(np.float32),) * 2, order)
+    assert_within_bounds(jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cuda"), data)
+
+
+@pytest.mark.parametrize(("order", "n"), [("C", 5), ("C", 72), ("C", 264), ("F", 7), ("F", 61), ("F", 65)])
+@pytest.mark.parametrize("function", [jlr.forward, jlr.log_forward])
+def test_activations_are_within_their_bounds(device, dtypes, order, n, function):
+    data = make_data(37, n, dtypes, order)
+    got = function(data.X, data.w, data.b, target="cuda")
+    z, delta = exact_margins(data.X, data.w, data.b), margin_bound(data.X, data.w, data.b)
+    exact = 1 / (1 + np.exp(-z)) if function is jlr.forward else -np.logaddexp(0, -z)
+    slope = 0.25 if function is jlr.forward else 1.0
+    assert got.dtype == data.w.dtype
+    assert np.all(np.abs(got - exact) <= example_bound(exact, data.w.dtype) + slope * delta)
+
+
+@pytest.mark.parametrize(("order", "n"), [("C", 5), ("C", 72), ("C", 264), ("F", 7), ("F", 61), ("F", 65)])
+def test_a_loss_alone_is_that_of_the_gradient_to_the_bit(device, order, n):
+    data = make_data(37, n, (np.dtype(np.float32),) * 2, order, weighted=True)
+    arguments = data.X, data.y, data.w, data.b
+    both = jlr.loss_and_gradient(*arguments, sample_weight=data.sample_weight, target="cuda")
+    assert jlr.loss(*arguments, sample_weight=data.sample_weight, target="cuda") == both.loss
+    gradient = jlr.gradient(*arguments, sample_weight=data.sample_weight, target="cuda")
+    np.testing.assert_array_equal(gradient.dw, both.dw)
+    assert gradient.db == both.db
+
+
+def test_no_rows_and_no_columns(device, dtypes):
+    x_dtype, w_dtype = dtypes
+    assert jlr.forward(np.empty((0, 3), x_dtype), np.ones(3, w_dtype), target="cuda").shape == (0,)
+    assert cuda.sums(np.empty((0, 3), x_dtype), None, np.ones(3, w_dtype), 0.0, None, True).weight == 0
+    y, none = np.array([0, 1, 1], w_dtype), np.empty(0, w_dtype)
+    got = jlr.loss_and_gradient(np.empty((3, 0), x_dtype), y, none, 0.5, target="cuda")
+    wanted = jlr.loss_and_gradient(np.empty((3, 0), x_dtype), y, none, 0.5, target="reference")
+    assert got.dw.shape == (0,)
+    assert [got.loss, got.db] == pytest.approx([wanted.loss, wanted.db], rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 1000])
+def test_dot(device, dtypes, n):
+    rng = np.random.default_rng(0)
+    u, v = rng.normal(size=n).astype(dtypes[0]), rng.normal(size=n).astype(dtypes[1])
+    terms = u.astype(np.float64) * v.astype(np.float64)
+    assert abs(cuda.dot(u, v) - terms.sum()) <= 4 * np.finfo(np.float64).eps * np.abs(terms).sum()
+
+
+def test_the_target_has_the_functions_of_the_others():
+    reference = importlib.import_module("jitlogreg.targets.reference")
+    for name in ("dot", "forward", "log_forward", "sums"):
+        assert inspect.signature(getattr(cuda, name)) == inspect.signature(getattr(reference, name))
+
+
+# ---------------------------------------------------------------- the same bits
+
+
+@pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 72), ("C", 264), ("F", 28), ("F", 61), ("F", 65)])
+def test_the_order_of_blocks_changes_no_bit(device, order, n):
+    data = make_data(90, n, (np.dtype(np.float32),) * 2, order, soft=True)
+    results = {
+        (got.loss, got.db, got.dw.tobytes())
+        for got in (jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cuda") for _ in range(3))
+    }
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("n", [28, 72, 264])
+@pytest.mark.parametrize("place", [(0, 0), (4, 0), (1, 0), (0, 3), (2, 2)])
+def test_where_a_matrix_lies_changes_no_bit(device, dtypes, n, place):
+    """On a device rows may begin anywhere, and be any distance apart: what can be read at once follows from that."""
+    first, padding = place
+    data = make_data(30, n, dtypes)
+    address = device.allocate((first + 30 * (n + padding)) * data.X.itemsize) + first * data.X.itemsize
+    room = device.memory.view(address, data.X.dtype)[: 30 * (n + padding) - padding]
+    rows = np.lib.stride_tricks.as_strided(room, data.X.shape, ((n + padding) * data.X.itemsize, data.X.itemsize))
+    rows[...] = data.X
+    lies = _OnDevice(rows.shape, rows.strides, rows.dtype, address)
+    got = cuda.sums(lies, data.y, data.w, data.b, None, True)
+    wanted = cuda.sums(data.X, data.y, data.w, data.b, None, True)
+    np.testing.assert_array_equal(got.dw, wanted.dw)
+    assert (got.loss, got.db) == (wanted.loss, wanted.db)
+    vectors = {
+        re.sub(r"^(warps-\w+-\w+-\w+-\d+|blocks-\w+-\w+-\w+-\d+|panels.*False)-(\d).*", r"\2", device.launched[0])
+    }
+    assert vectors == {str(call._readable(address, data.X.itemsize, n, n + padding))}
+
+
+class _OnDevice:
+    """What a target asks of an array that lies on a device."""
+
+    device = stream = 0
+
+    def __init__(self, shape, strides, dtype, address):
+        self.shape, self.strides, self.dtype, self.address = shape, strides, dtype, address
+        self.itemsize, self.size = dtype.itemsize, int(np.prod(shape))
+
+
+def test_indices_have_64_bits(device):
+    """Rows two thousand million numbers apart, on a device whose memory makes every number up when it is read."""
+
+    class MadeUp:
+        itemsize = 4
+
+        def __len__(self):
+            return 1 << 40
+
+        def __getitem__(self, i):
+            if isinstance(i, slice):
+                return np.array([self[j] for j in range(i.start, i.stop)])
+            return np.float32(((i // (1 << 31)) * 3 + i % (1 << 31)) % 5 - 2)
+
+    m, n, leading = 5, 4, 1 << 31
+    view = device.memory.view
+    device.memory.view = lambda address, dtype: MadeUp() if address == 1 << 50 else view(address, dtype)
+    data = make_data(m, n, (np.dtype(np.float32),) * 2)
+    data.X = np.array([[(3 * i + j) % 5 - 2 for j in range(n)] for i in range(m)], np.float32)
+    lies = _OnDevice((m, n), (4 * leading, 4), np.dtype(np.float32), 1 << 50)
+    got = cuda.sums(lies, data.y, data.w, data.b, None, True)
+    wanted = cuda.sums(data.X, data.y, data.w, data.b, None, True)
+    np.testing.assert_array_equal(got.dw, wanted.dw)
+
+
+# ---------------------------------------------------------------- labels, weights, and what is not finite
+
+
+@pytest.mark.parametrize(("order", "n"), [("C", 5), ("C", 72), ("C", 264), ("F", 7), ("F", 61), ("F", 65)])
+@pytest.mark.parametrize("wrong", [1.5, -0.25, np.nan])
+def test_a_label_that_is_none_is_refused_by_its_place(device, order, n, wrong):
+    data = make_data(40, n, order=order)
+    data.y[33] = wrong
+    with pytest.raises(ValueError, match=r"y\[33\] is .*; accepted are labels from 0 to 1"):
+        jlr.loss(data.X, data.y, data.w, target="cuda")
+
+
+def test_a_weight_that_is_none_is_refused_by_its_place(device):
+    data = make_data(40, 5, weighted=True)
+    for wrong in (-1.0, np.inf, np.nan):
+        data.sample_weight[3] = wrong
+        with pytest.raises(ValueError, match=r"sample_weight\[3\] is .*; accepted are finite weights"):
+            jlr.loss(data.X, data.y, data.w, sample_weight=data.sample_weight, target="cuda")
+    with pytest.raises(ValueError, match=r"sample_weight sums to 0\.0"):
+        jlr.loss(data.X, data.y, data.w, sample_weight=np.zeros(40), target="cuda")
+
+
+@pytest.mark.parametrize(("order", "n"), [("C", 5), ("C", 72), ("F", 7), ("F", 61), ("F", 65)])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_stays_where_the_reference_has_it(device, order, n, value):
+    data = make_data(40, n, order=order)
+    data.X[17, 2] = value
+    with np.errstate(all="ignore"):
+        wanted = jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="reference")
+    got = jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cuda")
+    np.testing.assert_allclose(got.dw, wanted.dw, rtol=1e-9)
+    np.testing.assert_allclose([got.loss, got.db], [wanted.loss, wanted.db], rtol=1e-9)
+
+
+# ---------------------------------------------------------------- descent
+
+
+@pytest.mark.parametrize(("order", "n"), [("C", 5), ("C", 65), ("F", 20), ("F", 65)])
+def test_descent_takes_the_steps_of_the_reference(device, dtypes, order, n):
+    data = make_data(40, n, dtypes, order, soft=True, weighted=True)
+    arguments = {"learning_rate": 0.5, "n_iterations": 3, "w": data.w, "b": data.b, "l2": 0.1}
+    arguments["sample_weight"] = data.sample_weight
+    got = jlr.gradient_descent(data.X, data.y, **arguments, target="cuda")
+    wanted = jlr.gradient_descent(data.X, data.y, **arguments, target="reference")
+    u = np.finfo(data.w.dtype).eps
+    np.testing.assert_allclose(got.w, wanted.w, rtol=0, atol=50 * u * np.abs(wanted.w).max())
+    np.testing.assert_allclose(got.loss_history, wanted.loss_history, rtol=100 * u)
+    assert (got.n_iterations, got.converged, got.w.dtype) == (3, False, data.w.dtype)
+    assert abs(got.b - wanted.b) <= 50 * u
+
+
+@pytest.mark.parametrize(("order", "n"), [("C", 5), ("C", 65), ("F", 65)])
+def test_how_often_the_host_looks_changes_no_bit(device, monkeypatch, order, n):
+    data = make_data(40, n, (np.dtype(np.float32),) * 2, order)
+    arguments = {"learning_rate": 0.5, "n_iterations": 5, "target": "cuda"}
+    runs = [jlr.gradient_descent(data.X, data.y, **arguments)]
+    seen = []
+    runs.append(jlr.gradient_descent(data.X, data.y, **arguments, callback=lambda state: seen.append(state)))
+    monkeypatch.setattr(steps, "MOST_STEPS", 2)
+    runs.append(jlr.gradient_descent(data.X, data.y, **arguments))
+    assert len({(run.w.tobytes(), run.b, run.loss_history.tobytes()) for run in runs}) == 1
+    assert [state.iteration for state in seen] == [0, 1, 2, 3, 4, 5]
+    assert [state.loss for state in seen] == runs[0].loss_history.tolist()
+    np.testing.assert_array_equal(seen[-1].w, runs[0].w)
+
+
+def test_descent_stops_where_it_is_told_to(device):
+    data = make_data(40, 5)
+    arguments = {"learning_rate": 0.5, "n_iterations": 50, "target": "cuda"}
+    stopped = jlr.gradient_descent(data.X, data.y, **arguments, callback=lambda state: state.iteration == 2)
+    assert (stopped.n_iterations, stopped.converged, len(stopped.loss_history)) == (2, False, 3)
+    exact = jlr.gradient_descent(data.X, data.y, **arguments, tolerance=0.1)
+    same = jlr.gradient_descent(data.X, data.y, learning_rate=0.5, n_iterations=50, tolerance=0.1, target="reference")
+    assert exact.converged
+    assert exact.n_iterations == same.n_iterations
+    none = jlr.gradient_descent(data.X, data.y, learning_rate=0.5, n_iterations=0, target="cuda")
+    assert (none.n_iterations, len(none.loss_history), none.w.tolist()) == (0, 1, [0.0] * 5)
+
+
+def test_descent_that_diverges_ends_with_a_warning(device):
+    data = make_data(40, 5)
+    data.X[:] *= 1e200
+    runs = []
+    for target in ("cuda", "reference"):
+        with pytest.warns(RuntimeWarning, match="the loss is nan after 1 steps"):
+            runs.append(jlr.gradient_descent(data.X, data.y, learning_rate=1e200, n_iterations=9, target=target))
+    np.testing.assert_array_equal(runs[0].loss_history, runs[1].loss_history)
+    assert runs[0].n_iterations == 1
+
+
+def test_descent_refuses_labels_and_weights_that_are_none(device):
+    data = make_data(40, 5)
+    data.y[7] = 2
+    with pytest.raises(ValueError, match=r"y\[7\] is 2\.0"):
+        jlr.gradient_descent(data.X, data.y, learning_rate=1, n_iterations=2, target="cuda")
+    data.y[7] = 1
+    with pytest.raises(ValueError, match=r"sample_weight sums to 0\.0"):
+        jlr.gradient_descent(data.X, data.y, learning_rate=1, n_iterations=2, sample_weight=np.zeros(40), target="cuda")
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_what_was_copied_is_given_back(device):
+    data = make_data(40, 5, weighted=True)
+    freed = []
+    free = driver.free
+    driver.free = lambda address: (freed.append(address), free(address))
+    jlr.loss_and_gradient(data.X, data.y, data.w, sample_weight=data.sample_weight, target="cuda")
+    assert len(freed) == 4  # X, w, y and the weights
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_views_of_numpy_arrays(device, order):
+    wide = make_data(40, 9, order=order)
+    X, w = wide.X[3:33, 2:7], wide.w[::2]
+    data = make_data(30, 5)
+    got = jlr.loss_and_gradient(X, data.y, w, 0.5, target="cuda")
+    wanted = jlr.loss_and_gradient(X, data.y, w, 0.5, target="reference")
+    np.testing.assert_allclose(got.dw, wanted.dw, rtol=1e-12)
+    out = np.full(30, np.nan)
+    assert jlr.forward(X, w, target="cuda", out=out) is out
+    np.testing.assert_allclose(out, jlr.forward(X, w, target="reference"), rtol=1e-12)
