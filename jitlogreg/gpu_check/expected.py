@@ -100,7 +100,9 @@ def same_bits(what, got, wanted):
     if got.tobytes() != wanted.tobytes():
         different = np.flatnonzero(got.view(f"u{got.itemsize}") != wanted.view(f"u{got.itemsize}"))
         i = int(different[0])
-        raise OffError(f"{what}[{i}] is {got[i]!r} and {wanted[i]!r}; expected are the same bits ({len(different)} differ)")
+        raise OffError(
+            f"{what}[{i}] is {got[i]!r} and {wanted[i]!r}; expected are the same bits ({len(different)} differ)"
+        )
 
 
 def _wide(dtype):

@@ -26,7 +26,10 @@ def example(m, n, x_dtype, w_dtype, order, *, soft=False, weighted=False, seed=0
 def values(target, device, x_dtype, w_dtype, order, quick=False):
     """Every regime against wider numbers on the host."""
     for i, case in enumerate(cases(device, x_dtype, w_dtype, order, quick)):
-        yield case.name, functools.partial(check_case, case, target, soft=i % 3 > 0, weighted=i % 2 > 0, l2=0.1 * (i % 2))
+        yield (
+            case.name,
+            functools.partial(check_case, case, target, soft=i % 3 > 0, weighted=i % 2 > 0, l2=0.1 * (i % 2)),
+        )
 
 
 def check_case(case, target, soft, weighted, l2):
@@ -215,7 +218,9 @@ def _with_busy_callback(target):
 
 def _with_tolerance(target):
     data = example(400, 5, "float64", "float64", "C")
-    got, wanted = (_descent(data, where, learning_rate=1.0, n_iterations=400, tolerance=1e-3) for where in (target, "cpu"))
+    got, wanted = (
+        _descent(data, where, learning_rate=1.0, n_iterations=400, tolerance=1e-3) for where in (target, "cpu")
+    )
     if not got.converged or got.n_iterations != wanted.n_iterations:
         raise OffError(f"ended after {got.n_iterations} steps; expected is convergence after {wanted.n_iterations}")
 
