@@ -74,7 +74,7 @@ def _options(argv):
     parser.add_argument("--output", default="docs/gpu.md", metavar="FILE", help="the page to write (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="fewer matrices, and 0.5 GB where it is 4")
     parser.add_argument(
-        "--seconds", type=float, default=540, metavar="N", help="leave out what remains then (%(default)s)"
+        "--seconds", type=float, default=540, metavar="N", help="what remains then is left out (%(default)s)"
     )
     parser.add_argument("--group", metavar="NAME", help="run one group, and print its records")
     return parser.parse_args(argv)

@@ -47,8 +47,9 @@ def activations(X, w, b):
 def objective(X, y, w, b=0.0, sample_weight=None, l2=0.0):
     """J, dw and db, and the bound on each.
 
-    A margin's error δ moves a loss by at most (|dz| + δ) δ, its derivative being dz, and a residual by δ/4; an example's
-    own rounding, at most 8 u, adds to the 32 u of the sums, and so does that of S; finishing takes a few roundings more.
+    A margin's error δ moves a loss by at most (|dz| + δ) δ, its derivative being dz, and a residual by δ/4; an
+    example's own rounding, at most 8 u, adds to the 32 u of the sums, and so does that of S; finishing takes a few
+    roundings more.
     """
     z, delta = margins(X, w, b)
     wide, u = z.dtype.type, unit(w.dtype)

@@ -1,4 +1,4 @@
-"""The groups of checks and timings. Each runs in a process of its own: after a crash or a hang the next is untouched."""
+"""The groups of checks and timings. Each runs in a process of its own: a crash or a hang leaves the next untouched."""
 
 import contextlib
 import json

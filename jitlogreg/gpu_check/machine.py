@@ -33,7 +33,7 @@ def versions():
 
 
 def device():
-    """Name, compute capability, multiprocessors, memory, caches and clocks of GPU 0, and the driver's version of CUDA."""
+    """Name, compute capability, multiprocessors, memory and cache of GPU 0, and the driver's version of CUDA."""
     from cuda.bindings import driver as cuda_driver
 
     from jitlogreg.targets.cuda import driver

@@ -57,9 +57,9 @@ def _counts(report):
 def _not_run():
     return [
         *_paragraph(
-            "**Not yet run on a GPU.** No kernel of the CUDA target has been timed, and none has been checked on a device:",
-            "every test run checks them in a simulator and through the compiler. `python -m jitlogreg.gpu_check` checks and",
-            "times them on whatever NVIDIA GPU is there, and writes what it finds to this page. Until then it holds",
+            "**Not yet run on a GPU.** No kernel of the CUDA target has been timed, and none has been checked on a",
+            "device: every test run checks them in a simulator and through the compiler. `python -m jitlogreg.gpu_check`",
+            "checks and times them on whatever NVIDIA GPU is there, and writes what it finds to this page. Until then it holds",
             "predictions.",
         ),
         "",
@@ -109,8 +109,8 @@ def _measured(report):
 
 def _timing_text():
     return _paragraph(
-        "Medians by CUDA events of rounds in turn, on one matrix: the kernels for loss and gradient and for the forward",
-        "pass, without the call around them; a copy on the device that reads and writes as many bytes together as X has,",
+        "Medians by CUDA events of rounds in turn, on one matrix: the kernels for loss and gradient and for the",
+        "forward pass, without the call around them; a copy on the device that reads and writes as many bytes as X has,",
         "which is the limit; two products by cuBLAS; PyTorch and JAX. `x gemv` is their time over that of the kernels,",
         "and so on. The public call is timed by the host's clock, and waits for its result.",
     )
@@ -222,10 +222,10 @@ def _from_what():
     needed = _kilobytes(predictions.predicted(28, "float32", "C").needed)
     return [
         *_paragraph(
-            f"For an {machine.name}: {machine.bandwidth / 1e12:g} TB/s from memory, {machine.cache_bandwidth / 1e12:g} TB/s",
-            f"from the second-level cache of {device.cache >> 20} MB, {device.processors} multiprocessors with",
-            f"{device.shared_per_block >> 10} KB of shared memory for a block, at {predictions.CLOCK / 1e9:g} GHz; X has",
-            "4 GB. They are computed by `tools/gpu_predictions.py` from the target's own plans and the model in",
+            f"For an {machine.name}: {machine.bandwidth / 1e12:g} TB/s from memory,",
+            f"{machine.cache_bandwidth / 1e12:g} TB/s from the second-level cache of {device.cache >> 20} MB, {device.processors} multiprocessors with",
+            f"{device.shared_per_block >> 10} KB of shared memory for a block, at {predictions.CLOCK / 1e9:g} GHz;",
+            "X has 4 GB. They are computed by `tools/gpu_predictions.py` from the target's own plans and the model in",
             "`jitlogreg/gpu_check/predictions.py`:",
         ),
         "",
@@ -233,7 +233,7 @@ def _from_what():
         "",
         *_paragraph(
             f"By Little's law {predictions.LATENCY * 1e9:.0f} ns of latency take {needed} KB in flight for each",
-            "multiprocessor. Registers are the compiler's for a thread, for sm_90; blocks are those that a multiprocessor has.",
+            "multiprocessor. Registers of a thread are the compiler's, for sm_90; blocks are those of a multiprocessor.",
         ),
     ]
 
@@ -243,11 +243,11 @@ def _beside_others():
     worst = min(shares, key=shares.__getitem__)
     short = [" ".join(map(str, case)) for case, share in shares.items() if 2 * share < GEMV]
     return _paragraph(
-        f"Two products by cuBLAS read X twice: at the copy's bandwidth they take twice its time, and {GEMV:g} times their",
-        f"speed, which is asked, is a share of {GEMV / 2:g}. By that it is",
+        f"Two products by cuBLAS read X twice: at the copy's bandwidth they take twice its time, and {GEMV:g} times",
+        f"their speed, which is asked, is a share of {GEMV / 2:g}. By that it is",
         f"not reached at {', '.join(short)}." if short else "reached everywhere.",
         "PyTorch makes the same two products and passes over vectors of m numbers beside:",
-        f"{TORCH:g} times its speed, which is asked, takes that it stays below two thirds of the bandwidth in the products,",
+        f"{TORCH:g} times its speed, which is asked, takes that it stays below two thirds of the bandwidth there,",
         "or that the vectors count, as they do at n = 28. The least predicted share is",
         f"{shares[worst]:.2f}, at {' '.join(map(str, worst))}.",
     )

@@ -1,7 +1,7 @@
 """What the kernels are timed beside: each prepares a call, and a function that gives its dw, on the very same memory.
 
-A preparation takes X, y and w as objects with the CUDA array interface, and b. The calls return at once, with their work
-on the default stream; JAX has streams of its own, and waits.
+A preparation takes X, y and w as objects with the CUDA array interface, and b. The calls return at once, with their
+work on the default stream; JAX has streams of its own, and waits.
 """
 
 import functools

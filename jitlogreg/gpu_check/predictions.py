@@ -25,11 +25,12 @@ COPY = 0.92  # of the peak, that a copy reaches and a read too
 # blocks; and by bytes of w, the logistic function of one example with its totals, one after the other
 EXCHANGE, BARRIER, SHARED, SECOND_LEVEL, MEETING = 25, 40, 30, 280, 2000
 LINK_LATENCY = {4: 350, 8: 600}
-LINK_WORK = {4: 130, 8: 190}  # instructions of the same
+# Instructions of the same, as counted in the machine code: arithmetic, and constants and comparisons beside it
+LINK_WORK, LINK_MOVES = {4: 100, 8: 90}, {4: 30, 8: 90}
 
 
 class Machine(NamedTuple):
-    """What the model knows of a device beside what a plan does: bytes a second of memory and of the second-level cache."""
+    """What the model knows of a device beside what a plan does: bytes a second, of memory and of the cache."""
 
     name: str
     bandwidth: float
@@ -128,7 +129,7 @@ def _work(item, products, pairs, links, loads, exchanges, shared):
     """
     arithmetic = products + 7 * pairs + exchanges + links * LINK_WORK[item]
     words = item // 4
-    issued = arithmetic + loads + words * exchanges + shared + 30
+    issued = arithmetic + links * LINK_MOVES[item] + loads + words * exchanges + shared + 30
     return max(issued / 4, arithmetic * words / 4, words * (exchanges + shared))
 
 

@@ -140,7 +140,7 @@ def kernels(data):
 
 
 def in_turn(calls, rounds):
-    """The median seconds of one call of each, by events on the default stream, taken in turn; each is warmed up first."""
+    """The median seconds of one call of each, by events on the default stream, in turn; each is warmed up first."""
     from cuda.bindings import driver as cuda_driver
 
     def call(function, *arguments):

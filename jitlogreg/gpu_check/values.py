@@ -33,7 +33,7 @@ def values(target, device, x_dtype, w_dtype, order, quick=False):
 
 
 def check_case(case, target, soft, weighted, l2):
-    """Loss and gradient of one matrix within their bounds, twice the same; and the activations where they are asked for."""
+    """Loss and gradient of one matrix within their bounds, the same each time; activations where they are asked for."""
     data = example(case.m, case.n, case.x_dtype, case.w_dtype, case.order, soft=soft, weighted=weighted)
     options = {"sample_weight": data.sample_weight, "l2": l2, "target": target}
     results = []

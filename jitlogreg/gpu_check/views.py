@@ -15,7 +15,7 @@ from jitlogreg.gpu_check.values import example
 from jitlogreg.targets.device_array import DeviceArray
 from jitlogreg.targets.libraries import DEFAULT_STREAM, NUMBA
 
-# The first number, by how many the matrix begins later, and numbers between two rows: 16 bytes, 8 or 4 can be read at once
+# How many numbers later the matrix begins, and how many lie between two rows: 16 bytes, 8 or 4 can be read at once
 PLACES = ((0, 0), (4, 0), (2, 2), (1, 0), (0, 3), (5, 1))
 COLUMNS = {"C": (1, 3, 28, 30, 33, 200, 256, 512, 700, 1025, 2050, 17000), "F": (2, 28, 33, 300, 700, 1100)}
 GUARD = 64  # numbers behind an output
