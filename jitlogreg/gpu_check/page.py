@@ -58,9 +58,9 @@ def _not_run():
     return [
         *_paragraph(
             "**Not yet run on a GPU.** No kernel of the CUDA target has been timed, and none has been checked on a",
-            "device: every test run checks them in a simulator and through the compiler. `python -m jitlogreg.gpu_check`",
-            "checks and times them on whatever NVIDIA GPU is there, and writes what it finds to this page. Until then it holds",
-            "predictions.",
+            "device: every test run checks them in a simulator and through the compiler.",
+            "`python -m jitlogreg.gpu_check` checks and times them on whatever NVIDIA GPU is there, and writes what it",
+            "finds to this page. Until then it holds predictions.",
         ),
         "",
     ]
@@ -110,9 +110,9 @@ def _measured(report):
 def _timing_text():
     return _paragraph(
         "Medians by CUDA events of rounds in turn, on one matrix: the kernels for loss and gradient and for the",
-        "forward pass, without the call around them; a copy on the device that reads and writes as many bytes as X has,",
-        "which is the limit; two products by cuBLAS; PyTorch and JAX. `x gemv` is their time over that of the kernels,",
-        "and so on. The public call is timed by the host's clock, and waits for its result.",
+        "forward pass, without the call around them; a copy on the device that reads and writes as many bytes as X",
+        "has, which is the limit; two products by cuBLAS; PyTorch and JAX. `x gemv` is their time over that of the",
+        "kernels, and so on. The public call is timed by the host's clock, and waits for its result.",
     )
 
 
@@ -223,7 +223,8 @@ def _from_what():
     return [
         *_paragraph(
             f"For an {machine.name}: {machine.bandwidth / 1e12:g} TB/s from memory,",
-            f"{machine.cache_bandwidth / 1e12:g} TB/s from the second-level cache of {device.cache >> 20} MB, {device.processors} multiprocessors with",
+            f"{machine.cache_bandwidth / 1e12:g} TB/s from the second-level cache of {device.cache >> 20} MB,",
+            f"{device.processors} multiprocessors with",
             f"{device.shared_per_block >> 10} KB of shared memory for a block, at {predictions.CLOCK / 1e9:g} GHz;",
             "X has 4 GB. They are computed by `tools/gpu_predictions.py` from the target's own plans and the model in",
             "`jitlogreg/gpu_check/predictions.py`:",
@@ -233,7 +234,9 @@ def _from_what():
         "",
         *_paragraph(
             f"By Little's law {predictions.LATENCY * 1e9:.0f} ns of latency take {needed} KB in flight for each",
-            "multiprocessor. Registers of a thread are the compiler's, for sm_90; blocks are those of a multiprocessor.",
+            "multiprocessor. Registers of a thread are the compiler's for sm_90; blocks are those of a multiprocessor.",
+            "A share of 1.00 says that nothing in the model but memory limits: it knows no start, no end and no row",
+            "that fills no piece of 16 bytes.",
         ),
     ]
 

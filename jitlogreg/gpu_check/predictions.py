@@ -140,14 +140,16 @@ def _levels(lanes):
 def _of_panels(p, n, item, order, machine, device, needed):
     """A panel: its bytes from memory, a meeting, margins of each warp's rows, and its bytes from the cache."""
     size = p.panel * n * item
-    from_memory = size / (COPY * machine.bandwidth)
+    # loads that are under way together, as the compiler has unrolled the loops: of one number, or of 16 bytes
+    in_flight = p.threads * 8 * (item if order == "F" else 16)
+    copied = size / (COPY * machine.bandwidth)
+    from_memory = copied / min(1.0, in_flight / needed)
     again = size / machine.cache_bandwidth
     a_row = SECOND_LEVEL + 5 * EXCHANGE + LINK_LATENCY[item]
     margins = -(-p.panel // (p.threads // 32)) * a_row / CLOCK
     meeting = MEETING / CLOCK
-    times = {"cache": again, "margins of a panel": margins, "meeting": meeting}
-    share = from_memory / (from_memory + sum(times.values()))
-    in_flight = p.threads * (8 * item * 2 if order == "F" else 128)  # unrolled loads, as the compiler sees fit
+    times = {"memory": from_memory, "cache": again, "margins of a panel": margins, "meeting": meeting}
+    share = copied / sum(times.values())
     return Prediction("panels", p.threads, 1.0, in_flight, needed, max(times, key=times.__getitem__), share)
 
 
