@@ -18,14 +18,15 @@ driver, plan, descent, reduce, call = (
 )
 
 H100 = plan.Device(processors=132, shared_per_block=227 << 10, shared_per_processor=228 << 10, cache=50 << 20)
-CAPABILITIES = (7, 5), (8, 0), (9, 0)
+OTHERS = (7, 5), (8, 0)  # than 9.0, for which every other test compiles
 
 TYPES = {"f32/f32": (4, 4), "f64/f64": (8, 8), "f32/f64": (4, 8)}
 OF_SIZE = {4: numba.float32, 8: numba.float64}
 
 # Shapes that the smallest and the largest kernels of each regime take: order, columns, and whether the rows are aligned
 SHAPES = [
-    *(("C", n, aligned) for n in (2, 28, 256, 512, 1024, 4096, 16_384, 100_000) for aligned in (True, False)),
+    *(("C", n, True) for n in (2, 28, 256, 512, 1024, 4096, 8192, 16_384, 100_000)),
+    *(("C", n, False) for n in (28, 512, 1024, 8192, 100_000)),
     *(("F", n, True) for n in (2, 28, 256, 512, 1024, 100_000)),
 ]
 
@@ -113,10 +114,10 @@ def test_kernels_for_sums(tmp_path, sizes, order, n, aligned):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cc", CAPABILITIES, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
+@pytest.mark.parametrize("cc", OTHERS, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
 @pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 1024), ("C", 100_000), ("F", 28), ("F", 256)])
 @pytest.mark.parametrize("sizes", [(4, 4), (8, 8)], ids=["f32", "f64"])
-def test_every_architecture(tmp_path, sizes, order, n, cc):
+def test_older_architectures(tmp_path, sizes, order, n, cc):
     p = planned(sizes, order, n, True)
     kernel, signature = sums_kernel(sizes, p)
     _, resources = by_way_of_assembly(kernel, signature, cc, p.threads, p.per_processor, tmp_path)
@@ -139,7 +140,10 @@ def test_the_other_operations(tmp_path, sizes, order, n, operation):
 
 @pytest.mark.parametrize(
     ("order", "n"),
-    [slow_unless(n == 28, order, n) for order, n in (("C", 28), ("C", 1024), ("C", 100_000), ("F", 28), ("F", 1024))],
+    [
+        slow_unless(n == 28, order, n)
+        for order, n in (("C", 28), ("C", 1024), ("C", 8192), ("C", 100_000), ("F", 28), ("F", 1024))
+    ],
 )
 @pytest.mark.parametrize("sizes", [slow_unless(name == "f32/f32", sizes) for name, sizes in TYPES.items()], ids=TYPES)
 def test_descent(tmp_path, sizes, order, n):

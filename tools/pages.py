@@ -1,6 +1,7 @@
 """What the scripts that write pages of docs/ share: tables, where they stand in a page, and what they belong to."""
 
 import datetime
+import re
 from pathlib import Path
 
 from jitlogreg.cli.machine import machine, versions
@@ -33,7 +34,7 @@ def table(head, rows):
 
 
 def _is_numeric(cell):
-    return not isinstance(cell, str) or cell[:1].isdigit() or cell[1:2].isdigit() or cell in ("", "inf")
+    return not isinstance(cell, str) or re.fullmatch(r"-?[\d.e+ -]*|inf", cell) is not None
 
 
 def digits(value, count=3):

@@ -16,7 +16,7 @@ WARP_THREADS = 256
 
 # The most pieces of 16 bytes that a thread of the largest block holds without spills, twice: this row's and the next's
 BLOCK_THREADS = (128, 256, 512)
-MOST_PIECES = {(4, 4): 8, (4, 8): 4, (8, 8): 4}
+MOST_PIECES = {(4, 4): 8, (4, 8): 4, (8, 8): 8}
 
 # Bytes of shared memory that such a block takes beside its column sums, and a kilobyte for the system
 STATIC = 4096

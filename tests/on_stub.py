@@ -1,0 +1,98 @@
+"""Runs the CUDA target through the driver's own interface, with a stub where libcuda.so.1 is sought.
+
+Nothing of the target is replaced but the machine code, which is compiled and then put aside for the simulator.
+"""
+
+import ctypes
+import importlib
+
+import numba
+import numpy as np
+import simulator
+
+import jitlogreg as jlr
+
+driver = importlib.import_module("jitlogreg.targets.cuda.driver")
+stub = ctypes.CDLL("libcuda.so.1")
+memory = simulator.Memory()
+kernels: dict[bytes, tuple] = {}
+launched = []
+
+CTYPES = {numba.int64: ctypes.c_int64, numba.float32: ctypes.c_float, numba.float64: ctypes.c_double}
+NUMPY = {numba.int64: int, numba.float32: np.float32, numba.float64: np.float64}
+
+
+def kept_machine_code(label, make, signature, cc, threads, per_processor):
+    """The real machine code under a name by which its Python is found again."""
+    kernel = make()
+    code, entry, _ = driver.machine_code(driver.intermediate_code(kernel, signature, cc, threads, per_processor), cc)
+    assert entry in code
+    name = f"{label}|{len(kernels)}".encode()
+    kernels[name] = kernel, signature
+    return code, name
+
+
+@ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
+def on_allocate(size):
+    return memory.allocate(size)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_uint64)
+def on_free(address):
+    memory.free(address)
+
+
+@ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, *[ctypes.c_uint] * 3, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int)
+def on_launch(name, blocks, threads, shared, parameters, cooperative):
+    kernel, signature = kernels[name]
+    launched.append((name.split(b"-")[0].decode(), bool(cooperative)))
+    values = (CTYPES[kind].from_address(parameters[i]).value for i, kind in enumerate(signature))
+    arguments = [NUMPY[kind](value) for kind, value in zip(signature, values, strict=True)]
+    simulator.launch(
+        kernel,
+        blocks,
+        threads,
+        arguments,
+        memory=memory,
+        replace=simulator.REPLACEMENTS,
+        shared_bytes=shared,
+        cooperative=bool(cooperative),
+    )
+    return 0
+
+
+def compare(m, n, order, dtype, w_dtype):
+    """Every operation beside the reference."""
+    rng = np.random.default_rng(0)
+    X = np.asarray(rng.normal(size=(m, n)), dtype, order=order)
+    w = rng.normal(size=n).astype(w_dtype)
+    y, s = rng.uniform(size=(2, m)).astype(w_dtype)
+    tolerance = {"rtol": 0, "atol": 1e3 * np.finfo(dtype).eps}  # the descent begins at zeros of X's dtype
+    for target in ("cuda", "reference"):
+        got = jlr.loss_and_gradient(X, y, w, 0.5, sample_weight=s, l2=0.1, target=target)
+        a = jlr.forward(X, w, 0.5, target=target)
+        run = jlr.gradient_descent(X, y, learning_rate=0.1, n_iterations=2, sample_weight=s, target=target)
+        numbers = np.concatenate([[got.loss, got.db, run.b], got.dw, a, run.w, run.loss_history])
+        if target == "cuda":
+            of_cuda = numbers
+    np.testing.assert_allclose(of_cuda, numbers, **tolerance)
+
+
+def main():
+    """The calls of a session, and what the stub saw of them."""
+    stub.stub_connect(*(ctypes.cast(f, ctypes.c_void_p) for f in (on_allocate, on_free, on_launch)))
+    driver._kept_machine_code = kept_machine_code
+    info = jlr.targets()["cuda"]
+    assert info.available, info.reason
+    assert info.device == "Stub GPU"
+    compare(70, 5, "C", np.float32, np.float32)
+    compare(70, 5, "C", np.float32, np.float64)
+    compare(40, 20, "F", np.float64, np.float64)
+    compare(3, 4500, "C", np.float32, np.float32)
+    compare(2, 4100, "C", np.float64, np.float64)
+    assert stub.stub_depth() == 0, "a context is still current"
+    print(*sorted(set(launched)))
+
+
+if __name__ == "__main__":
+    main()
