@@ -61,21 +61,21 @@ def run_in_process(name, options, emit, deadline):
     """Run a group in a process of its own, and emit its records as they come; and a failure if it dies or hangs."""
     seconds = max(0.0, deadline - time.monotonic())
     command = [sys.executable, "-m", "jitlogreg.gpu_check", "--group", name, "--seconds", f"{seconds:.0f}", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    late = threading.Timer(seconds + GRACE, process.kill)
-    late.start()
     words, start = [], time.monotonic()
-    try:
-        for line in process.stdout:
-            record = _record(line)
-            if record is None:
-                words = [*words, line.strip()][-LAST_WORDS:]
-            else:
-                emit(record)
-        status = process.wait()
-    finally:
-        late.cancel()
-        with contextlib.suppress(OSError):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    with subprocess.Popen(command, **pipes) as process:
+        late = threading.Timer(seconds + GRACE, process.kill)
+        late.start()
+        try:
+            for line in process.stdout:
+                record = _record(line)
+                if record is None:
+                    words = [*words, line.strip()][-LAST_WORDS:]
+                else:
+                    emit(record)
+            status = process.wait()
+        finally:
+            late.cancel()
             process.kill()
     if status != 0:
         taken = time.monotonic() - start

@@ -135,8 +135,8 @@ def _figures(report):
                 record["figures"],
             )
             seconds = new["seconds"]
-            # a ratio is of one pass: both sides were timed in turn
-            own["ratios"] |= {name: value / seconds["kernels"] for name, value in seconds.items()}
+            # a ratio is of one pass, in which both sides were timed in turn; of two, the first
+            own["ratios"] = {name: value / seconds["kernels"] for name, value in seconds.items()} | own["ratios"]
             own["seconds"] = {**seconds, **own["seconds"]}
             own["left_out"] |= new["left_out"]
             own["bytes"] = new["bytes"]

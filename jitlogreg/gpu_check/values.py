@@ -204,7 +204,7 @@ def _with_callback(target, order, n):
 
 def _with_busy_callback(target):
     """The callback's own calls, larger than the descent's, share its thread and its stream."""
-    data, other = example(300, 28, "float32", "float32", "C"), example(20_000, 900, "float32", "float32", "C")
+    data, other = example(300, 28, "float32", "float32", "C"), example(4000, 900, "float32", "float32", "C")
     plain = _descent(data, target)
 
     def evaluate(state):
