@@ -49,6 +49,7 @@ ARROWS = {
     "targets.compile": (set(), None),
     "targets.reference": ({"targets.sums"}, {"math", "numpy"}),
     "targets.cpu": (KERNELS | {"targets", "targets.cpu.*"}, None),
+    "gpu_check": ({"", "targets.cuda.*", "targets.device_array", "targets.libraries", "gpu_check.*"}, None),
     "targets.cuda": (KERNELS | {"targets", "targets.cuda.*", "targets.device_array"}, None),
 }
 
@@ -118,7 +119,11 @@ def test_modules_without_a_rule_are_imported_by_none_that_has_one():
 
 @pytest.mark.parametrize(
     "module",
-    [name for name in MODULES if not within(name, {"targets.compile", "targets.cuda.*", "cli.peers"})],  # JAX's own jit
+    [
+        name
+        for name in MODULES
+        if not within(name, {"targets.compile", "targets.cuda.*", "cli.peers", "gpu_check.peers"})
+    ],
 )
 def test_numba_compiles_nothing_behind_the_back_of_compile(module):
     names = {

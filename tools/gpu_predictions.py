@@ -1,0 +1,50 @@
+"""Write docs/gpu.md from the predictions alone, with the registers that the compiler gives each kernel.
+
+    python tools/gpu_predictions.py            # a minute or two; it needs numba-cuda and the CUDA wheels, but no GPU
+
+Once `python -m jitlogreg.gpu_check` has run on a GPU, the page holds its measurements, which this does not overwrite.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import numba
+
+from jitlogreg.gpu_check import page, predictions
+
+OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "gpu.md"
+UNMEASURED = "**Not yet run on a GPU.**"
+CAPABILITY = (9, 0)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="(docs/gpu.md)")
+    options = parser.parse_args(argv)
+    if options.output.exists() and UNMEASURED not in options.output.read_text(encoding="utf-8"):
+        raise SystemExit(f"{options.output} holds measurements: it stays as it is")
+    options.output.write_text(page.page(registers=registers()), encoding="utf-8")
+
+
+def registers():
+    """The registers of a thread, by (n, dtype, order), in the machine code as it would run."""
+    from jitlogreg.targets.cuda import call, driver
+
+    found = {}
+    for n, dtype, order in page.CASES:
+        print(n, dtype, order, file=sys.stderr, flush=True)
+        p, number = predictions.planned(predictions.h100(), n, dtype, order), getattr(numba, dtype)
+        kernel = call.REGIMES[p.regime].make(number, number, "gradient", *p.constants)
+        extra = 4 if p.cooperative else 0
+        signature = (*[numba.int64] * 5, number, *[numba.int64] * (3 + extra))
+        codes = driver.intermediate_code(kernel, signature, CAPABILITY, p.threads, p.per_processor)
+        found[n, dtype, order] = int(
+            re.search(r"Used (\d+) registers", driver.machine_code(codes, CAPABILITY)[2]).group(1)
+        )
+    return found
+
+
+if __name__ == "__main__":
+    main()
