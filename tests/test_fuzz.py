@@ -256,7 +256,8 @@ def cases(draw):
             verdict = GOOD if name in FORWARDS and argument == "X" else verdict[0]
             if verdict is GOOD and "out" in taken:
                 told[argument], make, verdict = ways["X"][0]
-        arguments[argument] = make()
+        with np.errstate(all="ignore"):  # NaN in another dtype
+            arguments[argument] = make()
         if verdict is not GOOD:
             expected.add(verdict)
     if m == 0 and name not in FORWARDS:
@@ -305,7 +306,10 @@ def compare(name, arguments, result):
         return
     slack = 200 * u + 2 * delta
     if name == "gradient_descent":
-        close(result.loss_history, wanted.loss_history, 8 * slack, 8 * slack * (1 + size) ** 2)
+        if len(result.loss_history) != len(wanted.loss_history):  # a gradient below the smallest normal number may be 0
+            assert max(result.loss_history[-1], wanted.loss_history[-1]) < np.finfo(w.dtype).tiny
+        steps = min(len(result.loss_history), len(wanted.loss_history))
+        close(result.loss_history[:steps], wanted.loss_history[:steps], 8 * slack, 8 * slack * (1 + size) ** 2)
         close(result.w, wanted.w, 8 * slack, 8 * slack * (1 + size) ** 2)
         return
     got, right = (value if isinstance(value, tuple) else (value,) for value in (result, wanted))
