@@ -33,7 +33,7 @@ SAMPLES = 9
 # allocated, other threads, import and compilation
 NARROW = (
     r"LossAndGradient.*'cpu', 'float(64|32)', 'C', \((128|500000),|LossAndGradient.*'cpu', 'float64', 'C', \((1|20)000,"
-    r"|LossAndGradient.*'cpu', 'float64', 'F', \((128|500000),|Forward.*'cpu', 'float64', 'C', \((128|500000),"
+    r"|LossAndGradient.*'cpu', 'float64', 'F', \((1000|500000),|Forward.*'cpu', 'float64', 'C', \((128|500000),"
     r"|Memory.track.*'loss_and_gradient'|OtherThreads|Import|FirstCall.track_compiled\('forward', 'C'"
 )
 
@@ -162,72 +162,90 @@ def changed(ratios, factor):
     return 0
 
 
-def measure(packages, select, factor=FACTOR, log=lambda line: None):
-    """Ratios by name, of all launches, of what both sides have; and errors by name.
+def measure(packages, select, factor=FACTOR, log=print):
+    """Ratios of what both sides have, those of the first launches and those of the launches that confirm; errors.
 
     Returns
     -------
     ratios, factors, errors : dicts
+        By name: two lists, the second of which is empty where nothing looked changed; the factor; the error's text.
     """
     with Side(packages[1]) as head:
-        every = head.ask("describe")
-    names = [name for name in every if re.search(select, name)]
+        facts = head.ask("describe")
+    names = [name for name in facts if re.search(select, name)]
     if not names:
         raise CannotMeasureError(f"no benchmark matches {select!r}")
-    factors = {name: every[name]["factor"] or factor for name in names}
+    factors = {name: facts[name]["factor"] or factor for name in names}
     ratios, errors = {}, {}
 
-    def go(names, turns):
-        for turn in turns:
-            for name, outcome in launch(packages, [n for n in names if n not in errors], every, turn).items():
+    def go(names, again):
+        for turn in range(LAUNCHES):
+            left = [n for n in names if n not in errors and turn < (facts[n]["launches"] or LAUNCHES)]
+            for name, outcome in launch(packages, left, facts, turn + again).items():
                 if isinstance(outcome, str):
                     errors[name] = outcome
                 elif outcome is not None:
-                    ratios.setdefault(name, []).append(outcome)
-            log(f"measured {turn + 1} times: {len(ratios)} benchmarks")
+                    ratios.setdefault(name, ([], []))[again].append(outcome)
+            log(f"{'confirmed' if again else 'measured'}: {len(left)} benchmarks, {turn + 1} of {LAUNCHES} times")
 
-    go(names, range(LAUNCHES))
-    suspicious = [name for name in ratios if name not in errors and changed(ratios[name], factors[name])]
+    go(names, 0)
+    suspicious = [name for name in ratios if name not in errors and changed(ratios[name][0], factors[name])]
     if suspicious:
-        go(suspicious, range(LAUNCHES, 2 * LAUNCHES))
+        go(suspicious, 1)
     return ratios, factors, errors
+
+
+def directions(ratios, factors, errors):
+    """By name 1 for slower, -1 for faster, 0 for neither or for what was not confirmed."""
+    found = {}
+    for name, (first, again) in ratios.items():
+        if name not in errors:
+            direction = changed(first, factors[name])
+            found[name] = direction if direction and again and changed(again, factors[name]) == direction else 0
+    return found
 
 
 def verdict(ratios, factors, errors):
     """The exit status, and the line that says it."""
-    direction = {
-        name: changed(r[:LAUNCHES], factors[name]) if changed(r[:LAUNCHES], factors[name]) == changed(r, factors[name]) else 0
-        for name, r in ratios.items()
-        if name not in errors
-    }
-    slower = sorted((n for n in direction if direction[n] > 0), key=lambda n: -statistics.median(ratios[n]))
-    faster = sorted((n for n in direction if direction[n] < 0), key=lambda n: statistics.median(ratios[n]))
+    found = directions(ratios, factors, errors)
+    middle = {name: statistics.median(first + again) for name, (first, again) in ratios.items()}
+    slower = sorted((name for name in found if found[name] > 0), key=middle.get, reverse=True)
+    faster = sorted((name for name in found if found[name] < 0), key=middle.get)
+    total = len(found) + len(errors)
     if errors:
         name, error = next(iter(errors.items()))
         also = f"; slower: {len(slower)}" if slower else ""
-        return NOT_MEASURED, f"could not be measured: {len(errors)} of {len(errors) + len(direction)} failed, {name}: {error}{also}"
-    if not direction:
+        return NOT_MEASURED, f"could not be measured: {len(errors)} of {total} failed, {name}: {error}{also}"
+    if not found:
         return NOT_MEASURED, "could not be measured: no benchmark is applicable to both commits"
-    for status, word, names in ((SLOWER, "slower", slower), (FASTER, "faster", faster)):
-        if names:
-            most = statistics.median(ratios[names[0]])
-            also = f"; faster: {len(faster)}" if faster and status == SLOWER else ""
-            return status, f"{word}: {len(names)} of {len(direction)} benchmarks, {names[0]} takes {most:.3g} times as much{also}"
-    return NO_DIFFERENCE, f"no difference: {len(direction)} benchmarks, none by a factor of {min(factors.values()):g} to {max(factors.values()):g}"
+    if slower:
+        also = f"; faster: {len(faster)}" if faster else ""
+        return SLOWER, f"slower: {len(slower)} of {total}, {slower[0]} by a factor of {middle[slower[0]]:.3g}{also}"
+    if faster:
+        return FASTER, f"faster: {len(faster)} of {total}, {faster[0]} by a factor of {1 / middle[faster[0]]:.3g}"
+    return NO_DIFFERENCE, f"no difference: {total} benchmarks"
 
 
-def compare(repository, base, head, select=NARROW, factor=FACTOR, log=lambda line: None):
-    """Everything: install, measure, judge. A dict of status, line, ratios and errors."""
+def compare(repository, base, head, select=NARROW, factor=FACTOR, log=print):
+    """Install, measure, judge: a dict of status, line, ratios, what is slower or faster, and errors."""
     cache = ROOT / ".asv" / "compare"
     cache.mkdir(parents=True, exist_ok=True)
-    ratios, errors = {}, {}
+    ratios, factors, errors = {}, {}, {}
     try:
         packages = [install(repository, commit, cache) for commit in (base, head)]
         ratios, factors, errors = measure(packages, select, factor, log)
         status, line = verdict(ratios, factors, errors)
     except (CannotMeasureError, OSError, subprocess.SubprocessError) as error:
         status, line = NOT_MEASURED, f"could not be measured: {error}"
-    return {"status": status, "line": line, "ratios": ratios, "errors": errors}
+    found = directions(ratios, factors, errors)
+    return {
+        "status": status,
+        "line": line,
+        "ratios": ratios,
+        "slower": [name for name in found if found[name] > 0],
+        "faster": [name for name in found if found[name] < 0],
+        "errors": errors,
+    }
 
 
 def main(arguments=None):
@@ -235,16 +253,19 @@ def main(arguments=None):
     parser.add_argument("base", help="a commit, such as main")
     parser.add_argument("head", nargs="?", default="HEAD", help="another; HEAD if left out. Both as they are committed")
     parser.add_argument("--repository", type=Path, default=ROOT, help="where the commits are; this one if left out")
-    parser.add_argument("--all", action="store_true", help="every benchmark, which takes long, not the narrow selection")
+    parser.add_argument(
+        "--all", action="store_true", help="every benchmark, which takes long, not the narrow selection"
+    )
     parser.add_argument("--bench", action="append", help="a regular expression: what it matches, beside the selection")
     parser.add_argument("--only", help="a regular expression: what it matches alone")
     parser.add_argument("--factor", type=float, default=FACTOR, help="the least change that is told")
     parser.add_argument("--json", type=Path, help="a file to write all ratios to")
     options = parser.parse_args(arguments)
     select = options.only or ("" if options.all else "|".join([NARROW, *(options.bench or [])]))
-    result = compare(options.repository, options.base, options.head, select, options.factor, print)
-    for name, ratios in sorted(result["ratios"].items(), key=lambda item: statistics.median(item[1])):
-        print(f"{statistics.median(ratios):8.3f}  {name}  ({', '.join(f'{r:.3f}' for r in ratios)})")
+    result = compare(options.repository, options.base, options.head, select, options.factor)
+    for name, (first, again) in sorted(result["ratios"].items(), key=lambda item: statistics.median(sum(item[1], []))):
+        each = ", ".join(f"{ratio:.3f}" for ratio in first + again)
+        print(f"{statistics.median(first + again):8.3f}  {name}  ({each})")
     for name, error in result["errors"].items():
         print(f"  failed  {name}: {error}")
     if options.json:

@@ -38,11 +38,11 @@ class Worker:
         self.cases = {name: rest for name, *rest in cases()}
 
     def describe(self):
-        """Of each case how many samples a process takes of it, and by what factor it must change, if it says so."""
-        facts = {}
-        for name, (kind, _, _) in self.cases.items():
-            facts[name] = {"samples": getattr(kind, "samples", None), "factor": getattr(kind, "factor", None)}
-        return facts
+        """What each case says of itself: how many samples a process takes of it, in how many launches, and by what
+        factor it must change to be told.
+        """
+        words = "samples", "launches", "factor"
+        return {name: {word: getattr(kind, word, None) for word in words} for name, (kind, _, _) in self.cases.items()}
 
     def setup(self, name):
         """Get ready; False where the commit or the machine lacks what is measured."""
