@@ -63,10 +63,12 @@ class Side:
         )
 
     def tell(self, *words):
+        """Ask without waiting for the answer."""
         self.process.stdin.write(json.dumps(words) + "\n")
         self.process.stdin.flush()
 
     def answer(self):
+        """What comes back: {"value": …} or {"error": …}."""
         line = self.process.stdout.readline()
         if not line:
             return {"error": f"the process ended with status {self.process.wait()}", "trace": ""}
@@ -117,7 +119,7 @@ def install(repository, commit, cache):
         if built.returncode:
             print(built.stderr, file=sys.stderr)
             raise CannotMeasureError(f"{commit} cannot be built")
-        os.rename(f"{unfinished}/it", folder)
+        Path(unfinished, "it").rename(folder)
     return folder
 
 
@@ -253,9 +255,7 @@ def main(arguments=None):
     parser.add_argument("base", help="a commit, such as main")
     parser.add_argument("head", nargs="?", default="HEAD", help="another; HEAD if left out. Both as they are committed")
     parser.add_argument("--repository", type=Path, default=ROOT, help="where the commits are; this one if left out")
-    parser.add_argument(
-        "--all", action="store_true", help="every benchmark, which takes long, not the narrow selection"
-    )
+    parser.add_argument("--all", action="store_true", help="every benchmark, not the narrow selection")
     parser.add_argument("--bench", action="append", help="a regular expression: what it matches, beside the selection")
     parser.add_argument("--only", help="a regular expression: what it matches alone")
     parser.add_argument("--factor", type=float, default=FACTOR, help="the least change that is told")
@@ -263,7 +263,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     select = options.only or ("" if options.all else "|".join([NARROW, *(options.bench or [])]))
     result = compare(options.repository, options.base, options.head, select, options.factor)
-    for name, (first, again) in sorted(result["ratios"].items(), key=lambda item: statistics.median(sum(item[1], []))):
+    for name, (first, again) in sorted(result["ratios"].items()):
         each = ", ".join(f"{ratio:.3f}" for ratio in first + again)
         print(f"{statistics.median(first + again):8.3f}  {name}  ({each})")
     for name, error in result["errors"].items():

@@ -5,6 +5,7 @@ benchmarks are those beside this file, whatever the commit.
 """
 
 import importlib
+import importlib.util
 import itertools
 import json
 import os
@@ -35,6 +36,9 @@ class Worker:
     """Keeps one benchmark ready at a time."""
 
     def __init__(self):
+        package = Path(importlib.util.find_spec("jitlogreg").origin).parent.parent
+        if package != Path.cwd():
+            raise ImportError(f"jitlogreg is found in {package}, not in {Path.cwd()}")
         self.cases = {name: rest for name, *rest in cases()}
 
     def describe(self):

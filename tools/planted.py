@@ -1,15 +1,24 @@
 """Changes for tools/plants.py: what makes the package slower, and what does not. Each is a list of replacements."""
 
 CPU, SCALAR, LINK = "jitlogreg/targets/cpu/__init__.py", "jitlogreg/scalar.py", "jitlogreg/targets/cpu/link.py"
-COMPILE, OBJECTIVE, DRIVERS = (
-    "jitlogreg/targets/compile.py",
-    "jitlogreg/objective.py",
-    "jitlogreg/targets/cpu/drivers.py",
-)
-ACCUMULATE = "jitlogreg/targets/cpu/accumulate.py"
+COMPILE, OBJECTIVE = "jitlogreg/targets/compile.py", "jitlogreg/objective.py"
+DRIVERS, ACCUMULATE = "jitlogreg/targets/cpu/drivers.py", "jitlogreg/targets/cpu/accumulate.py"
 
 _SUMS = "    sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)\n"
 _CUT = "    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)\n    n = X.shape[1]\n"
+_LANES, _OWN_COMPILE = "from jitlogreg.lanes import", "from jitlogreg.targets.compile"
+_EXP, _EXP_BODY = (
+    "\n@inline\ndef exp_nonpositive",
+    """    shifted = fma(x, _log2_of_e(x), _round_and_bias(x))
+    k = shifted - _round_and_bias(x)
+    exact = fma(-k, _log2_high(x), x)
+    r = fma(-k, _log2_low(x), exact)
+    lost = fma(-k, _log2_low(x), exact - r)
+    scale = exponent_from_low_bits(shifted)
+    value = fma(scale, fma(r * r, _exp_tail(r), lost) + r, scale)
+    return where(x < _log_smallest(x), zeros(x), value)
+""",
+)
 _LIBRARY_EXP = """
 @intrinsic
 def _library_exp(typingctx, x):
@@ -18,18 +27,15 @@ def _library_exp(typingctx, x):
 
     return x(x), codegen
 
-
-@inline
-def exp_nonpositive"""
-_EXP_BODY = """    shifted = fma(x, _log2_of_e(x), _round_and_bias(x))
-    k = shifted - _round_and_bias(x)
-    exact = fma(-k, _log2_high(x), x)
-    r = fma(-k, _log2_low(x), exact)
-    lost = fma(-k, _log2_low(x), exact - r)
-    scale = exponent_from_low_bits(shifted)
-    value = fma(scale, fma(r * r, _exp_tail(r), lost) + r, scale)
-    return where(x < _log_smallest(x), zeros(x), value)
 """
+_NOGIL = 'numba.njit(nogil=True, **_FLAGS)(_named(function, "serial"))'
+_ONCE = "    dispatcher.compile(argument_types)\n"
+_AGAIN = """    for again in range(2):
+        copy = numba.njit(nogil=True, **_FLAGS)(_named(function, f"{variant}_{again}"))
+        copy.compile(argument_types)
+"""
+_TOTALS = "    loss, db, weight, p, invalid = sums\n"
+_SIZES = "    n, room = t.n, t.room"
 _CLEAR = '''@inline
 def clear(p, count):
     """Set `count` numbers to 0."""
@@ -38,24 +44,14 @@ def clear(p, count):
 
 
 '''
-_FLUSH = """@inline
-def flush(g, high, low, count, like):
-"""
+_FLUSH = "@inline\ndef flush("
 
 SLOWER = {
     "a second read of X": [(OBJECTIVE, _SUMS, f"    kernels.sums(X, y, w, b, sample_weight, False)\n{_SUMS}")],
     "a scalar exp": [
-        (
-            SCALAR,
-            "from jitlogreg.lanes import",
-            "from jitlogreg.lanes import call_llvm, llvm_suffix\nfrom jitlogreg.lanes import",
-        ),
-        (
-            SCALAR,
-            "from jitlogreg.targets.compile",
-            "from numba.extending import intrinsic\nfrom jitlogreg.targets.compile",
-        ),
-        (SCALAR, "\n@inline\ndef exp_nonpositive", _LIBRARY_EXP),
+        (SCALAR, _LANES, f"from jitlogreg.lanes import call_llvm, llvm_suffix\n{_LANES}"),
+        (SCALAR, _OWN_COMPILE, f"from numba.extending import intrinsic\n{_OWN_COMPILE}"),
+        (SCALAR, _EXP, _LIBRARY_EXP + _EXP),
         (SCALAR, _EXP_BODY, "    return where(x < _log_smallest(x), zeros(x), _library_exp(x))\n"),
     ],
     "blocks of rows that fit no cache": [(CPU, '"C": (LANES, SEGMENT, 16 << 10)', '"C": (LANES, 1 << 14, 1 << 30)')],
@@ -64,34 +60,17 @@ SLOWER = {
     ],
     "a copy of y": [(OBJECTIVE, _SUMS, f"    y = y.copy()\n{_SUMS}")],
     "threads for small inputs too": [(CPU, "SERIAL_COST = 1 << 19", "SERIAL_COST = 0")],
-    "the interpreter's lock is kept": [
-        (
-            COMPILE,
-            'numba.njit(nogil=True, **_FLAGS)(_named(function, "serial"))',
-            'numba.njit(**_FLAGS)(_named(function, "serial"))',
-        )
-    ],
+    "the interpreter's lock is kept": [(COMPILE, _NOGIL, _NOGIL.replace("nogil=True, ", ""))],
     "the compiler is imported with the package": [
         ("jitlogreg/__init__.py", "from jitlogreg.api", "import jitlogreg.targets.cpu\nfrom jitlogreg.api"),
     ],
-    "kernels compiled twice": [
-        (
-            COMPILE,
-            "    dispatcher.compile(argument_types)\n",
-            '    for again in range(2):\n        copy = numba.njit(nogil=True, **_FLAGS)(_named(function, f"{variant}_{again}"))\n'
-            "        copy.compile(argument_types)\n    dispatcher.compile(argument_types)\n",
-        ),
-    ],
+    "kernels compiled three times": [(COMPILE, _ONCE, _AGAIN + _ONCE)],
 }
 
 INNOCENT = {
     "comments in kernels": [
-        (
-            LINK,
-            "    loss, db, weight, p, invalid = sums\n",
-            "    # what came so far\n    loss, db, weight, p, invalid = sums\n",
-        ),
-        (DRIVERS, "    n, room = t.n, t.room", "    # the sizes of this chunk\n    n, room = t.n, t.room"),
+        (LINK, _TOTALS, f"    # of the examples before\n{_TOTALS}"),
+        (DRIVERS, _SIZES, f"    # columns, and the columns that have sums\n{_SIZES}"),
     ],
     "a variable by another name": [(LINK, "total", "of_residuals")],
     "functions in another order": [(ACCUMULATE, _CLEAR, ""), (ACCUMULATE, _FLUSH, _CLEAR + _FLUSH)],
@@ -102,4 +81,5 @@ INNOCENT = {
         ("jitlogreg/checks.py", "one example per row", "a row for each example"),
     ],
 }
-SAME = [f"the same commit twice, {k}" for k in range(1, 6)]
+
+SAME = [f"the same commit, {times}" for times in ("once", "twice", "three times", "four times", "five times")]

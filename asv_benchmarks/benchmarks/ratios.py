@@ -1,5 +1,6 @@
 """Times over other times of the same moment: whatever slows the machine slows both."""
 
+import itertools
 import statistics
 import threading
 import time
@@ -93,4 +94,4 @@ class OtherThreads:
         stop = time.perf_counter()
         during = [start, *(t for t in wakes[:] if start < t < stop), stop]
         wakes.clear()
-        return max(b - a for a, b in zip(during, during[1:], strict=False)) / (stop - start)
+        return max(b - a for a, b in itertools.pairwise(during)) / (stop - start)
