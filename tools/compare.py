@@ -174,9 +174,9 @@ def measure(packages, select, factor=FACTOR, log=print):
     """
     with Side(packages[1]) as head:
         facts = head.ask("describe")
-    names = [name for name in facts if re.search(select, name)]
+    names = [name for name in facts if select.search(name)]
     if not names:
-        raise CannotMeasureError(f"no benchmark matches {select!r}")
+        raise CannotMeasureError(f"no benchmark matches {select.pattern!r}")
     factors = {name: facts[name]["factor"] or factor for name in names}
     ratios, errors = {}, {}
 
@@ -232,6 +232,7 @@ def compare(repository, base, head, select=NARROW, factor=FACTOR, log=print):
     """Install, measure, judge: a dict of status, line, ratios, what is slower or faster, and errors."""
     cache = ROOT / ".asv" / "compare"
     cache.mkdir(parents=True, exist_ok=True)
+    select = re.compile(select)
     ratios, factors, errors = {}, {}, {}
     try:
         packages = [install(repository, commit, cache) for commit in (base, head)]

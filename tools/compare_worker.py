@@ -19,12 +19,14 @@ BATCHES = 8
 
 
 def cases():
-    """Every benchmark of the suite, of every combination of its parameters: its name, class, method and values."""
+    """Every benchmark of the suite that is to be compared, of every combination of its parameters: its name, class, method and values."""
     sys.path.insert(0, str(SUITE))
     for name in MODULES:
         module = importlib.import_module(f"benchmarks.{name}")
         for class_name, kind in vars(module).items():
             if class_name.startswith("_") or not isinstance(kind, type) or kind.__module__ != module.__name__:
+                continue
+            if not getattr(kind, "compared", True):
                 continue
             for method in dir(kind):
                 if method.startswith(("time_", "track_")):
