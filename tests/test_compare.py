@@ -201,3 +201,96 @@ def test_a_commit_is_as_fast_as_itself(capsys):
         ["HEAD", "HEAD", "--only", r"LossAndGradient.*'cpu', 'float64', 'C', \(128|Memory.track.*'loss'"]
     )
     assert (status, capsys.readouterr().out.splitlines()[-1]) == (compare.NO_DIFFERENCE, "no difference: 3 benchmarks")
+
+
+# ---------------------------------------------------------------- plants.py, history.py
+
+
+@pytest.fixture
+def plants(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    return load("plants")
+
+
+def test_everything_can_still_be_planted(plants):
+    names = [name for name, _, _ in plants.changes()]
+    assert len(set(names)) == len(names) == 9 + 5 + 5
+    for _, _, edits in plants.changes():
+        texts = {}
+        for file, old, new in edits:
+            before = texts.get(file) or (ROOT / file).read_text(encoding="utf-8")
+            texts[file] = plants.edited(before, old, new)
+            assert texts[file] != before
+        for file, text in texts.items():
+            compile(text, file, "exec")
+    with pytest.raises(SystemExit, match="behind"):
+        plants.edited("this", "that", "")
+
+
+def test_a_plant_is_a_commit_of_its_own(plants, tmp_path):
+    git = plants.compare.git
+    (tmp_path / "a.py").write_text("x = 1\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a")
+    base = git(tmp_path, "rev-parse", "HEAD", text=True).strip()
+    planted = plants.plant(tmp_path, base, [("a.py", "1", "2")])
+    assert (git(tmp_path, "show", f"{planted}:a.py"), git(tmp_path, "rev-parse", f"{planted}^").decode().strip()) == (
+        b"x = 2\n",
+        base,
+    )
+    assert plants.plant(tmp_path, base, []) == base
+
+
+def test_the_page_shows_what_was_found(plants):
+    kept = json.loads(plants.RESULTS.read_text(encoding="utf-8"))
+    text = plants.PAGE.read_text(encoding="utf-8")
+    assert plants.replaced(text, plants.PLACE, plants.page(kept)) == text
+    found = {
+        "status": 1,
+        "slower": ["a", "b"],
+        "faster": [],
+        "ratio": {"a": 1.2, "b": 2.345},
+        "seconds": 9.6,
+        "load": 3,
+    }
+    other = found | {"status": 0, "slower": []}
+    some = kept | {"found": {"a scalar exp": found, "a copy of y": other, "comments in kernels": other}}
+    page = plants.page(some)
+    assert "1 of 2 regressions told; 1 of 1 innocent changes passed." in page
+    assert "| a scalar exp | slower | 2 | `b` | 2.35 | 10 | 3 |" in page
+    assert "| a copy of y | no difference | 0 |  |  | 10 | 3 |" in page
+
+
+@pytest.fixture
+def history(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    tool = load("history")
+    monkeypatch.setattr(tool, "DOCS", tmp_path)
+    return tool
+
+
+def test_history_is_drawn_from_what_asv_kept(history, tmp_path):
+    git = ["git", "-C", str(ROOT), "rev-list", "-3", "--topo-order", "HEAD"]
+    newest, middle, oldest = subprocess.run(git, capture_output=True, text=True, check=True).stdout.split()
+    machine = tmp_path / "results" / "here"
+    machine.mkdir(parents=True)
+    (machine / "machine.json").write_text("{}")
+    columns = ["result", "params", "version"]
+    for commit, numbers in ((newest, [4.0, None]), (oldest, [1.0, 2.0]), (middle, [3.0, float("nan")])):
+        row = [numbers, [["'cpu'"], ["'C'", "'F'"]], "v"]
+        kept = {"commit_hash": commit, "result_columns": columns, "results": {"A.time_b": row}}
+        (machine / f"{commit[:8]}-env.json").write_text(json.dumps(kept))
+    history.main(["--results", str(tmp_path / "results")])
+    kept = json.loads((tmp_path / "history.json").read_text())
+    assert kept["commits"] == [commit[:8] for commit in (oldest, middle, newest)]
+    assert kept["lines"] == {"A.time_b('cpu', 'C')": [1.0, 3.0, 4.0], "A.time_b('cpu', 'F')": [2.0, None, None]}
+    assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "history.png").unlink()
+    history.main(["--from", str(tmp_path / "history.json")])
+    assert (tmp_path / "history.png").exists()
+
+
+def test_no_results_no_picture(history, tmp_path):
+    with pytest.raises(SystemExit, match="has no results"):
+        history.main(["--results", str(tmp_path)])

@@ -19,7 +19,7 @@ BATCHES = 8
 
 
 def cases():
-    """Every benchmark of the suite that is to be compared, of every combination of its parameters: its name, class, method and values."""
+    """What of the suite is compared, with every combination of parameters: name, class, method and values."""
     sys.path.insert(0, str(SUITE))
     for name in MODULES:
         module = importlib.import_module(f"benchmarks.{name}")

@@ -77,7 +77,7 @@ def page(kept):
         ratio, told = found["ratio"], found["slower"] + found["faster"]
         most = max(told, key=lambda n: abs(math.log(ratio[n])), default=None)
         of_most = (f"`{most}`", f"{ratio[most]:.2f}") if most else ("", "")
-        rows.append([name, WORDS[found["status"]], len(told), *of_most, round(found["seconds"]), found["load"]])
+        rows.append([name, WORDS[found["status"]], len(told), *of_most, round(found["seconds"]), found.get("load", "")])
         total[kind] += 1
         right[kind] += found["status"] == (compare.SLOWER if kind == "slower" else compare.NO_DIFFERENCE)
     summary = "; ".join(f"{right[kind]} of {total[kind]} {KINDS[kind]}" for kind in KINDS if total[kind])
