@@ -1,0 +1,49 @@
+"""The time of each public call, by target, dtype, order and shape."""
+
+from .cases import DTYPES, ITERATIONS, ORDERS, SHAPES, TARGETS, calls_per_sample, checked_call, example
+
+
+class _Operation:
+    params = (TARGETS, DTYPES, ORDERS, SHAPES)
+    param_names = ("target", "dtype", "order", "shape")
+    evaluations = 1
+    # two processes for each commit, and 4 to 8 samples in each: fewer than 6 in all are never found to differ
+    rounds, repeat, warmup_time = 2, (4, 8, 0.1), 0.02
+
+    def setup(self, *parameters):
+        # asv calls this before every call that it times; only new parameters are worth new data and a check
+        if getattr(self, "ready_for", None) == parameters:
+            return
+        target, dtype, order, shape = parameters
+        data = example(shape, dtype, order)
+        self.call = checked_call(self.operation, target, data)
+        self.number = calls_per_sample(data.X.nbytes, self.evaluations)
+        self.ready_for = parameters
+
+    def time_call(self, target, dtype, order, shape):
+        self.call()
+
+
+class Forward(_Operation):
+    operation = "forward"
+
+
+class Loss(_Operation):
+    operation = "loss"
+
+
+class Gradient(_Operation):
+    operation = "gradient"
+
+
+class LossAndGradient(_Operation):
+    operation = "loss_and_gradient"
+
+
+class GradientDescent(_Operation):
+    operation = "gradient_descent"
+    evaluations = ITERATIONS + 1
+
+
+class HessianVector(_Operation):
+    operation = "hessian_vector"
