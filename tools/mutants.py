@@ -137,7 +137,7 @@ MUTANTS = [
         (_CPU + "accumulate.py", "store(low, j, load(low, j, wide) + lost)", "store(low, j, load(low, j, wide))"),
         (_CPU + "accumulate.py", "store(g, j, zeros(like))", "store(g, j, load(g, j, like))"),
         (
-            _CPU + "drivers.py",
+            _CPU + "chunks.py",
             "min((chunk + 1) * blocks // chunks * block, m)",
             "min((chunk + 1) * blocks // chunks * block, m - 8)",
         ),
@@ -167,17 +167,21 @@ MUTANTS = [
             "chunks = min(_chunk_count(m // LANES * LANES, n + LINK_COST, block), few)",
             "chunks = min(_chunk_count(m // LANES * LANES, n + LINK_COST, block), few) + numba.get_num_threads()",
         ),
-        (_CPU + "__init__.py", "s = (0, 0) if sample_weight is None", "s = (0, 0) if sample_weight is not None"),
+        (
+            _CPU + "__init__.py",
+            "s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)\n    if order",
+            "s = (0, 0) if sample_weight is not None else (data_address(sample_weight), 1)\n    if order",
+        ),
         ("jitlogreg/objective.py", "loss += 0.5 * l2", "loss += l2"),
         ("jitlogreg/objective.py", "dw += l2 * w_wide", "dw -= l2 * w_wide"),
         ("jitlogreg/objective.py", "loss = sums.loss / sums.weight", "loss = sums.loss / sums.weight + 1e-15"),
-        ("jitlogreg/objective.py", "if not 0 < sums.weight < math.inf:", "if not 0 <= sums.weight < math.inf:"),
+        ("jitlogreg/objective.py", "if not 0 < weight < math.inf:", "if not 0 <= weight < math.inf:"),
         (
             "jitlogreg/objective.py",
             "return LossAndGradient(loss, dw_out, sums.db / sums.weight)",
             "return LossAndGradient(loss, dw_out, sums.db)",
         ),
-        ("jitlogreg/objective.py", "if not sums.valid or not", "if not sums.valid and not"),
+        ("jitlogreg/objective.py", "if not valid or not", "if not valid and not"),
     )
 ]
 
