@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import exact_margins, expected_objective, make_data, margin_bound
+from conftest import exact_margins, example_bound, expected_objective, make_data, margin_bound
 
 import jitlogreg as jlr
 from jitlogreg.gpu_check import expected, groups, predictions, record, sanitizer, shapes, streams, timing, values, views
@@ -74,6 +74,7 @@ def test_enough_rows_that_every_block_comes_back_for_more():
         if p.regime == "panels":
             assert case.m > 2 * p.panel
         else:
+            assert shapes._planned(H100, 4, 4, "C", case.m // 2, case.n).blocks == full.blocks
             assert shapes._planned(H100, 4, 4, "C", case.m // 2 - 3, case.n).blocks < full.blocks
         assert case.m * case.n <= shapes.MOST_NUMBERS + 3 * 100_000
     assert {case.m for case in shapes.cases(H100, "float32", "float32", "C")} >= set(shapes.FEW_ROWS)
@@ -101,6 +102,12 @@ def test_what_is_expected_is_what_the_other_tests_expect(dtypes, order, weighted
     z, delta = expected.margins(data.X, data.w, data.b)
     np.testing.assert_allclose(np.float64(z), exact_margins(data.X, data.w, data.b), rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(delta, margin_bound(data.X, data.w, data.b), rtol=1e-12)
+    exact = 1 / (1 + np.exp(-np.float64(z))), -np.logaddexp(0, -np.float64(z))
+    for (got, allowed), wanted, slope in zip(
+        expected.activations(data.X, data.w, data.b), exact, (0.25, 1), strict=True
+    ):
+        np.testing.assert_allclose(np.float64(got), wanted, rtol=1e-13)
+        np.testing.assert_allclose(allowed, example_bound(wanted, data.w.dtype) + slope * delta, rtol=0.5)
 
 
 def test_rows_are_widened_a_block_at_a_time(monkeypatch):
@@ -182,6 +189,18 @@ def off_by(name, amount):
         return right._replace(**{name: getattr(right, name) * (1 + amount)})
 
     return sums
+
+
+@pytest.mark.parametrize("name", ["forward", "log_forward"])
+def test_activations_that_are_a_little_off_fail(few, monkeypatch, name):
+    def off(X, w, b, out):
+        out[:] = getattr(targets._module("reference"), name)(X, w, b, out) * out.dtype.type(1.001)
+        return out
+
+    wrong_target(monkeypatch, **{name: off})
+    found = failures(all_values("cuda"))
+    assert len(found) == len(FEW)
+    assert all(f"OffError: {name}[" in failure for failure in found.values())
 
 
 @pytest.mark.parametrize("name", ["loss", "dw", "db"])
