@@ -111,14 +111,16 @@ def _round(p, n, item):
     _, lanes, columns, parts, rows, prefetch = p.constants
     rows_of_block = p.threads // parts * rows
     folds = min(columns, 32)
-    links = rows if parts == 1 else -(-rows_of_block // warps)
+    sharers = min(parts, 32)  # lanes to a row's margin: a warp takes the links of its rows at once
+    links = rows
     loads = columns * rows
     # addresses and comparisons take as many as the loads again, and each fold chooses twice what it sends
     work = _work(
         item, 2 * columns * rows + folds, max(1, columns // lanes), links, 3 * loads, folds, columns + 2 * links
     )
     work += 2 * folds / 4
-    chain = EXCHANGE * _levels(lanes) + links * (LINK_LATENCY[item] + (5 * EXCHANGE + SHARED if parts > 1 else 0))
+    together = _levels(sharers) * EXCHANGE + -(-parts // sharers) * SHARED if parts > 1 else 0
+    chain = EXCHANGE * _levels(lanes) + links * (LINK_LATENCY[item] + together)
     return rows_of_block * n * item, prefetch, work, chain + (2 * BARRIER if parts > 1 else 0)
 
 
@@ -145,8 +147,10 @@ def _of_panels(p, n, item, order, machine, device, needed):
     copied = size / (COPY * machine.bandwidth)
     from_memory = copied / min(1.0, in_flight / needed)
     again = size / machine.cache_bandwidth
-    a_row = SECOND_LEVEL + 5 * EXCHANGE + LINK_LATENCY[item]
-    margins = -(-p.panel // (p.threads // 32)) * a_row / CLOCK
+    # a warp takes eight rows at once, four lanes to a row, each with eight parts on their way at once
+    parts = p.scratch // (2 * p.panel)
+    eight_rows = -(-parts // 32) * SECOND_LEVEL + 2 * EXCHANGE + LINK_LATENCY[item]
+    margins = -(-p.panel // (8 * p.threads // 32)) * eight_rows / CLOCK
     meeting = MEETING / CLOCK
     times = {"memory": from_memory, "cache": again, "margins of a panel": margins, "meeting": meeting}
     share = copied / sum(times.values())

@@ -24,6 +24,7 @@ from jitlogreg.targets.cuda.totals import (
     row_writer,
     sum_over_lanes,
     totals_at,
+    totals_over_lanes,
 )
 
 
@@ -59,8 +60,8 @@ def make(x_type, w_type, operation, threads, lanes, columns, parts, rows, prefet
     next_size = held if prefetch else 1
     rest = max(1, columns // lanes)  # columns that the folds leave a lane with
     apart = max(1, lanes // columns)  # neighbouring lanes that are left with the same column
-    # whoever links, a lane that has its own rows or the first lane of a warp, adds to totals of its own
-    places = threads if parts == 1 else warps
+    sharers = min(parts, 32)  # lanes that put a row's margin together, of which the first takes the link
+    places = threads // sharers  # whoever takes links adds to totals of its own
     slots_size = SLOTS * places
     fold16, fold8 = _folder(lanes // 2, columns), _folder(lanes // 4, columns // 2)
     fold4, fold2 = _folder(lanes // 8, columns // 4), _folder(lanes // 16, columns // 8)
@@ -122,22 +123,22 @@ def make(x_type, w_type, operation, threads, lanes, columns, parts, rows, prefet
                     zs[(team * int64(parts) + part) * int64(tile) + int64(r * lanes) + lane] = own[r]
             if parts > 1:
                 cuda.syncthreads()
-                place = thread // int64(32)
+                place = thread // int64(sharers)
                 while place < int64(residuals):
-                    z, v = zero, thread & int64(31)
+                    z, v = zero, thread % int64(sharers)
                     while v < int64(parts):
                         z = z + zs[(place // int64(tile) * int64(parts) + v) * int64(tile) + place % int64(tile)]
-                        v += int64(32)
-                    z = sum_over_lanes(z, 32, 1)
-                    if thread & int64(31) == int64(0):
-                        dz, row, slot = zero, base + place, thread // int64(32)
+                        v += int64(sharers)
+                    z = sum_over_lanes(z, sharers, 1)
+                    if thread % int64(sharers) == int64(0):
+                        dz, row, slot = zero, base + place, thread // int64(sharers)
                         if row < m:
                             dz, loss, weight, bad = link(z + b, row, y, s, out)
                             if sums:
                                 with_this = add_example(totals_at(slots, slot, places), loss, dz, weight, bad)
                                 put_totals_at(slots, slot, places, with_this)
                         dzs[place] = dz
-                    place += int64(warps)
+                    place += int64(threads // sharers)
                 cuda.syncthreads()
                 for r in range(rows):
                     own[r] = dzs[within + int64(r * lanes)]
@@ -172,10 +173,14 @@ def make(x_type, w_type, operation, threads, lanes, columns, parts, rows, prefet
                     for e in range(rest):
                         join_at(total, first + lane // int64(apart) * int64(rest) + int64(e), lows, high[e], low[e])
                 cuda.syncthreads()
-            if thread == int64(0):
-                for place in range(places):
-                    join_totals_at(total, room, lows, totals_at(slots, place, places))
-            cuda.syncthreads()
+            totals = no_totals(b)
+            if thread < int64(places):
+                totals = totals_at(slots, thread, places)
+            totals = totals_over_lanes(totals)
+            for v in range(warps):
+                if thread == int64(32 * v):
+                    join_totals_at(total, room, lows, totals)
+                cuda.syncthreads()
             write_rows(out, cuda.blockIdx.x, n, total, room, thread, int64(threads))
 
     return kernel

@@ -25,6 +25,9 @@ from jitlogreg.targets.cuda.totals import (
 # The most rows of a panel: their residuals lie in shared memory
 MOST_ROWS = 2048
 
+# Rows whose margins a warp takes at once
+ROWS_AT_ONCE = 8
+
 # Rows of which the update has x in flight
 AT_ONCE = 8
 
@@ -94,7 +97,7 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                             j += int64(2)
                         if j < stop:
                             z0 = fma(w_type(load_one(x, j * leading + top + row)), load_w(w, j), z0)
-                        store_w(scratch, half + row * segments + part, z0 + z1)
+                        store_w(scratch, half + part * panel + row, z0 + z1)
                     item += all_warps
             else:
                 item = warp
@@ -109,24 +112,25 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                                 z = fma(w_type(xs[e]), load_w(w, column + int64(e)), z)
                     z = sum_over_lanes(z, 32, 1)
                     if lane == int64(0):
-                        store_w(scratch, half + item, z)
+                        store_w(scratch, half + part * panel + row, z)
                     item += all_warps
             meet(meeting)
-            # each block takes all margins of the panel: a second meeting would cost more. Block 0 keeps their totals
-            row = int64(thread >> int64(5)) if sums else warp
-            while row < count:
+            # each block takes all margins of the panel: a second meeting would cost more. Block 0 keeps their totals.
+            # Eight rows for each warp, so that four lanes share one, and what they read is adjacent
+            row = (warp if not sums else thread >> int64(5)) * int64(ROWS_AT_ONCE) + lane % int64(ROWS_AT_ONCE)
+            while row - lane % int64(ROWS_AT_ONCE) < count:
                 z = zero
-                part = int64(lane)
-                while part < segments:
-                    z = z + load_w(scratch, half + row * segments + part)
-                    part += int64(32)
-                z = sum_over_lanes(z, 32, 1) + b
-                if lane == int64(0):
+                part = lane // int64(ROWS_AT_ONCE)
+                while part < segments and row < count:
+                    z = z + load_w(scratch, half + part * panel + row)
+                    part += int64(32 // ROWS_AT_ONCE)
+                z = sum_over_lanes(z, 32, ROWS_AT_ONCE) + b
+                if lane < int64(ROWS_AT_ONCE) and row < count:
                     dz, loss, weight, bad = link(z, top + row, y, s, out)
                     dzs[row] = dz
                     if cuda.blockIdx.x == 0:
                         totals = add_example(totals, loss, dz, weight, bad)
-                row += int64(warps) if sums else all_warps
+                row += (all_warps if not sums else int64(warps)) * int64(ROWS_AT_ONCE)
             cuda.syncthreads()
             if with_gradient:
                 share = (count + slices - int64(1)) // slices
