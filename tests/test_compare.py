@@ -14,7 +14,7 @@ import jitlogreg as jlr
 
 # Answers as tools/compare_worker.py does; what it answers stands in its folder: seconds, or what goes wrong
 FAKE_WORKER = """
-import json, pathlib, sys
+import json, pathlib, sys, time
 says = json.loads(pathlib.Path("says.json").read_text())
 for line in sys.stdin:
     action, *name = json.loads(line)
@@ -24,6 +24,8 @@ for line in sys.stdin:
         ready = says[name[0]]
         if ready == "dies":
             sys.exit(3)
+        if ready == "hangs":
+            time.sleep(60)
         value = {"error": ready, "trace": ""} if isinstance(ready, str) else {"value": ready is not None}
         now = ready
     else:
@@ -58,16 +60,26 @@ def run(compare, capsys, folder, base, head, *more):
         ({"a": 2.0, "b": 3.0}, 1, "slower: 2 of 2, a by a factor of 2"),
         ({"a": 0.5, "b": 3.0}, 1, "slower: 1 of 2, b by a factor of 1.5; faster: 1"),
         ({"a": 0.5, "b": 2.0}, 3, "faster: 1 of 2, a by a factor of 2"),
-        ({"a": "AssertionError: off", "b": 2.0}, 2, "could not be measured: 1 of 2 failed, a: AssertionError: off"),
-        ({"a": "dies", "b": 2.0}, 2, "could not be measured: 1 of 2 failed, a: the process ended with status 3"),
+        (
+            {"a": "AssertionError: off", "b": 2.0},
+            2,
+            "could not be measured: 1 of 2 failed, a: head: AssertionError: off",
+        ),
+        ({"a": "dies", "b": 2.0}, 2, "could not be measured: 1 of 2 failed, a: head: the process ended with status 3"),
         ({"a": None, "b": 2.0}, 2, "could not be measured: 1 of 2 failed, a: it runs with the base, and is not *"),
-        ({"a": "E: off", "b": 3.0}, 2, "could not be measured: 1 of 2 failed, a: E: off; slower: 1"),
+        ({"a": "E: off", "b": 3.0}, 2, "could not be measured: 1 of 2 failed, a: head: E: off; slower: 1"),
     ],
 )
 def test_one_line_and_the_exit_status_say_it(compare, capsys, tmp_path, head, status, line):
     found, said = run(compare, capsys, tmp_path, {"a": 1.0, "b": 2.0}, head)
     assert (found, said[: len(line.rstrip("*"))]) == (status, line.rstrip("*"))
     assert line.endswith("*") or said == line
+
+
+def test_who_hangs_is_not_waited_for(compare, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "PATIENCE", 0.5)
+    status, line = run(compare, capsys, tmp_path, {"a": 1.0}, {"a": "hangs"})
+    assert (status, line) == (2, "could not be measured: 1 of 1 failed, a: head: the process ended with status -9")
 
 
 def test_what_the_base_lacks_is_no_matter(compare, capsys, tmp_path):

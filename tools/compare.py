@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,10 +25,13 @@ WORKER = Path(__file__).resolve().parent / "compare_worker.py"
 
 NO_DIFFERENCE, SLOWER, NOT_MEASURED, FASTER = range(4)
 
-# Ratios that are told, and in the processes of each launch, of which all must show half of it
+# A change is told from this ratio on. Every launch must show half of it, its square root
 FACTOR = 1.1
 LAUNCHES = 3
 SAMPLES = 9
+
+# Seconds that one answer may take; a setup that compiles takes ten, and more on a busy machine
+PATIENCE = 600
 
 # Under two minutes on two cores. Every kernel's loops, both dtypes, from the first-level cache to memory, what is
 # allocated, other threads, import and compilation
@@ -43,9 +47,10 @@ class CannotMeasureError(Exception):
 
 
 class Side:
-    """One commit's process."""
+    """One commit's process, "base" or "head"."""
 
-    def __init__(self, package):
+    def __init__(self, name, package):
+        self.name = name
         environment = {
             **os.environ,
             "PYTHONPATH": str(package),
@@ -69,10 +74,16 @@ class Side:
 
     def answer(self):
         """What comes back: {"value": …} or {"error": …}."""
+        patience = threading.Timer(PATIENCE, self.process.kill)
+        patience.start()
         line = self.process.stdout.readline()
+        patience.cancel()
+        answer = json.loads(line or '{"trace": ""}')
         if not line:
-            return {"error": f"the process ended with status {self.process.wait()}", "trace": ""}
-        return json.loads(line)
+            answer["error"] = f"the process ended with status {self.process.wait()}"
+        if "error" in answer:
+            answer["error"] = f"{self.name}: {answer['error']}"
+        return answer
 
     def ask(self, *words):
         """The answer's value; CannotMeasureError with its error."""
@@ -126,7 +137,7 @@ def install(repository, commit, cache):
 def launch(packages, names, facts, turn):
     """Measure with two new processes: by name head's time over base's, None where one lacks it, or an error's text."""
     found = {}
-    with Side(packages[0]) as base, Side(packages[1]) as head:
+    with Side("base", packages[0]) as base, Side("head", packages[1]) as head:
         for name in names:
             for side in (base, head):  # both at a time
                 side.tell("setup", name)
@@ -172,7 +183,7 @@ def measure(packages, select, factor=FACTOR, log=print):
     ratios, factors, errors : dicts
         By name: two lists, the second of which is empty where nothing looked changed; the factor; the error's text.
     """
-    with Side(packages[1]) as head:
+    with Side("head", packages[1]) as head:
         facts = head.ask("describe")
     names = [name for name in facts if select.search(name)]
     if not names:

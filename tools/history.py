@@ -47,22 +47,17 @@ def collect(folder, repository):
         for name, parameters, number in values(found[commit]):
             line = lines.setdefault(f"{name}({', '.join(parameters)})", [None] * len(commits))
             line[place] = number
-    subjects = [
-        subprocess.run(
-            ["git", "-C", str(repository), "log", "-1", "--format=%s", c], check=True, capture_output=True, text=True
-        ).stdout.strip()
-        for c in commits
-    ]
-    return {"commits": [c[:8] for c in commits], "subjects": subjects, "lines": dict(sorted(lines.items()))}
+    return {"commits": [c[:8] for c in commits], "lines": dict(sorted(lines.items()))}
 
 
 def draw(kept, path):
-    """A panel for each benchmark, a line for each combination of parameters."""
+    """A panel for each benchmark, a line for each combination of parameters that was measured more than once."""
     from matplotlib.figure import Figure
 
     panels = {}
     for name, line in kept["lines"].items():
-        panels.setdefault(name.partition("(")[0], {})[name.partition("(")[2].rstrip(")")] = line
+        if sum(v is not None for v in line) > 1:
+            panels.setdefault(name.partition("(")[0], {})[name.partition("(")[2].removesuffix(")")] = line
     figure = Figure(figsize=(10, 3.4 * len(panels)), layout="constrained")
     for axes, (title, lines) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
         for label, line in lines.items():
