@@ -97,6 +97,8 @@ def test_the_page_shows_the_kept_figures():
         assert pages.replaced(page, f"reliability: {name}", text) == page
     assert set(kept["layers"]) == set(reliability.LAYERS)
     assert kept["layers"]["omp"]["threads"]["calls"] == 8000
+    assert set(kept["tests"]) == set(reliability.TESTS)
+    assert kept["tests"]["tests/test_fuzz.py"]["cases"] >= 20_000
 
 
 def test_nothing_is_written_where_something_goes_wrong(monkeypatch, tmp_path):

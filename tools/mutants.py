@@ -189,15 +189,15 @@ MUTANTS = [
 SURVIVORS: dict[str, str] = {}
 
 # The tests that run, soonest to fail first: of single files, and of all
-_SHAPES = "513x3 or 9x3 or 21x9 or 21x33 or 12345x2 or 1001x130 or 5x3001 or 139x4105"
 _NAMES = "sums_keep or infinite_sums or padding or dot_product or larger_than_float32"
-_SOON = ["tests/test_kernels.py", "-k", f"not reference and ({_SHAPES} or {_NAMES})"]
+_SHAPES = "513x3 or 9x3 or 21x9 or 21x33 or 12345x2 or 1001x130 or 5x3001 or 139x4105"
 _FIRST = {
     "jitlogreg/scalar.py": [["tests/test_scalar.py"]],
     "jitlogreg/objective.py": [["tests/test_checks.py", "-k", "not reference and sum"]],
+    _CPU + "link.py": [["tests/test_checks.py", "-k", "cpu and (outside_the_unit or negative_and_nonfinite)"]],
 }
 _LATER = [
-    _SOON,
+    *(["tests/test_kernels.py", "-k", f"not reference and ({tests})"] for tests in (_NAMES, _SHAPES)),
     ["tests/test_accuracy.py", "-k", "cpu and (adversarial or derivative) or derived"],
     ["tests/test_nonfinite.py", "tests/test_targets.py", "tests/test_bits.py", "-k", "cpu or number_of_threads"],
     ["tests/test_checks.py", "-k", "cpu and (labels or weights)"],
