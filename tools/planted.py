@@ -74,7 +74,7 @@ INNOCENT = {
     ],
     "a variable by another name": [(LINK, "total", "of_residuals")],
     "functions in another order": [(ACCUMULATE, _CLEAR, ""), (ACCUMULATE, _FLUSH, _CLEAR + _FLUSH)],
-    "a function by another name": [(DRIVERS, "_bounds", "_first_and_last")],
+    "a function by another name": [(DRIVERS, "_dot_chunk", "_product_of_chunk")],
     "other words in docstrings and messages": [
         (OBJECTIVE, "Means from sums, with the penalty", "Means, from sums and the penalty"),
         (CPU, "The CPU target: blocks", "The target for CPUs: blocks"),
