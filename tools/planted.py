@@ -3,6 +3,7 @@
 CPU, SCALAR, LINK = "jitlogreg/targets/cpu/__init__.py", "jitlogreg/scalar.py", "jitlogreg/targets/cpu/link.py"
 COMPILE, OBJECTIVE = "jitlogreg/targets/compile.py", "jitlogreg/objective.py"
 DRIVERS, ACCUMULATE = "jitlogreg/targets/cpu/drivers.py", "jitlogreg/targets/cpu/accumulate.py"
+COLUMNS = "jitlogreg/targets/cpu/columns.py"
 
 _SUMS = "    sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)\n"
 _CUT = "    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)\n    n = X.shape[1]\n"
@@ -74,7 +75,7 @@ INNOCENT = {
     ],
     "a variable by another name": [(LINK, "total", "of_residuals")],
     "functions in another order": [(ACCUMULATE, _CLEAR, ""), (ACCUMULATE, _FLUSH, _CLEAR + _FLUSH)],
-    "a function by another name": [(DRIVERS, "_dot_chunk", "_product_of_chunk")],
+    "a function by another name": [(COLUMNS, "_four_dots", "_dots_of_four")],
     "other words in docstrings and messages": [
         (OBJECTIVE, "Means from sums, with the penalty", "Means, from sums and the penalty"),
         (CPU, "The CPU target: blocks", "The target for CPUs: blocks"),
