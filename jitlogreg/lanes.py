@@ -138,6 +138,18 @@ def fma(typingctx, x, y, z):
 
 
 @intrinsic
+def root(typingctx, x):
+    """√x, rounded once."""
+    if not _is_number(x):
+        return None
+
+    def codegen(context, builder, sig, args):
+        return call_llvm(builder, f"llvm.sqrt.{llvm_suffix(args[0].type)}", args[0].type, args)
+
+    return x(x), codegen
+
+
+@intrinsic
 def where(typingctx, condition, x, y):
     """x where the condition holds, else y; both are computed, nothing branches."""
     if not (_is_number(x) and x == y):

@@ -11,6 +11,9 @@ from jitlogreg.targets import TargetUnavailableError, choose
 from jitlogreg.targets.device_array import DeviceArray, on_host
 from jitlogreg.targets.sums import Sums
 
+# The most columns whose Hessian is made: it has 32 MB then, and each of some threads needs 48 MB to sum it up
+HESSIAN_COLUMNS = 2000
+
 
 class Gradient(NamedTuple):
     """∂J/∂w, shape (n,) in w's dtype, and ∂J/∂b, a Python float."""
@@ -120,7 +123,8 @@ class Objective:
 
     Notes
     -----
-    Binding costs one evaluation. A call costs about 4mn flops and one read of X, `hessian_vector` about 6mn and one.
+    Binding costs one evaluation. A call costs about 4mn flops and one read of X, `hessian_vector` about 6mn and one,
+    `hessian` about mn² and one.
     Accuracy is that of `loss_and_gradient` in float64.
 
     Examples
@@ -133,6 +137,9 @@ class Objective:
     (0.693147, array([-0.425,  0.   ]))
     >>> objective.hessian_vector(np.zeros(2), np.array([1.0, 0.0]))
     array([0.42875, 0.1    ])
+    >>> objective.hessian(np.zeros(2))
+    array([[0.42875, 0.1    ],
+           [0.1    , 0.25   ]])
     """
 
     def __init__(self, X, y, *, sample_weight=None, l2=0.0, fit_intercept=True, check_finite=True, target=None):
@@ -194,14 +201,49 @@ class Objective:
         w, b = self._split("theta", theta)
         v = checks.vector("v", v, self.n_parameters, "n_parameters")
         along = v if self._has_b else np.append(v, 0.0)
-        if not hasattr(self._kernels, "hessian_vector_sums"):
-            raise TargetUnavailableError("the target 'cuda' has no kernel for Hessians yet; 'cpu' and 'reference' have")
-        of_w, of_b = self._kernels.hessian_vector_sums(self._X, w, b, along, self._s)
+        of_w, of_b = self._kernel("hessian_vector_sums")(self._X, w, b, along, self._s)
         product = np.empty(self.n_parameters)
         product[: self._n] = of_w / self._weight + self._l2 * v[: self._n]
         if self._has_b:
             product[self._n] = of_b / self._weight
         return product
+
+    def hessian(self, theta):
+        """The Hessian at θ: 1/S Σᵢ sᵢ σ(zᵢ)σ(−zᵢ) [xᵢ, 1][xᵢ, 1]ᵀ + l2 diag(1, …, 1, 0).
+
+        One read of X, and about mn² flops.
+
+        Parameters
+        ----------
+        theta : ndarray of float64, shape (n_parameters,)
+
+        Returns
+        -------
+        ndarray of float64, shape (n_parameters, n_parameters)
+            Symmetric to the bit.
+
+        Raises
+        ------
+        ValueError
+            If X has more than 2,000 columns.
+        TargetUnavailableError
+            On the target "cuda", which has no kernel for it yet.
+        """
+        w, b = self._split("theta", theta)
+        if self._n > HESSIAN_COLUMNS:
+            raise ValueError(
+                f"X has {self._n} columns; accepted are at most {HESSIAN_COLUMNS}: hessian_vector has no such limit"
+            )
+        hessian = self._kernel("hessian_sums")(self._X, w, b, self._s)[: self.n_parameters, : self.n_parameters]
+        hessian = hessian / self._weight
+        hessian[range(self._n), range(self._n)] += self._l2
+        return hessian
+
+    def _kernel(self, name):
+        kernel = getattr(self._kernels, name, None)
+        if kernel is None:
+            raise TargetUnavailableError("the target 'cuda' has no kernel for it yet; 'cpu' and 'reference' have")
+        return kernel
 
     def _sums(self, w, b, with_gradient):
         return self._kernels.sums(self._X, self._y, w, b, self._s, with_gradient)

@@ -166,7 +166,7 @@ def test_the_selection_has_what_it_is_for(suite):
     assert len(chosen) == 15
     for part in ("LossAndGradient", "Forward", "Memory", "OtherThreads", "Import", "FirstCall.track_compiled"):
         assert any(part in name for name in chosen), part
-    assert len(suite.names) == 6 * 48 + 5 * 2 + 1 + 6 * 2 + 1 + 2 * 4
+    assert len(suite.names) == 7 * 48 + 5 * 2 + 1 + 6 * 2 + 1 + 2 * 4
 
 
 @pytest.mark.parametrize("operation", ["forward", "loss", "gradient", "loss_and_gradient", "gradient_descent"])

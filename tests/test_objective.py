@@ -1,5 +1,6 @@
 """`Objective`: the calls' numbers from data that is bound once, and products with the Hessian."""
 
+import importlib
 import threading
 
 import mpmath
@@ -100,11 +101,53 @@ def test_products_are_those_of_the_reference(dtypes, order, m, n):
     np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
 
 
+@pytest.mark.parametrize(("m", "n"), [*SHAPES[:-1], (128, 7), (300, 70)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_hessian_itself(dtypes, order, m, n, weighted):
+    data = make_data(m, n, dtypes, order, weighted=weighted)
+    theta, objective = theta_of(data) / np.sqrt(n), bound(data, l2=0.1, target="cpu")
+    got, wanted = objective.hessian(theta), bound(data, l2=0.1, target="reference").hessian(theta)
+    with_ones, s = np.c_[data.X, np.ones(m)].astype(np.float64), data.sample_weight
+    s = np.ones(m) if s is None else s
+    upper = 1 / (1 + np.exp(-with_ones @ theta))
+    size = np.abs(with_ones).T @ ((s / s.sum() * upper * (1 - upper))[:, np.newaxis] * np.abs(with_ones))
+    # that of the margins moves each term by as much of itself; 32 u of the sums, of S, and 16 of a term, twice over
+    off = 2 * (32 + 32 + 16 + (n / 8 + 16) * (np.abs(with_ones) @ np.abs(theta)).max()) * unit(np.float64)
+    np.testing.assert_array_less(np.abs(got - wanted), off * (size + 0.1 * np.eye(n + 1)) + 1e-300)
+    np.testing.assert_array_equal(got, got.T)
+    without = jlr.Objective(data.X, data.y, sample_weight=data.sample_weight, l2=0.1, fit_intercept=False, target="cpu")
+    at_zero = np.append(theta[:-1], 0.0)
+    np.testing.assert_array_equal(without.hessian(theta[:-1]), objective.hessian(at_zero)[:n, :n])
+
+
+def test_the_hessian_of_views(order):
+    data = make_data(200, 30, order=order)
+    theta, expected = np.linspace(-0.2, 0.2, 11), data.X[7:190, 3:13].copy()
+    got = jlr.Objective(data.X[7:190, 3:13], data.y[7:190], target="cpu").hessian(theta)
+    wanted = jlr.Objective(expected, data.y[7:190], target="reference").hessian(theta)
+    np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("hessian_of", ["cpu", "reference"])
+def test_what_is_not_finite_makes_a_hessian_of_nan(hessian_of):
+    X, y = np.array([[1.0], [np.inf], [2.0]]), np.array([0.0, 1.0, 1.0])
+    hessian = jlr.Objective(X, y, check_finite=False, target=hessian_of).hessian(np.zeros(2))
+    assert np.all(np.isnan(hessian))
+
+
+def test_too_many_columns_for_a_hessian():
+    objective = jlr.Objective(np.zeros((1, 2001)), np.zeros(1))
+    with pytest.raises(ValueError, match="X has 2001 columns; accepted are at most 2000"):
+        objective.hessian(np.zeros(2002))
+
+
 def test_the_hessian_is_symmetric_and_the_slope_of_the_gradient(target):
     data = make_data(60, 6, weighted=True)
     objective, theta = bound(data, l2=0.3), theta_of(data)
     H = np.array([objective.hessian_vector(theta, e) for e in np.eye(7)])
     np.testing.assert_allclose(H, H.T, rtol=1e-12, atol=1e-15)
+    if hasattr(importlib.import_module(f"jitlogreg.targets.{target}"), "hessian_sums"):
+        np.testing.assert_allclose(objective.hessian(theta), H, rtol=1e-12, atol=1e-15)
     step = 1e-6
     for j, e in enumerate(np.eye(7)):
         slope = (objective.gradient(theta + step * e) - objective.gradient(theta - step * e)) / (2 * step)
@@ -112,14 +155,15 @@ def test_the_hessian_is_symmetric_and_the_slope_of_the_gradient(target):
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_threads_change_no_bit_of_a_product(order):
+def test_threads_change_no_bit_of_a_product_or_of_the_hessian(order):
     data = make_data(60_000, 28, order=order)
     objective, v = jlr.Objective(data.X, data.y, target="cpu"), np.random.default_rng(3).normal(size=29)
-    many = objective.hessian_vector(theta_of(data), v)
+    many, hessian = objective.hessian_vector(theta_of(data), v), objective.hessian(theta_of(data))
     threads = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
         np.testing.assert_array_equal(objective.hessian_vector(theta_of(data), v), many)
+        np.testing.assert_array_equal(objective.hessian(theta_of(data)), hessian)
     finally:
         numba.set_num_threads(threads)
 

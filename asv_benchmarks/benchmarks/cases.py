@@ -74,14 +74,14 @@ OPERATIONS = {f.__name__: f for f in (forward, loss, gradient, loss_and_gradient
 def bound(operation, X, y, w, target):
     """A call without arguments; NotImplementedError where this commit or this machine lacks what it needs."""
     jlr = library()
-    if operation == "hessian_vector":
+    if operation in ("hessian", "hessian_vector"):
         objective = getattr(jlr, "Objective", None)
-        if not hasattr(objective, "hessian_vector"):
-            raise NotImplementedError("this commit has no Objective.hessian_vector")
-        bound_to_data = objective(X, y, target=target)
+        if not hasattr(objective, operation):
+            raise NotImplementedError(f"this commit has no Objective.{operation}")
+        method = getattr(objective(X, y, target=target), operation)
         theta = np.append(np.zeros(len(w)), INTERCEPT)
         direction = np.linspace(-1, 1, len(w) + 1)
-        return lambda: bound_to_data.hessian_vector(theta, direction)
+        return lambda: method(theta, direction) if operation == "hessian_vector" else method(theta)
     if not hasattr(jlr, operation):
         raise NotImplementedError(f"this commit has no {operation}")
     function = OPERATIONS[operation]

@@ -53,3 +53,8 @@ class GradientDescent(_SameKernel):
 
 class HessianVector(_Operation):
     operation = "hessian_vector"
+
+
+class Hessian(_Operation):
+    operation = "hessian"
+    evaluations = 2  # what it computes is as much as two evaluations or more

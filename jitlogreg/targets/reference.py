@@ -120,6 +120,15 @@ def hessian_vector_sums(X, w, b, v, sample_weight):
     return X.astype(np.float64).T @ h, float(np.sum(h))
 
 
+@_ieee
+def hessian_sums(X, w, b, sample_weight):
+    """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
+    s = np.ones(len(X)) if sample_weight is None else sample_weight.astype(np.float64)
+    upper, lower = _both_tails(_margins(X, w, b))
+    with_ones = np.append(X.astype(np.float64), np.ones((len(X), 1)), axis=1)
+    return with_ones.T @ ((s * (upper * lower))[:, np.newaxis] * with_ones)
+
+
 def _margins(X, w, b):
     """z = Xw + b"""
     return X.astype(np.float64) @ w.astype(np.float64) + float(b)

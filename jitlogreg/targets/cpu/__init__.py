@@ -8,7 +8,7 @@ import numpy as np
 
 from jitlogreg.lanes import LANES
 from jitlogreg.targets import in_forked_child
-from jitlogreg.targets.cpu import panels
+from jitlogreg.targets.cpu import hessian, panels
 from jitlogreg.targets.cpu.drivers import kernel, run_parallel, run_serial, scratch_size
 from jitlogreg.targets.cpu.link import SEGMENT, TOTALS
 from jitlogreg.targets.cpu.memory import data_address
@@ -57,7 +57,7 @@ _threads = threading.RLock()
 def dot(u, v):
     """Σⱼ uⱼ vⱼ of contiguous vectors, computed in float64, as a Python float."""
     cut = 0, 0, u.size, DOT_BLOCK, _chunk_count(u.size, 1, DOT_BLOCK), 0, 0
-    return _run(u.size, kernel("dot", u.dtype, v.dtype, "C"), 0.0, u, v, *cut, 0, 0, 0, 0, 0, _no_totals())[0]
+    return _run(u.size, kernel("dot", u.dtype, v.dtype, "C"), 0.0, u, v, *cut, 0, 0, 0, 0, 0, 0, _no_totals())[0]
 
 
 def forward(X, w, b, out):
@@ -73,7 +73,7 @@ def log_forward(X, w, b, out):
 def _activations(X, w, b, out, logarithm):
     order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
     to = data_address(out), logarithm
-    _run(cost, kernel("activations", X.dtype, w.dtype, order), b, X, w, *cut, 0, 0, 0, *to, _no_totals())
+    _run(cost, kernel("activations", X.dtype, w.dtype, order), b, X, w, *cut, 0, 0, 0, *to, 0, _no_totals())
     return out
 
 
@@ -89,7 +89,7 @@ def sums(X, y, w, b, sample_weight, with_gradient):
         of_examples = _run_panels(address, b, X, w, cut[0], data_address(y), *s, totals)
     else:
         address = kernel("sums", X.dtype, w.dtype, order)
-        of_examples = _run(cost, address, b, X, w, *cut, data_address(y), *s, 0, 0, totals)
+        of_examples = _run(cost, address, b, X, w, *cut, data_address(y), *s, 0, 0, 0, totals)
     loss, db, weight, invalid = of_examples
     return Sums(loss, totals[0, :n] if with_gradient else np.zeros(n), db, weight, invalid == 0)
 
@@ -101,8 +101,30 @@ def hessian_vector_sums(X, w, b, v, sample_weight):
     totals = np.zeros((2, -(-n // LANES) * LANES + TOTALS))
     s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
     address = kernel("hessian_vector", X.dtype, w.dtype, order)
-    _, along_b, _, _ = _run(cost, address, b, X, w, *cut, data_address(v), *s, 0, 0, totals)
+    _, along_b, _, _ = _run(cost, address, b, X, w, *cut, data_address(v), *s, 0, 0, 0, totals)
     return totals[0, :n], along_b
+
+
+def hessian_sums(X, w, b, sample_weight):
+    """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
+    n = X.shape[1]
+    panels = hessian.panel_count(n)
+    pairs, packed = panels * (panels + 1) // 2, hessian.BLOCK * panels * LANES
+    order, cost, cut = _cut_for_hessian(X.shape, X.strides, X.itemsize)
+    totals = np.zeros((2, pairs * hessian.TILE + TOTALS))
+    s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
+    _run(cost, kernel("hessian", X.dtype, w.dtype, order), b, X, w, *cut, 0, *s, 0, 0, packed, totals)
+    return hessian.unfold(totals[0], n)
+
+
+@functools.lru_cache
+def _cut_for_hessian(shape, strides, itemsize):
+    """What `_cut` gives, for chunks whose sums are those of a matrix, three times; and the cost of n/2 updates more."""
+    (order, leading), (m, n) = layout(shape, strides, itemsize), shape
+    row_cost, of_chunk = (n + 1) * (n + LINK_COST) // 2, 3 * 8 * (n + 1) ** 2 // 2
+    few = max(4, m * n * itemsize // (8 * of_chunk))
+    chunks = min(_chunk_count(m // LANES * LANES, row_cost, hessian.BLOCK), few)
+    return order, m * row_cost, (leading, m, n, hessian.BLOCK, chunks, (LANES + 2) * leading + LEAD // itemsize, 0)
 
 
 def _no_totals():
@@ -131,9 +153,9 @@ def _chunk_count(rows, row_cost, block):
 
 def _run(cost, kernel, b, x, w, *numbers):
     """Run the kernel on every chunk."""
-    _, m, n, block, chunks, *_, totals = numbers
+    _, m, n, block, chunks, *_, packed, totals = numbers
     # NumPy's memory, which comes in large pages where there is much: Numba's took as long as 100 x 200,000 numbers do
-    scratch = np.empty(scratch_size(m, n, block, chunks, totals.shape[1] - TOTALS))
+    scratch = np.empty(scratch_size(m, n, block, chunks, totals.shape[1] - TOTALS, packed))
     arguments = kernel, float(b), data_address(x), data_address(w), *numbers, scratch
     return run_serial(*arguments) if cost < SERIAL_COST else _run_on_threads(run_serial, run_parallel, arguments)
 

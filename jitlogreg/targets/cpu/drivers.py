@@ -25,7 +25,7 @@ from jitlogreg.targets.compile import address, parallel, serial
 from jitlogreg.targets.cpu import columns, panels, rows
 from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum
 from jitlogreg.targets.cpu.chunks import OF_TAIL, TASK, bounds
-from jitlogreg.targets.cpu.hessian import hessian_chunk
+from jitlogreg.targets.cpu.hessian import hessian_chunk, product_chunk
 from jitlogreg.targets.cpu.link import (
     DB,
     INVALID,
@@ -160,7 +160,8 @@ def _dot_chunk(chunk, task, x0, w0, f_order):
 
 KERNELS = {
     "sums": _sum_chunk,
-    "hessian_vector": hessian_chunk,
+    "hessian": hessian_chunk,
+    "hessian_vector": product_chunk,
     "activations": _activate_chunk,
     "dot": _dot_chunk,
     "panels": panels.panel_step,
@@ -185,17 +186,19 @@ def kernel(operation, x_dtype, w_dtype, order):
 
 
 @functools.lru_cache
-def scratch_size(m, n, block, chunks, room):
+def scratch_size(m, n, block, chunks, room, packed):
     """What a call needs beside its totals, in numbers of eight bytes, which those of every dtype fit in.
 
-    For each chunk two rows of partial sums and what it works in; labels and weights of the tail, and in F order a copy
-    of its rows: in C order that memory is never touched.
+    For each chunk two rows of partial sums and what it works in, with so many numbers that are `packed`; labels and
+    weights of the tail, and in F order a copy of its rows: in C order that memory is never touched.
     """
-    tail = m % LANES > 0
-    return (chunks + tail) * (2 * (room + TOTALS) + 2 * block + room + SEGMENTS * LANES) + tail * LANES * (n + 2)
+    tail, of_chunk = m % LANES > 0, 2 * (room + TOTALS) + 2 * block + room + SEGMENTS * LANES + packed
+    return (chunks + tail) * of_chunk + tail * LANES * (n + 2)
 
 
-def _run(kernel, b, x, w, leading, m, n, block, chunks, lead, apart, y, s, s_step, out, logarithm, totals, scratch):
+def _run(
+    kernel, b, x, w, leading, m, n, block, chunks, lead, apart, y, s, s_step, out, logarithm, packed, totals, scratch
+):
     """Call the kernel for every chunk, and add up the chunks' totals.
 
     `totals` comes as two rows of zeros, for the high and the low parts; the first leaves with the sums of the columns
@@ -204,7 +207,7 @@ def _run(kernel, b, x, w, leading, m, n, block, chunks, lead, apart, y, s, s_ste
     """
     parts, width = chunks + (m % LANES > 0), totals.shape[1]
     room = width - TOTALS
-    work, work_step = parts * 2 * width, 2 * block + room + SEGMENTS * LANES
+    work, work_step = parts * 2 * width, 2 * block + room + SEGMENTS * LANES + packed
     task = np.empty(1, TASK)
     t = task[0]
     t.b, t.x, t.w, t.leading, t.m, t.n, t.block, t.chunks, t.lead = b, x, w, leading, m, n, block, chunks, lead

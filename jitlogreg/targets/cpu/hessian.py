@@ -1,26 +1,63 @@
-"""Products of the Hessian with a vector, XᵀD(Xv + c): two margins and one update of each block, from one read of X."""
+"""The Hessian, XᵀDX, and its products with a vector, XᵀD(Xv + c), each from one read of X.
 
+The Hessian is summed in tiles. A block of rows is scaled by √(s·σ(z)σ(−z)), so that a tile is AᵀA, and packed, in
+float64, into panels of eight columns, each a run of memory: any order and dtype of X comes to the same loop, and the
+column of ones for the intercept is just one more. Rows of panels are multiplied four columns by eight at a time, eight
+vectors of AVX in registers, which is what the two units of today's processors need to be always busy.
+"""
+
+import numpy as np
 from numba import carray
 
-from jitlogreg.lanes import LANES
+from jitlogreg.lanes import LANES, fma, zeros
+from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu import columns, rows
 from jitlogreg.targets.cpu.accumulate import add_number, clear, flush
 from jitlogreg.targets.cpu.chunks import OF_TAIL, bounds
-from jitlogreg.targets.cpu.link import DB, curved
-from jitlogreg.targets.cpu.memory import at, get, offset, put, splat, spread, sum_lanes
+from jitlogreg.targets.cpu.link import DB, curved, roots
+from jitlogreg.targets.cpu.memory import (
+    at,
+    get,
+    load,
+    load_first,
+    offset,
+    put,
+    splat,
+    spread,
+    store,
+    sum_lanes,
+    transpose,
+)
 from jitlogreg.targets.cpu.tail import copy_numbers, padded_rows
 
+# Rows that are packed at once, and added up before they go to the totals: in runs of sixteen, so that a term meets at
+# most 16 + 8 roundings of the 32 that the bound on sums allows. A panel of them is 8 KB
+BLOCK, RUN = 128, 16
 
-def hessian_chunk(chunk, task, x0, w0, f_order):
-    """Σ s·σ(z)σ(−z)·(xv + c)·x of one chunk, and the same without x in place of Σ s·dz.
+# Numbers of a tile, the products of two panels
+TILE = LANES * LANES
 
-    v lies where labels do otherwise, and c after it. The second margin of a block finds x in the cache.
-    """
-    t = carray(task, 1)[0]
-    n, room = t.n, t.room
-    high = offset(at(t.partials, 0.0), chunk * 2 * t.width)
-    low = offset(high, t.width)
-    clear(high, 2 * t.width)
+
+def panel_count(n):
+    """The panels of n columns and the one of ones."""
+    return n // LANES + 1
+
+
+def unfold(tiles, n):
+    """The symmetric matrix (n + 1, n + 1) from tiles of its lower half: of panels (0, 0), (1, 0), (1, 1), (2, 0) …"""
+    panels = panel_count(n)
+    full = np.empty((panels, panels, LANES, LANES))
+    first, second = np.tril_indices(panels)
+    pairs = tiles[: len(first) * TILE].reshape(-1, LANES, LANES)  # pair, column of the second, column of the first
+    full[second, first] = pairs
+    full[first, second] = pairs.transpose(0, 2, 1)
+    size = panels * LANES
+    return full.transpose(0, 2, 1, 3).reshape(size, size)[: n + 1, : n + 1].copy()
+
+
+@inline
+def _rows_of(chunk, t, x0, w0, f_order):
+    """A chunk's x, its leading dimension, the weights and their step, the first row, the one after, and the padding."""
     x, leading, s, s_step, pad = at(t.x, x0), t.leading, at(t.s, w0), t.s_step, 0
     start, stop = 0, LANES
     if chunk < t.chunks:
@@ -33,8 +70,22 @@ def hessian_chunk(chunk, task, x0, w0, f_order):
         if f_order is None:
             x = offset(x, first * leading)
         else:
-            x = padded_rows(x, first, leading, count, n, at(t.tail + OF_TAIL, x0))
+            x = padded_rows(x, first, leading, count, t.n, at(t.tail + OF_TAIL, x0))
             leading = LANES
+    return x, leading, s, s_step, start, stop, pad
+
+
+def product_chunk(chunk, task, x0, w0, f_order):
+    """Σ s·σ(z)σ(−z)·(xv + c)·x of one chunk, and the same without x in place of Σ s·dz.
+
+    v lies where labels do otherwise, and c after it. The second margin of a block finds x in the cache.
+    """
+    t = carray(task, 1)[0]
+    n, room = t.n, t.room
+    high = offset(at(t.partials, 0.0), chunk * 2 * t.width)
+    low = offset(high, t.width)
+    clear(high, 2 * t.width)
+    x, leading, s, s_step, start, stop, pad = _rows_of(chunk, t, x0, w0, f_order)
     w, b, v = at(t.w, w0), spread(t.b, w0), at(t.y, w0)
     c = spread(get(v, n), w0)
     z = offset(at(t.work, w0), chunk * t.work_step)
@@ -65,3 +116,109 @@ def hessian_chunk(chunk, task, x0, w0, f_order):
             rows.update(x, position, leading, n, u, count, g, position + t.lead + count // 2 * leading, b)
         if f_order is None:
             flush(g, high, low, room, b)
+
+
+def hessian_chunk(chunk, task, x0, w0, f_order):
+    """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ of one chunk, in tiles; the totals of examples stay 0. w is float64."""
+    t = carray(task, 1)[0]
+    n, room = t.n, t.room
+    high = offset(at(t.partials, 0.0), chunk * 2 * t.width)
+    low = offset(high, t.width)
+    clear(high, 2 * t.width)
+    x, leading, s, s_step, start, stop, pad = _rows_of(chunk, t, x0, w0, f_order)
+    w, b = at(t.w, w0), spread(t.b, w0)
+    z = offset(at(t.work, w0), chunk * t.work_step)
+    g = offset(z, 2 * t.block)
+    packed = offset(g, t.work_step - 2 * t.block - (n // LANES + 1) * LANES * BLOCK)
+    clear(g, room)
+    for i in range(start, stop, BLOCK):
+        count = min(BLOCK, stop - i)
+        position = i * leading
+        if f_order is not None:
+            columns.margins(x, i, leading, n, w, b, z, count, BLOCK if i + count < stop else 0, False)
+        elif pad > 0:
+            rows.few_margins(x, position, leading, n, w, b, z, count - pad)
+        else:
+            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, 4, t.apart)
+        roots(z, offset(s, i * s_step), s_step > 0, count, b)
+        if f_order is None:
+            _pack_rows(x, position, leading, n, z, count - pad, packed, b)
+        else:
+            _pack_columns(x, i, leading, n, z, count, packed, b)
+        whole_runs = (count + RUN - 1) // RUN * RUN
+        for r in range(count - pad, whole_runs):
+            for j in range(0, n + 1, LANES):
+                store(packed, j * BLOCK + r * LANES, zeros(b))
+        _multiply(packed, n // LANES + 1, whole_runs, g, b)
+        flush(g, high, low, room, b)
+
+
+@inline
+def _pack_rows(x, i, leading, n, scale, count, packed, like):
+    """Write [x, 1] times its scale into panels, for `count` rows of C order."""
+    whole = n // LANES * LANES
+    for r in range(count):
+        row, factor = i + r * leading, splat(get(scale, r))
+        for j in range(0, whole, LANES):
+            store(packed, j * BLOCK + r * LANES, load(x, row + j, like) * factor)
+        last = offset(packed, whole * BLOCK + r * LANES)
+        store(last, 0, load_first(x, row + whole, n - whole, like) * factor)
+        put(last, n - whole, get(scale, r))
+
+
+@inline
+def _pack_columns(x, i, leading, n, scale, count, packed, like):
+    """Write [x, 1] times its scale into panels, for `count` rows of F order, a multiple of eight."""
+    whole = n // LANES * LANES
+    for r in range(0, count, LANES):
+        factor = load(scale, r, like)
+        for j in range(0, whole, LANES):
+            p = i + r + j * leading
+            x0, x1 = load(x, p, like), load(x, p + leading, like)
+            x2, x3 = load(x, p + 2 * leading, like), load(x, p + 3 * leading, like)
+            x4, x5 = load(x, p + 4 * leading, like), load(x, p + 5 * leading, like)
+            x6, x7 = load(x, p + 6 * leading, like), load(x, p + 7 * leading, like)
+            turned = transpose(
+                x0 * factor, x1 * factor, x2 * factor, x3 * factor, x4 * factor, x5 * factor, x6 * factor, x7 * factor
+            )
+            to = offset(packed, j * BLOCK + r * LANES)
+            for k in range(LANES):
+                store(to, k * LANES, turned[k])
+        for k in range(LANES):
+            to = offset(packed, whole * BLOCK + (r + k) * LANES)
+            store(to, 0, zeros(like))
+            for j in range(whole, n):
+                put(to, j - whole, get(scale, r + k) * get(x, i + r + k + j * leading))
+            put(to, n - whole, get(scale, r + k))
+
+
+@inline
+def _multiply(packed, panels, count, g, like):
+    """Add the products of all panels, of `count` rows in whole runs, to the tiles g of the lower half."""
+    tile = 0
+    for first in range(panels):
+        for second in range(first + 1):
+            p, q = offset(packed, first * LANES * BLOCK), offset(packed, second * LANES * BLOCK)
+            for half in range(0, LANES, 4):
+                to = offset(g, tile + half * LANES)
+                for start in range(0, count, RUN):
+                    _add_run(offset(p, start * LANES), offset(q, start * LANES + half), to, like)
+            tile += TILE
+
+
+@inline
+def _add_run(p, q, g, like):
+    """Add Σ q[r, k]·p[r] over a run of rows to vector k of g, for four columns k."""
+    c0 = zeros(like)
+    c1, c2, c3 = c0, c0, c0
+    for r in range(RUN):
+        i = r * LANES
+        v = load(p, i, like)
+        c0 = fma(splat(get(q, i)), v, c0)
+        c1 = fma(splat(get(q, i + 1)), v, c1)
+        c2 = fma(splat(get(q, i + 2)), v, c2)
+        c3 = fma(splat(get(q, i + 3)), v, c3)
+    store(g, 0, load(g, 0, like) + c0)
+    store(g, LANES, load(g, LANES, like) + c1)
+    store(g, 2 * LANES, load(g, 2 * LANES, like) + c2)
+    store(g, 3 * LANES, load(g, 3 * LANES, like) + c3)

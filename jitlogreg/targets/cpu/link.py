@@ -3,7 +3,7 @@
 import math
 
 from jitlogreg import scalar
-from jitlogreg.lanes import LANES, fma, ones, where, zeros
+from jitlogreg.lanes import LANES, fma, ones, root, where, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.accumulate import add_number
 from jitlogreg.targets.cpu.memory import compound_lanes, load, splat, store, sum_lanes, widen
@@ -89,6 +89,16 @@ def curved(z, u, s, weighted, rows, total, like):
         store(u, i, h)
         total += widen(h)
     return total
+
+
+@inline
+def roots(z, s, weighted, rows, like):
+    """Replace `rows` margins by √(s·σ(z)σ(−z))."""
+    for i in range(0, rows, LANES):
+        h = scalar.curvature(load(z, i, like))
+        if weighted:
+            h = load(s, i, like) * h
+        store(z, i, root(h))
 
 
 @inline

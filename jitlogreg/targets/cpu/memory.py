@@ -211,6 +211,24 @@ def sum_each(typingctx, x0, x1, x2, x3, x4, x5, x6, x7):
 
 
 @intrinsic
+def transpose(typingctx, x0, x1, x2, x3, x4, x5, x6, x7):
+    """Eight vectors, the k-th of which has lane k of each."""
+
+    def codegen(context, builder, sig, args):
+        vectors = list(args)
+        for half in (1, 2, 4):  # lane and number of a vector swap one binary digit at a time
+            low = [lane if lane & half == 0 else LANES + lane - half for lane in range(LANES)]
+            high = [lane + half if lane & half == 0 else LANES + lane for lane in range(LANES)]
+            for k in range(LANES):
+                if k & half == 0:
+                    x, y = vectors[k], vectors[k + half]
+                    vectors[k], vectors[k + half] = _shuffle(builder, x, y, low), _shuffle(builder, x, y, high)
+        return context.make_tuple(builder, sig.return_type, vectors)
+
+    return types.UniTuple(x0, LANES)(*[x0] * LANES), codegen
+
+
+@intrinsic
 def even_lanes(typingctx, x, y):
     """The lanes 0, 2, 4, … of two vectors."""
     return x(x, x), lambda context, builder, sig, args: _shuffle(builder, *args, range(0, 2 * LANES, 2))
