@@ -3,16 +3,19 @@
 from jitlogreg.api import forward, gradient, log_forward, loss, loss_and_gradient
 from jitlogreg.descent import Descent, gradient_descent
 from jitlogreg.objective import Gradient, LossAndGradient, Objective
+from jitlogreg.solvers import Fit, fit
 from jitlogreg.targets import TargetUnavailableError, targets, use_target
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Descent",
+    "Fit",
     "Gradient",
     "LossAndGradient",
     "Objective",
     "TargetUnavailableError",
+    "fit",
     "forward",
     "gradient",
     "gradient_descent",

@@ -11,7 +11,7 @@ import numpy as np
 
 from jitlogreg import checks
 from jitlogreg.arrays import takes_arrays
-from jitlogreg.objective import check_examples, check_weight, evaluate, finish
+from jitlogreg.objective import check_examples, check_weight, evaluate, finish, norm
 from jitlogreg.progress import progress_bar
 from jitlogreg.targets import choose
 from jitlogreg.targets.device_array import like
@@ -134,13 +134,13 @@ def gradient_descent(
     steps = descend(X, y, w, b, sample_weight, learning_rate, n_iterations, l2, tolerance, callback is not None)
     history: list[float] = []
     with progress_bar("gradient descent", n_iterations, enabled=progress) as advance, contextlib.closing(steps):
-        for losses, norm, w, b, weight, valid in steps:
+        for losses, length, w, b, weight, valid in steps:
             check_examples(weight, valid, y, sample_weight)
             check_weight(weight)
             advance(len(losses) if history else len(losses) - 1, losses[-1])
             history += losses
             loss, iteration, w = losses[-1], len(history) - 1, like(X, w)
-            stop = callback is not None and _is_true(callback(State(iteration, loss, norm, w.copy(), float(b))))
+            stop = callback is not None and is_true(callback(State(iteration, loss, length, w.copy(), float(b))))
             if not math.isfinite(loss):
                 cause = (
                     "a smaller learning_rate may help" if iteration else "X, w or b, or a sum of them, is not finite"
@@ -151,9 +151,9 @@ def gradient_descent(
                     stacklevel=3,  # past the wrapper that takes other libraries' arrays
                 )
                 break
-            if norm <= tolerance or stop:
+            if length <= tolerance or stop:
                 break
-    return Descent(w, float(b), np.array(history), iteration, norm <= tolerance)
+    return Descent(w, float(b), np.array(history), iteration, length <= tolerance)
 
 
 def _descend_here(kernels, X, y, w, b, sample_weight, learning_rate, n_iterations, l2, tolerance, each_step):
@@ -161,22 +161,12 @@ def _descend_here(kernels, X, y, w, b, sample_weight, learning_rate, n_iteration
     for _ in range(n_iterations + 1):
         sums = evaluate(kernels, X, y, sample_weight, w, b)
         loss, dw, db = finish(sums, w, l2)
-        yield Steps([loss], _gradient_norm(dw, db), w, b, sums.weight, sums.valid)
+        yield Steps([loss], norm(np.append(dw.astype(np.float64, copy=False), db)), w, b, sums.weight, sums.valid)
         with np.errstate(all="ignore"):  # a descent that diverges ends at its loss
             w = w - learning_rate * dw
             b = b - learning_rate * w.dtype.type(db)
 
 
-def _gradient_norm(dw, db):
-    """The Euclidean norm of [dw, db], scaled so that no square overflows or vanishes."""
-    components = np.abs(np.append(dw.astype(np.float64, copy=False), db))
-    largest = float(components.max())
-    if not 0 < largest < math.inf:
-        return largest
-    with np.errstate(all="ignore"):
-        return largest * math.sqrt(float(np.sum((components / largest) ** 2)))
-
-
-def _is_true(answer):
+def is_true(answer):
     """Whether a callback returned True itself: what a callback happens to return otherwise does not stop the run."""
     return isinstance(answer, (bool, np.bool_)) and bool(answer)

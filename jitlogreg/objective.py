@@ -1,5 +1,6 @@
 """From sums over examples to the objective J(w, b) and its gradient, and `Objective`, which is bound to its data."""
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from jitlogreg import checks
 from jitlogreg.arrays import takes_arrays
 from jitlogreg.targets import TargetUnavailableError, choose
 from jitlogreg.targets.device_array import DeviceArray, on_host
+from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
 
 # The most columns whose Hessian is made: it has 32 MB then, and each of some threads needs 48 MB to sum it up
@@ -86,6 +88,16 @@ def finish(sums, w, l2, dw_out=None, with_gradient=True) -> LossAndGradient:
     return LossAndGradient(loss, dw_out, sums.db / sums.weight)
 
 
+def norm(gradient):
+    """The Euclidean norm, scaled so that no square overflows or vanishes."""
+    largest = float(np.abs(gradient).max(initial=0.0))
+    if not 0 < largest < math.inf:
+        return largest
+    with np.errstate(all="ignore"):
+        scaled = gradient / largest
+        return largest * math.sqrt(float(np.sum(scaled * scaled)))
+
+
 class Objective:
     """J of `loss` as a function of θ = [w, b], bound to its data.
 
@@ -111,8 +123,10 @@ class Objective:
 
     Attributes
     ----------
-    n_parameters : int
-        n + 1, or n without an intercept.
+    n_features, n_parameters : int
+        n; and n + 1, or n without an intercept.
+    has_hessian : bool
+        Whether the target has a kernel for it, and X no more than 2,000 columns.
 
     Raises
     ------
@@ -145,9 +159,10 @@ class Objective:
     def __init__(self, X, y, *, sample_weight=None, l2=0.0, fit_intercept=True, check_finite=True, target=None):
         self._kernels, self._X, self._y, self._s = _bound(X, y, sample_weight, target=target)
         self._l2 = checks.nonnegative("l2", l2)
-        self._n, self._has_b = self._X.shape[1], bool(fit_intercept)
-        self.n_parameters = self._n + self._has_b
-        sums = evaluate(self._kernels, self._X, self._y, self._s, np.zeros(self._n), 0.0, with_gradient=False)
+        self.n_features, self._has_b = self._X.shape[1], bool(fit_intercept)
+        self.n_parameters = self.n_features + self._has_b
+        self.has_hessian = hasattr(self._kernels, "hessian_sums") and self.n_features <= HESSIAN_COLUMNS
+        sums = evaluate(self._kernels, self._X, self._y, self._s, np.zeros(self.n_features), 0.0, with_gradient=False)
         check_weight(sums.weight)
         self._weight = sums.weight
         if check_finite and not math.isfinite(sums.loss):  # 0 times what is not finite is NaN
@@ -167,9 +182,9 @@ class Objective:
         """
         w, b = self._split("theta", theta)
         gradient = np.empty(self.n_parameters)
-        result = finish(self._sums(w, b, True), w, self._l2, gradient[: self._n])
+        result = finish(self._sums(w, b, True), w, self._l2, gradient[: self.n_features])
         if self._has_b:
-            gradient[self._n] = result.db
+            gradient[self.n_features] = result.db
         return result.loss, gradient
 
     def loss(self, theta):
@@ -203,9 +218,9 @@ class Objective:
         along = v if self._has_b else np.append(v, 0.0)
         of_w, of_b = self._kernel("hessian_vector_sums")(self._X, w, b, along, self._s)
         product = np.empty(self.n_parameters)
-        product[: self._n] = of_w / self._weight + self._l2 * v[: self._n]
+        product[: self.n_features] = of_w / self._weight + self._l2 * v[: self.n_features]
         if self._has_b:
-            product[self._n] = of_b / self._weight
+            product[self.n_features] = of_b / self._weight
         return product
 
     def hessian(self, theta):
@@ -230,14 +245,31 @@ class Objective:
             On the target "cuda", which has no kernel for it yet.
         """
         w, b = self._split("theta", theta)
-        if self._n > HESSIAN_COLUMNS:
+        if self.n_features > HESSIAN_COLUMNS:
             raise ValueError(
-                f"X has {self._n} columns; accepted are at most {HESSIAN_COLUMNS}: hessian_vector has no such limit"
+                f"X has {self.n_features} columns; accepted are {HESSIAN_COLUMNS} at most: hessian_vector has no limit"
             )
         hessian = self._kernel("hessian_sums")(self._X, w, b, self._s)[: self.n_parameters, : self.n_parameters]
         hessian = hessian / self._weight
-        hessian[range(self._n), range(self._n)] += self._l2
+        diagonal = hessian.reshape(-1)[:: self.n_parameters + 1]
+        diagonal[: self.n_features] += self._l2
         return hessian
+
+    def sample(self, rows):
+        """The objective of every k-th example, of at least `rows` where there are so many; None where none has weight.
+
+        In C order X is not copied.
+        """
+        step = max(1, len(self._y) // rows)
+        part = copy.copy(self)
+        if step > 1:
+            part._X, part._y = self._X[::step], np.ascontiguousarray(self._y[::step])
+            if layout(part._X.shape, part._X.strides, part._X.itemsize) is None:
+                part._X = np.ascontiguousarray(part._X)
+            if self._s is not None:
+                part._s = np.ascontiguousarray(self._s[::step])
+            part._weight = float(len(part._y)) if part._s is None else float(np.sum(part._s))
+        return part if part._weight > 0 else None
 
     def _kernel(self, name):
         kernel = getattr(self._kernels, name, None)
@@ -250,7 +282,7 @@ class Objective:
 
     def _split(self, name, theta):
         theta = checks.vector(name, theta, self.n_parameters, "n_parameters")
-        return theta[: self._n], float(theta[self._n]) if self._has_b else 0.0
+        return theta[: self.n_features], float(theta[self.n_features]) if self._has_b else 0.0
 
 
 def _bound(X, y, sample_weight, *, target):

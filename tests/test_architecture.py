@@ -33,9 +33,16 @@ ARROWS = {
         {"arrays", "checks", "objective", "progress", "targets", "targets.device_array", "targets.sums"},
         STANDARD | {"numpy"},
     ),
-    "solvers": ({"checks", "objective", "progress", "targets"}, None),
+    "solvers": (
+        {"arrays", "checks", "descent", "minimise", "objective", "progress", "targets.device_array"},
+        STANDARD | {"numpy"},
+    ),
+    "minimise": ({"objective"}, STANDARD | {"numpy"}),
     "minibatch": ({"checks", "objective", "progress", "targets"}, None),
-    "objective": ({"arrays", "checks", "targets", "targets.device_array", "targets.sums"}, STANDARD | {"numpy"}),
+    "objective": (
+        {"arrays", "checks", "targets", "targets.device_array", "targets.layout", "targets.sums"},
+        STANDARD | {"copy", "numpy"},
+    ),
     "checks": ({"targets.device_array", "targets.layout", "targets.libraries"}, STANDARD | {"numpy", "types"}),
     "graph": (set(), STANDARD),
     "progress": (set(), STANDARD | {"rich"}),

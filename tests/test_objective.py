@@ -137,7 +137,7 @@ def test_what_is_not_finite_makes_a_hessian_of_nan(hessian_of):
 
 def test_too_many_columns_for_a_hessian():
     objective = jlr.Objective(np.zeros((1, 2001)), np.zeros(1))
-    with pytest.raises(ValueError, match="X has 2001 columns; accepted are at most 2000"):
+    with pytest.raises(ValueError, match="X has 2001 columns; accepted are 2000 at most"):
         objective.hessian(np.zeros(2002))
 
 

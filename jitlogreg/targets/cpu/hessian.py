@@ -6,6 +6,8 @@ column of ones for the intercept is just one more. Rows of panels are multiplied
 vectors of AVX in registers, which is what the two units of today's processors need to be always busy.
 """
 
+import functools
+
 import numpy as np
 from numba import carray
 
@@ -45,14 +47,16 @@ def panel_count(n):
 
 def unfold(tiles, n):
     """The symmetric matrix (n + 1, n + 1) from tiles of its lower half: of panels (0, 0), (1, 0), (1, 1), (2, 0) …"""
-    panels = panel_count(n)
-    full = np.empty((panels, panels, LANES, LANES))
-    first, second = np.tril_indices(panels)
-    pairs = tiles[: len(first) * TILE].reshape(-1, LANES, LANES)  # pair, column of the second, column of the first
-    full[second, first] = pairs
-    full[first, second] = pairs.transpose(0, 2, 1)
-    size = panels * LANES
-    return full.transpose(0, 2, 1, 3).reshape(size, size)[: n + 1, : n + 1].copy()
+    return tiles[_places(n)]
+
+
+@functools.lru_cache(maxsize=1)  # 32 MB for 2,000 columns
+def _places(n):
+    """Where in the tiles each number of the matrix is found."""
+    larger, smaller = np.maximum.outer(range(n + 1), range(n + 1)), np.minimum.outer(range(n + 1), range(n + 1))
+    first, second = larger // LANES, smaller // LANES
+    # within a tile of two panels the column of the second comes first, and within the diagonal's both halves are there
+    return (first * (first + 1) // 2 + second) * TILE + smaller % LANES * LANES + larger % LANES
 
 
 @inline
