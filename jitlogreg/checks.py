@@ -120,12 +120,12 @@ def nonnegative(name, value, dtype=FLOATS[0]):
     return value
 
 
-def count(name, value):
-    """Check an integer of at least 0. Returns it as a Python int."""
+def count(name, value, least=0):
+    """Check an integer of at least so many. Returns it as a Python int."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} is {_described(value)}; accepted is an integer")
-    if value < 0:
-        raise ValueError(f"{name} is {value}; accepted is an integer of at least 0")
+    if value < least:
+        raise ValueError(f"{name} is {value}; accepted is an integer of at least {least}")
     return int(value)
 
 

@@ -3,18 +3,20 @@
 import contextlib
 import functools
 import math
+import os
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from jitlogreg import checkpoint as checkpoints
 from jitlogreg import checks
 from jitlogreg.arrays import takes_arrays
 from jitlogreg.objective import check_examples, check_weight, evaluate, finish, norm
 from jitlogreg.progress import progress_bar
 from jitlogreg.targets import choose
-from jitlogreg.targets.device_array import like
+from jitlogreg.targets.device_array import like, on_host
 from jitlogreg.targets.sums import Steps
 
 
@@ -64,6 +66,9 @@ def gradient_descent(
     tolerance: float = 0.0,
     callback: Callable[[State], object] | None = None,
     progress: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: int = 10,
+    resume: str | os.PathLike | None = None,
     target: str | None = None,
 ) -> Descent:
     """Minimise the objective by n_iterations steps of w := w − α dw, b := b − α db.
@@ -92,11 +97,27 @@ def gradient_descent(
         `w` and `b`; the descent stops if it returns True.
     progress : bool
         Show a progress bar (needs the package rich).
+    checkpoint : path, optional
+        A file to keep the run in, before the first step, after every `checkpoint_every` and after the last one. It is
+        replaced whole or not at all.
+    checkpoint_every : int
+        At least 1.
+    resume : path, optional
+        A checkpoint of the same descent to go on from, to the bits that it would have come to uninterrupted; it may be
+        the file that `checkpoint` names. `w` and `b` are not looked at then; `tolerance` and `n_iterations` may differ.
     target : {"cpu", "cuda", "reference"}, optional
 
     Returns
     -------
     Descent
+
+    Raises
+    ------
+    TypeError, ValueError
+        For data that cannot be served exactly, as by `loss_and_gradient`; for a checkpoint that is damaged, or of other
+        data, another version, or a descent with other arguments.
+    OSError
+        If a checkpoint cannot be written or read.
 
     Warns
     -----
@@ -105,7 +126,7 @@ def gradient_descent(
 
     Notes
     -----
-    Each step costs one `loss_and_gradient`, and one more closes the history.
+    Each step costs one `loss_and_gradient`, and one more closes the history; `checkpoint` and `resume` cost one each.
 
     References
     ----------
@@ -129,17 +150,47 @@ def gradient_descent(
     l2 = checks.nonnegative("l2", l2)
     tolerance = checks.nonnegative("tolerance", tolerance)
     checks.function("callback", callback)
+    checkpoint_every = checks.count("checkpoint_every", checkpoint_every, least=1)
+    checkpoints.check_path("checkpoint", checkpoint)
+    checkpoints.check_path("resume", resume)
+
+    history: list[float] = []
+    keep = None
+    if checkpoint is not None or resume is not None:
+        run = {"call": "gradient_descent", "target": kernels.__name__.rpartition(".")[2], "l2": l2}
+        run |= {"shape": list(X.shape), "dtypes": f"{X.dtype}, {w.dtype}", "learning_rate": float(learning_rate)}
+        first = w, b
+        if resume is not None:
+            saved = checkpoints.load(resume, run)
+            first = checks.weights(like(X, saved["start_w"]), X), w.dtype.type(saved["start_b"])
+            w, b = checks.weights(like(X, saved["w"]), X), w.dtype.type(saved["b"])
+            history = saved["history"].tolist()
+        loss, dw, db = finish(evaluate(kernels, X, y, sample_weight, *first), first[0], l2)
+        start = {"start_loss": loss, "start_gradient": np.append(on_host(dw).astype(np.float64), db)}
+        if resume is not None:
+            checkpoints.check_start(resume, saved, **start)
+        if len(history) > n_iterations:
+            raise ValueError(f"n_iterations is {n_iterations}; accepted are at least the {len(history)} of resume")
+        start |= {"start_w": on_host(first[0]), "start_b": first[1]}
+
+        def keep_in_file(w, b, history):
+            checkpoints.save(checkpoint, run, start | {"w": on_host(w), "b": b, "history": np.array(history)})
+
+        keep = None if checkpoint is None else keep_in_file
 
     descend = getattr(kernels, "descend", None) or functools.partial(_descend_here, kernels)
-    steps = descend(X, y, w, b, sample_weight, learning_rate, n_iterations, l2, tolerance, callback is not None)
-    history: list[float] = []
+    each_step, iteration = callback is not None or keep is not None, len(history)
+    steps = descend(X, y, w, b, sample_weight, learning_rate, n_iterations - iteration, l2, tolerance, each_step)
     with progress_bar("gradient descent", n_iterations, enabled=progress) as advance, contextlib.closing(steps):
         for losses, length, w, b, weight, valid in steps:
             check_examples(weight, valid, y, sample_weight)
             check_weight(weight)
-            advance(len(losses) if history else len(losses) - 1, losses[-1])
             history += losses
-            loss, iteration, w = losses[-1], len(history) - 1, like(X, w)
+            made, iteration = iteration, len(history) - 1
+            loss, w = losses[-1], like(X, w)
+            advance(iteration - made, loss)
+            if keep and iteration % checkpoint_every == 0 and math.isfinite(loss):
+                keep(w, b, history[:-1])
             stop = callback is not None and is_true(callback(State(iteration, loss, length, w.copy(), float(b))))
             if not math.isfinite(loss):
                 cause = (
@@ -153,6 +204,8 @@ def gradient_descent(
                 break
             if length <= tolerance or stop:
                 break
+    if keep and iteration % checkpoint_every and math.isfinite(loss):
+        keep(w, b, history[:-1])
     return Descent(w, float(b), np.array(history), iteration, length <= tolerance)
 
 

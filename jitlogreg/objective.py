@@ -125,6 +125,8 @@ class Objective:
     ----------
     n_features, n_parameters : int
         n; and n + 1, or n without an intercept.
+    target : str
+        Where it runs.
     has_hessian : bool
         Whether the target has a kernel for it, and X no more than 2,000 columns.
 
@@ -159,6 +161,7 @@ class Objective:
     def __init__(self, X, y, *, sample_weight=None, l2=0.0, fit_intercept=True, check_finite=True, target=None):
         self._kernels, self._X, self._y, self._s = _bound(X, y, sample_weight, target=target)
         self._l2 = checks.nonnegative("l2", l2)
+        self.target = self._kernels.__name__.rpartition(".")[2]
         self.n_features, self._has_b = self._X.shape[1], bool(fit_intercept)
         self.n_parameters = self.n_features + self._has_b
         self.has_hessian = hasattr(self._kernels, "hessian_sums") and self.n_features <= HESSIAN_COLUMNS

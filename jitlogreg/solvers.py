@@ -1,11 +1,13 @@
 """Fitting: minimising the objective until the gradient vanishes."""
 
 import math
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from jitlogreg import checkpoint as checkpoints
 from jitlogreg import checks, minimise
 from jitlogreg.arrays import takes_arrays
 from jitlogreg.descent import State, is_true
@@ -65,6 +67,9 @@ def fit(
     max_iterations: int = 100,
     callback: Callable[[State], object] | None = None,
     progress: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: int = 10,
+    resume: str | os.PathLike | None = None,
     target: str | None = None,
 ) -> Fit:
     """Minimise the objective J(w, b) until its gradient vanishes.
@@ -98,6 +103,14 @@ def fit(
         `gradient_norm`, `w` and `b`; the run stops if it returns True.
     progress : bool
         Show a progress bar (needs the package rich).
+    checkpoint : path, optional
+        A file to keep the run in, before the first iteration, after every `checkpoint_every` and after the last one. It
+        is replaced whole or not at all.
+    checkpoint_every : int
+        At least 1.
+    resume : path, optional
+        A checkpoint of the same fit to go on from, to the bits that it would have come to uninterrupted; it may be the
+        file that `checkpoint` names. `w` and `b` are not looked at then; `tolerance` and `max_iterations` may differ.
     target : {"cpu", "cuda", "reference"}, optional
 
     Returns
@@ -107,7 +120,10 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        For data that cannot be served exactly, as by `Objective`; for an unknown solver.
+        For data that cannot be served exactly, as by `Objective`; for an unknown solver; for a checkpoint that is
+        damaged, or of other data, another version, or a fit with other arguments.
+    OSError
+        If a checkpoint cannot be written or read.
     TargetUnavailableError
         If the target cannot run here, or has no Hessian and the solver is "newton".
 
@@ -134,39 +150,72 @@ def fit(
     tolerance = checks.nonnegative("tolerance", tolerance)
     max_iterations = checks.count("max_iterations", max_iterations)
     checks.function("callback", callback)
+    every = checks.count("checkpoint_every", checkpoint_every, least=1)
+    checkpoints.check_path("checkpoint", checkpoint)
+    checkpoints.check_path("resume", resume)
     objective = Objective(X, y, sample_weight=sample_weight, l2=l2, fit_intercept=fit_intercept, target=target)
     theta = _theta(X, w, b, fit_intercept)
     if solver == "auto":
         solver = "newton" if objective.has_hessian and len(X) * objective.n_parameters**2 <= NEWTON_COST else "lbfgs"
-    run = _run(objective, solver, minimise.start(objective, theta), tolerance, max_iterations, callback, progress)
-    point, converged, message = run
+    run = {"call": "fit", "solver": solver, "target": objective.target, "l2": float(l2), "shape": list(X.shape)}
+    run |= {"dtype": X.dtype.name, "fit_intercept": bool(fit_intercept)}
+    saved = None if resume is None else checkpoints.load(resume, run)
+    start = point = minimise.start(objective, theta if saved is None else saved["start"])
+    if saved is not None:
+        checkpoints.check_start(resume, saved, start.loss, start.gradient)
+        point = minimise.Point(*(_number_or_array(saved[name]) for name in minimise.Point._fields))
+
+    def keep_in_file(point):
+        first = {"start": start.theta, "start_loss": start.loss, "start_gradient": start.gradient}
+        checkpoints.save(checkpoint, run, first | point._asdict())
+
+    enough = tolerance * max(1.0, start.gradient_norm)
+    keep = None if checkpoint is None else keep_in_file
+    point, converged, message = _run(objective, solver, point, enough, max_iterations, callback, progress, keep, every)
     w, b = _split(point.theta, X.shape[1])
     return Fit(like(X, w), b, point.loss, point.gradient_norm, point.iteration, point.n_evaluations, converged, message)
 
 
-def _run(objective, solver, point, tolerance, max_iterations, callback, progress):
+def _run(objective, solver, point, enough, max_iterations, callback, progress, keep, every):
     """The last point of a run, whether it converged, and why it ended."""
-    enough = tolerance * max(1.0, point.gradient_norm)
     direction_at, n = minimise.directions(objective, solver), objective.n_features
     with progress_bar(solver.replace("_", " "), max_iterations, enabled=progress) as advance:
+        advance(point.iteration, point.loss)
         while True:
-            advance(int(point.iteration > 0), point.loss)
+            if keep and point.iteration % every == 0:
+                keep(point)
             w, b = _split(point.theta, n)
             state = State(point.iteration, point.loss, point.gradient_norm, w, b)
             stop = callback is not None and is_true(callback(state))
-            norm = f"the gradient's norm is {point.gradient_norm:.3g}, the tolerance {enough:.3g}"
-            if point.gradient_norm <= enough:
-                return point, True, f"converged: {norm}"
-            if not math.isfinite(point.loss):
-                return point, False, f"the loss is {point.loss} at the start: w and b are too large for X"
-            if stop:
-                return point, False, f"stopped by the callback: {norm}"
-            if point.iteration >= max_iterations:
-                return point, False, f"max_iterations={max_iterations} are made: {norm}"
-            following = minimise.following(objective, direction_at, point)
+            ended = _ended(point, enough, max_iterations, stop)
+            following = None if ended else minimise.following(objective, direction_at, point)
             if following is None:
-                return point, False, f"no step lowers the loss by more than its rounding: {norm}"
+                if keep and point.iteration % every != 0:
+                    keep(point)
+                return point, *(ended or (False, f"no step lowers the loss further: {_far(point, enough)}"))
             point = following
+            advance(1, point.loss)
+
+
+def _ended(point, enough, max_iterations, stop):
+    """Whether the run converged and why it ends here, or None."""
+    if point.gradient_norm <= enough:
+        return True, f"converged: {_far(point, enough)}"
+    if not math.isfinite(point.loss):
+        return False, f"the loss is {point.loss} at the start: w and b are too large for X"
+    if stop:
+        return False, f"stopped by the callback: {_far(point, enough)}"
+    if point.iteration >= max_iterations:
+        return False, f"max_iterations={max_iterations} are made: {_far(point, enough)}"
+    return None
+
+
+def _far(point, enough):
+    return f"the gradient's norm is {point.gradient_norm:.3g}, the tolerance {enough:.3g}"
+
+
+def _number_or_array(saved):
+    return saved if saved.ndim else saved.item()
 
 
 def _theta(X, w, b, fit_intercept):

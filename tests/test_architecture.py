@@ -29,12 +29,13 @@ ARROWS = {
     "": ({"api", "objective", "descent", "solvers", "minibatch", "targets"}, set()),
     "api": ({"arrays", "checks", "objective", "targets"}, {"numpy"}),
     "arrays": ({"targets", "targets.device_array", "targets.libraries"}, STANDARD | {"inspect", "numpy", "sys"}),
+    "checkpoint": ({""}, STANDARD | {"io", "json", "numpy", "pathlib", "zipfile"}),
     "descent": (
-        {"arrays", "checks", "objective", "progress", "targets", "targets.device_array", "targets.sums"},
+        {"arrays", "checkpoint", "checks", "objective", "progress", "targets", "targets.device_array", "targets.sums"},
         STANDARD | {"numpy"},
     ),
     "solvers": (
-        {"arrays", "checks", "descent", "minimise", "objective", "progress", "targets.device_array"},
+        {"arrays", "checkpoint", "checks", "descent", "minimise", "objective", "progress", "targets.device_array"},
         STANDARD | {"numpy"},
     ),
     "minimise": ({"objective"}, STANDARD | {"numpy"}),

@@ -1,0 +1,97 @@
+"""Runs that survive: a file with all that the next step depends on, which is replaced whole or not at all.
+
+The file is NumPy's .npz without pickles. Beside the state it holds what the run is, and the loss and gradient with
+which it began: two numbers and a vector that hardly any other data gives to the bit.
+"""
+
+import contextlib
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+_KIND = "jitlogreg checkpoint"
+_DAMAGED = (zipfile.BadZipFile, EOFError, KeyError, ValueError, NotImplementedError)
+
+
+def check_path(name, path):
+    """Check a path, or None."""
+    if path is not None and not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{name} is of type {type(path).__qualname__}; accepted is a path")
+
+
+def save(path, run, arrays):
+    """Write a checkpoint; whoever is killed meanwhile leaves the one before.
+
+    Parameters
+    ----------
+    path : str or path-like
+    run : dict
+        What must be the same when the run goes on: numbers and strings by name.
+    arrays : dict of ndarray
+        The state.
+    """
+    path, stamp = Path(path), json.dumps([_KIND, _version(), run])
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, run=np.array(stamp), **arrays)
+    whole = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with whole.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        whole.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            whole.unlink()
+
+
+def load(path, run):
+    """The state in a checkpoint of the same run.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If it cannot be read.
+    ValueError
+        If it is damaged or no checkpoint, of another version, or of another run.
+    """
+    try:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}  # each is compared with its checksum
+        kind, version, saved = json.loads(str(arrays.pop("run")))
+    except _DAMAGED as error:
+        raise ValueError(
+            f"resume is {os.fspath(path)!r}, which is damaged or no checkpoint ({error}); accepted is a file that "
+            "checkpoint= has written"
+        ) from error
+    if kind != _KIND or version != _version():
+        raise ValueError(
+            f"resume is {os.fspath(path)!r}, of version {version}; accepted is a checkpoint of this one, {_version()}"
+        )
+    for name in [*run, *saved]:
+        if saved.get(name) != run.get(name):
+            raise ValueError(
+                f"resume is {os.fspath(path)!r}, of a run whose {name} is {saved.get(name)!r}; it is {run.get(name)!r} "
+                "here, and accepted is the same"
+            )
+    return arrays
+
+
+def check_start(path, saved, start_loss, start_gradient):
+    """Raise ValueError unless the run began with this loss and gradient."""
+    if saved["start_loss"] != start_loss or not np.array_equal(saved["start_gradient"], start_gradient):
+        raise ValueError(
+            f"resume is {os.fspath(path)!r}, of a run whose first loss was {float(saved['start_loss'])!r}: it is "
+            f"{start_loss!r} here, or the gradient differs; accepted is a run on the same X, y and sample_weight, on a "
+            "processor like this"
+        )
+
+
+def _version():
+    from jitlogreg import __version__  # which is not there yet when this is imported
+
+    return __version__
