@@ -239,3 +239,34 @@ def test_sizes_are_told_in_units(sweep):
 def test_help(name):
     command = [sys.executable, str(TOOLS / f"{name}.py"), "--help"]
     assert "--from" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+# ---------------------------------------------------------------- solver_table.py
+
+
+def test_solvers_get_the_loosest_tolerance_that_reaches_the_gradient():
+    tool = load("solver_table")
+    rng = np.random.default_rng(0)
+    data = tool.Data(rng.normal(size=(200, 3)), (rng.uniform(size=200) < 0.5) * 1.0, 0.01)
+    tolerance, loss, norm = tool.loosest(tool.ours, data, 1e-6)
+    assert norm <= 1e-6
+    assert tool.reached(data, tool.ours(data, 10 * tolerance))[1] > 1e-6
+    assert loss == tool.reached(data, tool.ours(data, tolerance))[0]
+    assert tool.loosest(lambda data, tolerance: (np.ones(3), 0.0), data, 1e-6) is None
+
+
+def test_the_table_of_solvers_tells_what_falls_short():
+    tool = load("solver_table")
+    reached = {"reached": True, "tolerance": 1e-6, "loss": 0.5, "gradient_norm": 1e-7}
+    rows = [
+        {"data": "d", "solver": "jitlogreg", **reached, "seconds": 0.002, "times_ours": 1.0, "same_minimum": True},
+        {"data": "d", "solver": "far", **reached, "seconds": 0.5, "times_ours": 250.0, "same_minimum": False},
+        {"data": "d", "solver": "lost", "reached": False},
+    ]
+    here = {"date": "2031-02-03", "machine": {"cpu": "c", "threads": 2, "system": "s"}, "versions": {"numpy": "9"}}
+    lines = tool.tables(here | {"rows": rows}).splitlines()
+    assert lines[4:7] == [
+        "| jitlogreg | 2.00 | 1.00 | 1.0e-07 |  |",
+        "| far | 500 | 250 | 1.0e-07 | another minimum |",
+        "| lost | not reached |  |  |  |",
+    ]
