@@ -56,7 +56,7 @@ def feed(blocks, block_size, n_epochs, rng, target):
     if block_size is not None:
         raise ValueError(f"block_size is {block_size} beside blocks that are cut already; accepted is None")
     _check_blocks(blocks, n_epochs, rng)
-    count = len(blocks) if hasattr(blocks, "__len__") else None
+    count = len(blocks) if hasattr(type(blocks), "__len__") else None
     numbered = _streamed(blocks, n_epochs) if rng is None else _indexed(blocks.__getitem__, count, n_epochs, rng)
     return Feed(numbered, None if count is None else n_epochs * count, "block {}".format)
 
@@ -86,7 +86,7 @@ def _check_blocks(blocks, n_epochs, rng):
                 "is what can be iterated again, or a function that returns a new iterator each time it is called"
             )
         _iterator(blocks)
-    if rng is not None and not (hasattr(blocks, "__len__") and hasattr(blocks, "__getitem__")):
+    if rng is not None and not all(hasattr(type(blocks), method) for method in ("__len__", "__getitem__")):
         raise TypeError(
             f"blocks is {checks.described(blocks)}, which cannot be indexed, and shuffle is given; accepted is a "
             "sequence of blocks, such as a list, or arrays"
@@ -95,9 +95,9 @@ def _check_blocks(blocks, n_epochs, rng):
 
 def _iterator(blocks):
     stream = blocks() if callable(blocks) else blocks
-    if not hasattr(stream, "__iter__") and not hasattr(stream, "__getitem__"):
-        came = "blocks() returns" if callable(blocks) else "blocks is"
-        raise TypeError(f"{came} {checks.described(stream)}; accepted is {_ACCEPTED}, or an iterable of such blocks")
+    if not any(hasattr(type(stream), method) for method in ("__iter__", "__getitem__")):
+        came = "blocks()" if callable(blocks) else "blocks"
+        raise TypeError(f"{came} is {checks.described(stream)}; accepted is {_ACCEPTED}, or an iterable of such blocks")
     return iter(stream)
 
 
