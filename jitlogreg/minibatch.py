@@ -211,7 +211,7 @@ def _means(X, y, *, sample_weight=None, where, l2, target):
     y, sample_weight = checks.examples(X, y, sample_weight, w.dtype, may_be_empty=True)
     if X.shape[0] == 0:
         return []
-    sums = evaluate(start.kernels, X, y, sample_weight, w, b)
+    sums = evaluate(start.kernels, X, y, sample_weight, like(X, w), b)
     return list(finish(sums, w, l2)) if sums.weight != 0 else []
 
 
