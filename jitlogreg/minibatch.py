@@ -209,8 +209,6 @@ def _means(X, y, *, sample_weight=None, where, l2, target):
         raise TypeError(f"X lies in {_memory(X)}; accepted is {start.memory}, as in the blocks before")
     checks.columns(X, w.size, start.dtype, "in the blocks before")
     y, sample_weight = checks.examples(X, y, sample_weight, w.dtype, may_be_empty=True)
-    if X.shape[0] == 0:
-        return []
     sums = evaluate(start.kernels, X, y, sample_weight, like(X, w), b)
     return list(finish(sums, w, l2)) if sums.weight != 0 else []
 

@@ -363,7 +363,9 @@ def test_arrays_are_shuffled_as_the_blocks_cut_from_them(data, sums_of):
     same(descend(cut(data), n_epochs=3, shuffle=5), whole)
 
 
-@pytest.mark.parametrize("blocks", [iter([]), {1}.union, (block for block in ())], ids=["iterator", "function", "gen"])
+@pytest.mark.parametrize(
+    "blocks", [iter([]), {1}.union, (block for block in ()), list], ids=["iterator", "function", "generator", "class"]
+)
 def test_what_cannot_be_indexed_is_not_shuffled(blocks):
     with pytest.raises(
         TypeError, match=r"blocks is .* cannot be indexed, and shuffle is given; accepted is a sequence"
