@@ -10,8 +10,8 @@ from jitlogreg.targets import choose
 
 # Rows in a block where arrays are cut. What an epoch over 1,000,000 x 28 numbers of float64 takes, as a multiple of one
 # loss_and_gradient over them: with 256 rows 6.7, 512 3.9, 1024 2.5, 2048 1.8, 4096 1.5, 8192 1.4, 16,384 1.25, 32,768
-# 1.14, 65,536 1.08 (best of 40 on two busy cores of an AMD EPYC, OMP_WAIT_POLICY=passive). A step costs 35 µs beside its
-# sums, and from some 16,000 rows of 28 columns on all threads share them
+# 1.14, 65,536 1.08 (best of 40 on two busy cores of an AMD EPYC, OMP_WAIT_POLICY=passive). A step costs 35 µs beside
+# its sums, and from 14,564 rows of 28 columns on all threads share them
 BLOCK_SIZE = 16384
 
 _ACCEPTED = "(X, y) or (X, y, sample_weight)"
