@@ -2,6 +2,7 @@
 
 from jitlogreg.api import forward, gradient, log_forward, loss, loss_and_gradient
 from jitlogreg.descent import Descent, gradient_descent
+from jitlogreg.minibatch import minibatch_descent
 from jitlogreg.objective import Gradient, LossAndGradient, Objective
 from jitlogreg.solvers import Fit, fit
 from jitlogreg.targets import TargetUnavailableError, targets, use_target
@@ -22,6 +23,7 @@ __all__ = [
     "log_forward",
     "loss",
     "loss_and_gradient",
+    "minibatch_descent",
     "targets",
     "use_target",
 ]

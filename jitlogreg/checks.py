@@ -49,17 +49,27 @@ def intercept(b, dtype):
     return _real("b", b, dtype)
 
 
-def examples(X, y, sample_weight, dtype):
-    """Check y, and sample_weight unless it is None: ndarrays (m,) of bool, integer or float, m > 0.
+def rows(X, y, sample_weight, may_be_empty=False):
+    """Check all but the values of y, and of sample_weight unless it is None: ndarrays (m,), m > 0 unless m may be 0."""
+    if X.shape[0] == 0 and not may_be_empty:
+        raise ValueError(f"X has shape {X.shape}; accepted is at least one row where a mean is asked for")
+    _array("y", y)
+    _length("y", y, X.shape[0], "m, the rows of X")
+    if sample_weight is not None:
+        _array("sample_weight", sample_weight)
+        _length("sample_weight", sample_weight, X.shape[0], "m, the rows of X")
+
+
+def examples(X, y, sample_weight, dtype, may_be_empty=False):
+    """Check y, and sample_weight unless it is None: ndarrays (m,) of bool, integer or float, m > 0 unless it may be 0.
 
     Returns both in w's dtype, contiguous. Values are looked at only where they are converted; a target looks at them
     otherwise, as they pass.
     """
-    if X.shape[0] == 0:
-        raise ValueError(f"X has shape {X.shape}; accepted is at least one row where a mean is asked for")
-    y = _per_row("y", y, X, dtype, _refuse_labels)
+    rows(X, y, sample_weight, may_be_empty)
+    y = _per_row("y", y, dtype, _refuse_labels)
     if sample_weight is not None:
-        sample_weight = _per_row("sample_weight", sample_weight, X, dtype, _refuse_weights)
+        sample_weight = _per_row("sample_weight", sample_weight, dtype, _refuse_weights)
     return y, sample_weight
 
 
@@ -123,16 +133,33 @@ def nonnegative(name, value, dtype=FLOATS[0]):
 def count(name, value, least=0):
     """Check an integer of at least so many. Returns it as a Python int."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} is {_described(value)}; accepted is an integer")
+        raise TypeError(f"{name} is {described(value)}; accepted is an integer")
     if value < least:
         raise ValueError(f"{name} is {value}; accepted is an integer of at least {least}")
     return int(value)
 
 
+def randomness(name, value):
+    """Check None, a seed or a Generator of NumPy's. Returns the Generator, or None."""
+    if value is None or isinstance(value, np.random.Generator):
+        return value
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} is {described(value)}; accepted are None, an integer and a numpy.random.Generator")
+    return np.random.default_rng(count(name, value))
+
+
+def columns(X, n, dtype, source):
+    """Check that a block has n columns of this dtype; `source` says in words where they come from."""
+    if X.shape[1] != n or X.dtype != dtype:
+        raise (ValueError if X.dtype == dtype else TypeError)(
+            f"X has {X.shape[1]} columns of {X.dtype}; accepted are {n} of {dtype}, as {source}"
+        )
+
+
 def function(name, value):
     """Check something that can be called, or None."""
     if value is not None and not callable(value):
-        raise TypeError(f"{name} is {_described(value)}; accepted is a function")
+        raise TypeError(f"{name} is {described(value)}; accepted is a function")
 
 
 # ---------------------------------------------------------------- shared by the checks above
@@ -141,7 +168,7 @@ def function(name, value):
 def _array(name, value):
     if type(value) is not np.ndarray and type(value) is not np.memmap and type(value) is not DeviceArray:
         hint = f": np.asarray({name}) makes one" if isinstance(value, (list, tuple)) else _conversion(name, value)
-        raise TypeError(f"{name} is {_described(value)}; accepted is a numpy.ndarray{hint}")
+        raise TypeError(f"{name} is {described(value)}; accepted is a numpy.ndarray{hint}")
     if value.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {value.dtype}; accepted are real numbers")
     if not value.dtype.isnative or not value.flags.aligned:
@@ -164,7 +191,8 @@ def _conversion(name, value):
     return f": np.asarray({name}) makes one" if isinstance(value, np.ndarray) else ""
 
 
-def _described(value):
+def described(value):
+    """What came, by its type, for a message."""
     kind = type(value)
     return "None" if value is None else f"a {kind.__module__}.{kind.__qualname__}".replace("a builtins.", "of type ")
 
@@ -189,7 +217,7 @@ def _real(name, value, dtype):
         if value == 0 or 1e-30 < abs(value) < 1e30:
             return dtype.type(value)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.floating, np.integer)):
-        raise TypeError(f"{name} is {_described(value)}; accepted is a real number")
+        raise TypeError(f"{name} is {described(value)}; accepted is a real number")
     try:
         with np.errstate(all="ignore"):
             number = dtype.type(value)
@@ -200,9 +228,7 @@ def _real(name, value, dtype):
     return number
 
 
-def _per_row(name, array, X, dtype, refuse):
-    _array(name, array)
-    _length(name, array, X.shape[0], "m, the rows of X")
+def _per_row(name, array, dtype, refuse):
     if array.dtype == dtype:
         return _contiguous(array)
     if type(array) is not DeviceArray:

@@ -28,11 +28,11 @@ class Descent(NamedTuple):
     w : ndarray, shape (n,)
     b : float
     loss_history : ndarray of float64, shape (n_iterations + 1,)
-        The objective before each step, and after the last.
+        The objective before each step, and after the last; `minibatch_descent` has one of its own.
     n_iterations : int
         The steps that were made.
     converged : bool
-        Whether the gradient's norm came down to `tolerance`.
+        Whether the gradient's norm came down to `tolerance`; False where there is none.
     """
 
     w: np.ndarray
@@ -214,10 +214,19 @@ def _descend_here(kernels, X, y, w, b, sample_weight, learning_rate, n_iteration
     for _ in range(n_iterations + 1):
         sums = evaluate(kernels, X, y, sample_weight, w, b)
         loss, dw, db = finish(sums, w, l2)
-        yield Steps([loss], norm(np.append(dw.astype(np.float64, copy=False), db)), w, b, sums.weight, sums.valid)
-        with np.errstate(all="ignore"):  # a descent that diverges ends at its loss
-            w = w - learning_rate * dw
-            b = b - learning_rate * w.dtype.type(db)
+        yield Steps([loss], gradient_norm(dw, db), w, b, sums.weight, sums.valid)
+        w, b = step(w, b, dw, db, learning_rate)
+
+
+def gradient_norm(dw, db):
+    """The Euclidean norm of [dw, db]."""
+    return norm(np.append(dw.astype(np.float64, copy=False), db))
+
+
+@np.errstate(all="ignore")  # a descent that diverges ends at its loss
+def step(w, b, dw, db, learning_rate):
+    """w − α dw and b − α db, rounded to w's dtype."""
+    return w - learning_rate * dw, b - learning_rate * w.dtype.type(db)
 
 
 def is_true(answer):

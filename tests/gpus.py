@@ -42,6 +42,9 @@ class Array:
     shape = property(lambda self: self.host.shape)
     dtype = property(lambda self: self.host.dtype)
 
+    def __getitem__(self, rows):
+        return type(self)(self.machine, self.host[rows], self.gpu)
+
     def same_gpu(self):
         assert self.machine.current == self.gpu, "another device is the current one"
 

@@ -39,7 +39,11 @@ ARROWS = {
         STANDARD | {"numpy"},
     ),
     "minimise": ({"objective"}, STANDARD | {"numpy"}),
-    "minibatch": ({"checks", "objective", "progress", "targets"}, None),
+    "minibatch": (
+        {"arrays", "blocks", "checks", "descent", "objective", "progress", "targets", "targets.device_array"},
+        STANDARD | {"numpy"},
+    ),
+    "blocks": ({"arrays", "checks", "targets"}, STANDARD | {"itertools"}),
     "objective": (
         {"arrays", "checks", "targets", "targets.device_array", "targets.layout", "targets.sums"},
         STANDARD | {"copy", "numpy"},

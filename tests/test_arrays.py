@@ -22,6 +22,9 @@ class Tensor:
     def numpy(self):
         return self.array
 
+    def __getitem__(self, rows):
+        return Tensor(self.array[rows])
+
     def data_ptr(self):
         return self.array.ctypes.data
 
@@ -75,6 +78,29 @@ def test_descent_gives_tensors_to_its_callback_and_back(torch, both):
     np.testing.assert_array_equal(got.w.numpy(), wanted.w)
     assert [state.loss for state in seen] == wanted.loss_history.tolist() == got.loss_history.tolist()
     assert all(isinstance(state.w, torch.Tensor) for state in seen)
+
+
+@pytest.mark.parametrize("cut_before", [False, True])
+def test_mini_batches_of_tensors(torch, both, cut_before):
+    arrays, tensors = both
+    settings, seen = {"learning_rate": 0.1, "n_epochs": 2, "shuffle": 0}, []
+    wanted = jlr.minibatch_descent((arrays.X, arrays.y), w=arrays.w, block_size=15, **settings)
+    blocks = (tensors.X, tensors.y)
+    if cut_before:
+        blocks = [[tensors.X[i : i + 15], tensors.y[i : i + 15]] for i in (0, 15, 30)]
+    else:
+        settings["block_size"] = 15
+    got = jlr.minibatch_descent(blocks, w=tensors.w, callback=seen.append, **settings)
+    assert isinstance(got.w, torch.Tensor)
+    np.testing.assert_array_equal(got.w.numpy(), wanted.w)
+    assert (got.b, got.n_iterations) == (wanted.b, 6)
+    assert [state.loss for state in seen] == wanted.loss_history.tolist() == got.loss_history.tolist()
+    assert all(isinstance(state.w, torch.Tensor) for state in seen)
+    np.testing.assert_array_equal(seen[0].w.numpy(), arrays.w)
+    with pytest.raises(TypeError, match=r"^y is a numpy\.ndarray beside X of PyTorch"):
+        jlr.minibatch_descent((tensors.X, arrays.y), learning_rate=0.1)
+    with pytest.raises(TypeError, match=r"^block 0.*: w is a numpy\.ndarray beside X of PyTorch"):
+        jlr.minibatch_descent((tensors.X, tensors.y), learning_rate=0.1, w=arrays.w)
 
 
 def test_mixed_libraries_are_refused_with_the_conversion(torch, both):

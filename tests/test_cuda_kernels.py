@@ -342,7 +342,7 @@ def test_an_objective_moves_its_data_once(device, order):
         data.X, data.y, data.w, data.b, sample_weight=data.sample_weight, l2=0.1, target="cuda"
     )
     assert (loss, gradient.tolist()) == (wanted.loss, [*wanted.dw.tolist(), wanted.db])
-    with pytest.raises(jlr.TargetUnavailableError, match="no kernel for Hessians yet"):
+    with pytest.raises(jlr.TargetUnavailableError, match="no kernel for it yet"):
         objective.hessian_vector(np.zeros(6), np.zeros(6))
     freed = []
     free = driver.free

@@ -207,6 +207,43 @@ def test_callbacks_and_results_of_a_descent_are_given_the_library_s_arrays(libra
     np.testing.assert_array_equal(got.w.host, arrays.w)
 
 
+@pytest.mark.parametrize("cut_before", [False, True])
+@pytest.mark.parametrize("started", [False, True])
+def test_mini_batches_are_taken_where_they_lie(library, both, seen, cut_before, started):
+    arrays, device = both
+    settings, states = {"learning_rate": 0.1, "n_epochs": 2, "shuffle": 0}, []
+    wanted = jlr.minibatch_descent(
+        (arrays.X, arrays.y), w=arrays.w if started else None, block_size=15, target="reference", **settings
+    )
+    blocks = (device.X, device.y)
+    if cut_before:
+        blocks = [(device.X[i : i + 15], device.y[i : i + 15]) for i in (0, 15, 30)]
+    else:
+        settings["block_size"] = 15
+    got = jlr.minibatch_descent(blocks, w=device.w if started else None, callback=states.append, **settings)
+    assert type(got.w) is library.kind
+    assert got.w.gpu == GPU
+    assert got.w.dtype == wanted.w.dtype
+    np.testing.assert_array_equal(got.w.host, wanted.w)
+    assert got.b == wanted.b
+    assert [state.loss for state in states] == wanted.loss_history.tolist() == got.loss_history.tolist()
+    assert all(type(state.w) is library.kind for state in states)
+    starts = {arrays.X[i:].ctypes.data for i in (0, 15, 30)}
+    assert len(seen) == 6
+    assert {given[0].address for given in seen} == starts
+
+
+def test_mini_batches_stay_in_one_memory(library, both, seen):
+    arrays, device = both
+    of = {"CPU": (arrays.X, arrays.y), "GPU": (device.X, device.y)}
+    for first, other in (("CPU", "GPU"), ("GPU", "CPU")):
+        message = rf"^block 1: X lies in the memory of .*{other}.*; accepted is the memory of .*{first}"
+        with pytest.raises(TypeError, match=message):
+            jlr.minibatch_descent([of[first], of[other]], learning_rate=0.1)
+    with pytest.raises(TypeError, match=r"^X is .* and target is 'cpu'; accepted is 'cuda'"):
+        jlr.minibatch_descent(of["GPU"], learning_rate=0.1, target="cpu")
+
+
 def test_an_array_lives_as_long_as_its_view(library):
     array = library.put(np.ones(3))
     alive, view = weakref.ref(array), device_array.device_array(array, library_of(array))
