@@ -220,7 +220,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         ndarray, shape (m,)
             Labels out of `classes_`; the first at a margin of exactly 0.
         """
-        return np.take(self.classes_, self.decision_function(X) > 0)
+        is_second = self.decision_function(X) > 0
+        return self.classes_[is_second.astype(int)]
 
     def predict_proba(self, X):
         """The probabilities of both classes, σ(−z) and σ(z), each within 2 ulp given the margin z.
