@@ -1,0 +1,225 @@
+"""Run scikit-learn's own tests of LogisticRegression on this package's: docs/sklearn.json, and tables in docs/sklearn.md.
+
+    python tools/sklearn_tests.py                              # two minutes
+    python tools/sklearn_tests.py --from docs/sklearn.json     # the tables alone
+
+They are those of the installed scikit-learn. It exits with 1 where one fails for which no reason is written down below.
+"""
+
+import argparse
+import collections
+import json
+import os
+import sys
+from pathlib import Path
+from unittest import mock
+
+from pages import DOCS, measured_on, provenance, replaced, table
+
+RESULTS, PAGE = DOCS / "sklearn.json", DOCS / "sklearn.md"
+TESTS = "sklearn.linear_model.tests.test_logistic"
+PASSED, FAILED, OUTSIDE = "passed", "failed", "not applicable"
+
+# Why a test fails that this estimator is within the scope of, by the beginning of its name
+REASONS: dict[str, str] = {}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--from", dest="source", metavar="FILE", help="write the tables from this file's results alone")
+    parser.add_argument("--seeds", default="0-9", help="the random seeds of tests that draw their data (%(default)s)")
+    parser.add_argument("-k", dest="select", default="", help="of pytest: run these alone, print, and write nothing")
+    options = parser.parse_args(argv)
+    if options.source:
+        results = json.loads(Path(options.source).read_text(encoding="utf-8"))
+    else:
+        results = provenance() | {"tests": TESTS, "seeds": options.seeds}
+        results["cases"] = measure(options.seeds, options.select)
+    print(json.dumps(collections.Counter(case["outcome"] for case in results["cases"])))
+    unexplained = [case for case in results["cases"] if case["outcome"] == FAILED and not case["reason"]]
+    for case in unexplained:
+        print(f"{case['test']}: {case['message']}", file=sys.stderr)
+    if not options.select:
+        if not options.source:
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        page = PAGE.read_text(encoding="utf-8")
+        for name, text in tables(results).items():
+            page = replaced(page, f"sklearn: {name}", text)
+        PAGE.write_text(page, encoding="utf-8")
+    return 1 if unexplained else 0
+
+
+# ---------------------------------------------------------------- the tests
+
+
+def measure(seeds, select=""):
+    """The outcome of each of scikit-learn's cases, with this package's class under the name of theirs."""
+    os.environ["SKLEARN_TESTS_GLOBAL_RANDOM_SEED"] = seeds
+    import numpy as np
+    import pytest
+    import sklearn
+
+    Substitute = substitute()  # noqa: N806 it is a class
+    recorder = Recorder(Substitute)
+    folder = Path(sklearn.__file__).parent
+    test_file = folder.parent / Path(*TESTS.split(".")).with_suffix(".py")
+    arguments = ["-q", "--no-header", "-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider"]
+    with (
+        # the test module takes both from there when it is imported
+        mock.patch("sklearn.linear_model.LogisticRegression", Substitute),
+        mock.patch("sklearn.utils.fixes.CSR_CONTAINERS", [np.array]),
+        mock.patch("sklearn.utils.fixes.COO_CONTAINERS", [np.array]),
+    ):
+        pytest.main([*arguments, "--tb=no", "-k", select, str(test_file)], plugins=[recorder])
+    return recorder.cases
+
+
+def substitute():
+    """This package's estimator, as what scikit-learn's tests construct: any solver is "auto".
+
+    A fit that is outside its scope ends the test as not applicable.
+    """
+    import numpy as np
+    import pytest
+
+    from jitlogreg.sklearn import LogisticRegression
+
+    class Substitute(LogisticRegression):
+        fits = 0
+
+        def __init__(
+            self,
+            penalty="deprecated",
+            *,
+            C=1.0,
+            l1_ratio=0.0,
+            dual=False,
+            tol=1e-10,
+            fit_intercept=True,
+            intercept_scaling=1,
+            class_weight=None,
+            random_state=None,
+            solver="lbfgs",
+            max_iter=100,
+            verbose=0,
+            warm_start=False,
+            n_jobs=None,
+        ):
+            super().__init__(
+                penalty,
+                C=C,
+                tol=tol,
+                fit_intercept=fit_intercept,
+                class_weight=class_weight,
+                solver=solver,
+                max_iter=max_iter,
+                warm_start=warm_start,
+                n_jobs=n_jobs,
+            )
+            self.l1_ratio = l1_ratio
+            self.dual = dual
+            self.intercept_scaling = intercept_scaling
+            self.random_state = random_state
+            self.verbose = verbose
+
+        def fit(self, X, y, sample_weight=None):
+            Substitute.fits += 1
+            if self.l1_ratio != 0 or self.penalty in ("l1", "elasticnet"):
+                pytest.skip("an L1 penalty, or the parameter l1_ratio")
+            if self.dual:
+                pytest.skip("liblinear's dual problem")
+            if len(np.unique(y)) > 2:
+                pytest.skip("more than two classes")
+            solver, self.solver, self.target = self.solver, "auto", None
+            try:
+                return super().fit(X, y, sample_weight)
+            finally:
+                self.solver = solver
+
+        def set_callbacks(self, *callbacks):
+            Substitute.fits += 1
+            pytest.skip("scikit-learn's callbacks")
+
+        def sparsify(self):
+            pytest.skip("sparse coefficients")
+
+    Substitute.__name__ = LogisticRegression.__name__
+    return Substitute
+
+
+class Recorder:
+    """A plugin of pytest that keeps each case's outcome, its reason, and how many models it has fitted."""
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+        self.cases = []
+
+    def pytest_runtest_setup(self, item):
+        self.estimator.fits = 0
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" or report.outcome != "passed":
+            message = ""
+            if report.skipped:
+                message = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+            elif report.failed:
+                message = report.longrepr.reprcrash.message.strip().split("\n")[0]
+            name = report.nodeid.partition("::")[2]
+            self.cases.append(case(name, report.outcome, message, self.estimator.fits))
+
+
+def case(name, outcome, message, fits):
+    """How an outcome of pytest counts, and why."""
+    reason = ""
+    if outcome == "skipped":
+        outcome, reason = OUTSIDE, message
+    elif outcome == "passed" and not fits:
+        outcome, reason = OUTSIDE, "fits no LogisticRegression, but LogisticRegressionCV or a function"
+    elif outcome == "failed":
+        reason = next((text for start, text in REASONS.items() if name.startswith(start)), "")
+    return {"test": name, "outcome": outcome, "reason": reason, "message": message, "fits": fits}
+
+
+# ---------------------------------------------------------------- the page
+
+
+def tables(results):
+    """What goes into the page, by the names of its markers."""
+    return {
+        "counts": counts_table(results["cases"]),
+        "not passed": not_passed_table(results["cases"]),
+        "passed": passed_list(results["cases"]),
+        "measured": f"{measured_on(results)}\nTests of {results['tests']}, with the random seeds {results['seeds']}.",
+    }
+
+
+def _function(case):
+    return case["test"].partition("[")[0]
+
+
+def counts_table(cases):
+    rows = []
+    for outcome in (PASSED, FAILED, OUTSIDE):
+        of = [case for case in cases if case["outcome"] == outcome]
+        rows.append([outcome, len(of), len({_function(case) for case in of})])
+    return table(["outcome", "cases", "of so many tests"], rows)
+
+
+def not_passed_table(cases):
+    counts = collections.Counter(
+        (case["outcome"], case["reason"], _function(case)) for case in cases if case["outcome"] != PASSED
+    )
+    rows = [
+        [outcome, f"`{function}`", count, reason or "no reason known"]
+        for (outcome, reason, function), count in sorted(counts.items())
+    ]
+    return table(["outcome", "test", "cases", "why"], rows)
+
+
+def passed_list(cases):
+    counts = collections.Counter(_function(case) for case in cases if case["outcome"] == PASSED)
+    return table(["test", "cases that pass"], [[f"`{name}`", count] for name, count in sorted(counts.items())])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
