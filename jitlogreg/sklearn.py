@@ -27,16 +27,17 @@ except ImportError as error:
 # Kept as they are; everything else becomes float64, as in scikit-learn
 FLOATS = [np.float64, np.float32]
 
-# Where rounding ends a run, the gradient's norm up to which nobody is warned: scikit-learn's tolerance, which also takes
-# a loss that rounding alone still changes for a minimum
+# Where rounding ends a run, the gradient's norm up to which nobody is warned. It is scikit-learn's tolerance; its own
+# takes a loss that changes by rounding alone for the minimum, whatever the gradient
 FLAT = 1e-4
 
 
 class LogisticRegression(ClassifierMixin, BaseEstimator):
     """Logistic regression of two classes with an L2 penalty, after scikit-learn's estimator of this name.
 
-    Minimises C Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + ½ ‖w‖², where L is the log loss and sᵢ the weight of an example; the intercept
-    is not penalised. That is what `jitlogreg.fit` minimises with l2 = 1 / (C S), S = Σ sᵢ.
+    Minimises C Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + ½ ‖w‖², where L is the log loss and sᵢ the weight of an example, its class's
+    weight included; the intercept is not penalised. It is the J of `jitlogreg.fit` with l2 = 1 / (C S), S = Σ sᵢ,
+    times C S.
 
     Parameters
     ----------
@@ -45,10 +46,10 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
     C : float
         The inverse of the penalty's strength, above 0. np.inf means no penalty.
     tol : float
-        The fit stops once ‖∇J‖ ≤ tol · max(1, ‖∇J‖ at the start), J being the objective above divided by C S and the
-        norm Euclidean: never later than scikit-learn's "lbfgs" where tol is the same and the gradient at the start is
-        not above 1. 1e-10 is what data with columns a thousand standard deviations off 0 still reach; two fits of the
-        same data, in another order or from another start, then agree to some 1e-7.
+        The fit stops once ‖∇J‖ ≤ tol · max(1, ‖∇J‖ at the start), in the Euclidean norm. scikit-learn's "lbfgs" asks
+        for max |∇J| ≤ tol, and by default for 1e-4; with 1e-10 two fits to the same data, in another order or from
+        another start, agree to 1e-7 of the largest coefficient on all but ill-conditioned data. A run also ends where
+        no step lowers J by more than its rounding.
     fit_intercept : bool
         Whether there is an intercept; it is 0 otherwise.
     class_weight : dict or "balanced", optional
@@ -80,8 +81,9 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    X may be whatever scikit-learn makes a dense matrix of. float32 and float64 arrays are taken as they are, in C order and
-    in F order, where scikit-learn copies the latter; a view without a unit stride is copied. Weights below 0 are refused.
+    X may be whatever scikit-learn makes a dense matrix of. float32 and float64 arrays are taken as they are, in C order
+    and in F order, where scikit-learn's own copies the latter; a view without a unit stride is copied. Weights below 0
+    are refused, and so is sparse data; `sklearn.multiclass.OneVsRestClassifier` serves more than two classes.
 
     Examples
     --------
@@ -276,8 +278,8 @@ def _inverse_strength(penalty, C):
     if penalty == "deprecated":
         return C
     _warn(
-        "'penalty' was deprecated in version 1.8 and will be removed in 1.10. To avoid this warning, leave 'penalty' set "
-        "to its default value, and use C=np.inf instead of penalty=None.",
+        "'penalty' was deprecated in version 1.8 and will be removed in 1.10. To avoid this warning, leave 'penalty' "
+        "set to its default value, and use C=np.inf instead of penalty=None.",
         FutureWarning,
     )
     if penalty is not None:

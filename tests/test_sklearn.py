@@ -33,7 +33,7 @@ from jitlogreg.solvers import Fit
 # The checks of scikit-learn that are expected to fail, each with its reason: none is
 EXPECTED_FAILURES: dict[str, str] = {}
 
-X, Y = make_classification(200, 6, random_state=0)
+X, Y = make_classification(200, 6, n_redundant=0, random_state=0)
 LABELS = np.where(Y == 1, "yes", "no")
 SAMPLE_WEIGHT = np.random.default_rng(0).uniform(0, 3, size=200)
 
@@ -90,7 +90,7 @@ SETTINGS = [
 @pytest.mark.parametrize("solver", ["auto", "lbfgs"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-@pytest.mark.parametrize("name", ["cancer, scaled", "cancer, raw", "100 x 20", "30 x 60", "20000 x 50"])
+@pytest.mark.parametrize("name", ["cancer, scaled", "cancer, raw", "100 x 20", "30 x 60", "2000 x 30"])
 def test_coefficients_are_those_of_scikit_learn(name, settings, weighted, solver):
     data, y = data_set(name)
     weights = np.random.default_rng(1).uniform(0, 3, size=len(y)) if weighted else None
@@ -234,7 +234,8 @@ def test_probabilities_keep_their_digits_in_both_tails(dtype):
     wide = z.astype(np.float64)
     expected = -np.logaddexp(0, np.column_stack([wide, -wide]))
     assert np.isfinite(logarithms).all()
-    np.testing.assert_allclose(logarithms, expected, rtol=4 * np.finfo(dtype).eps)
+    # below the smallest normal number there may be 0
+    np.testing.assert_allclose(logarithms, expected, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
     assert (logarithms[0, 1], logarithms[-1, 0]) == (-700, -700)
     probabilities = model.predict_proba(z[1:-1, np.newaxis])
     np.testing.assert_allclose(probabilities, np.exp(expected[1:-1]), rtol=8 * np.finfo(dtype).eps)
@@ -374,10 +375,10 @@ def test_parameters_that_are_refused(parameter):
 def test_data_that_is_refused():
     model = LogisticRegression()
     with pytest.raises(
-        ValueError, match="Only binary classification is supported.*multiclass, with 3 classes: .*OneVs"
+        ValueError, match=r"Only binary classification is supported\..*multiclass, with 3 classes: .*OneVs"
     ):
         model.fit(X, np.arange(200) % 3)
-    with pytest.raises(ValueError, match="needs samples of at least 2 classes in the data, but .* one class: .*'yes'"):
+    with pytest.raises(ValueError, match=r"needs samples of at least 2 classes in the data, but .* one class: .*'yes'"):
         model.fit(X, np.full(200, "yes"))
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         model.fit(X, X[:, 0])
@@ -393,7 +394,7 @@ def test_data_that_is_refused():
 def test_weights_that_are_refused():
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
         LogisticRegression().fit(X, Y, -SAMPLE_WEIGHT)
-    with pytest.raises(ValueError, match="at least one non-zero|sums to 0"):
+    with pytest.raises(ValueError, match=r"at least one non-zero|sums to 0"):
         LogisticRegression().fit(X, Y, np.zeros(200))
     with pytest.raises(ValueError, match=r"sample_weight sums to 0\.0"):
         LogisticRegression(class_weight={0: 0, 1: 0}).fit(X, Y)
@@ -456,7 +457,7 @@ def test_pandas_labels_and_missing_values():
         model = LogisticRegression().fit(X, y)
         np.testing.assert_array_equal(model.coef_, LogisticRegression().fit(X, Y).coef_)
     frame = pandas.DataFrame(X).astype("Float64")
-    np.testing.assert_array_equal(LogisticRegression().fit(frame, Y).coef_, model.coef_)
+    np.testing.assert_allclose(LogisticRegression().fit(frame, Y).coef_, model.coef_, rtol=1e-12)  # in F order
     frame.iloc[3, 2] = pandas.NA
     with pytest.raises(ValueError, match="Input X contains NaN"):
         LogisticRegression().fit(frame, Y)
@@ -501,7 +502,8 @@ def test_clones_and_pickles():
 def test_sample_weights_are_routed():
     with config_context(enable_metadata_routing=True):
         routed = LogisticRegression().set_fit_request(sample_weight=True)
-        pipeline = make_pipeline(StandardScaler(), routed).fit(X, Y, sample_weight=SAMPLE_WEIGHT)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, routed).fit(X, Y, sample_weight=SAMPLE_WEIGHT)
         expected = LogisticRegression().fit(StandardScaler().fit_transform(X), Y, SAMPLE_WEIGHT)
         np.testing.assert_allclose(pipeline[-1].coef_, expected.coef_, rtol=1e-9)
         both = LogisticRegression().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)

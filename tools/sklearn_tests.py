@@ -1,6 +1,6 @@
-"""Run scikit-learn's own tests of LogisticRegression on this package's: docs/sklearn.json, and tables in docs/sklearn.md.
+"""Run scikit-learn's own tests of LogisticRegression on this package's: docs/sklearn.json, tables in docs/sklearn.md.
 
-    python tools/sklearn_tests.py                              # two minutes
+    python tools/sklearn_tests.py                              # ten minutes
     python tools/sklearn_tests.py --from docs/sklearn.json     # the tables alone
 
 They are those of the installed scikit-learn. It exits with 1 where one fails for which no reason is written down below.
@@ -28,6 +28,7 @@ EXPLAINED = [
     (r"test_large_sparse_matrix", OUTSIDE, "the index arrays of sparse matrices"),
     (r"test_liblinear_with_large_values", OUTSIDE, "liblinear alone refuses numbers above 1e30, which are served here"),
     (r"test_newton_cholesky_fallback_to_lbfgs", OUTSIDE, "what newton-cholesky does about a singular Hessian"),
+    (r"test_consistency_path", FAILED, "compares with liblinear, which penalises the intercept: by 2e-3 with seed 1"),
     (
         r"test_logistic_cv\[",
         FAILED,
@@ -39,7 +40,7 @@ EXPLAINED = [
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--from", dest="source", metavar="FILE", help="write the tables from this file's results alone")
-    parser.add_argument("--seeds", default="42", help="the random seeds of tests that draw their data (%(default)s)")
+    parser.add_argument("--seeds", default="0-4", help="the random seeds of tests that draw their data (%(default)s)")
     parser.add_argument("-k", dest="select", default="", help="of pytest: run these alone, print, and write nothing")
     options = parser.parse_args(argv)
     if options.source:
@@ -71,14 +72,14 @@ def measure(seeds, select=""):
     import pytest
     import sklearn
 
-    Substitute = substitute()  # noqa: N806 it is a class
-    recorder = Recorder(Substitute)
+    estimator = substitute()
+    recorder = Recorder(estimator)
     folder = Path(sklearn.__file__).parent
     test_file = folder.parent / Path(*TESTS.split(".")).with_suffix(".py")
     arguments = ["-q", "--no-header", "-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider"]
     with (
         # the test module takes both from there when it is imported
-        mock.patch("sklearn.linear_model.LogisticRegression", Substitute),
+        mock.patch("sklearn.linear_model.LogisticRegression", estimator),
         mock.patch("sklearn.utils.fixes.CSR_CONTAINERS", [np.array]),
         mock.patch("sklearn.utils.fixes.COO_CONTAINERS", [np.array]),
     ):
@@ -87,7 +88,7 @@ def measure(seeds, select=""):
 
 
 def substitute():
-    """This package's estimator, as what scikit-learn's tests construct: "lbfgs" as such, any other solver as "auto".
+    """The estimator, as scikit-learn's tests construct theirs: "lbfgs" is itself, any other solver "auto".
 
     A fit that is outside its scope ends the test as not applicable.
     """
@@ -168,9 +169,11 @@ class Recorder:
         self.cases = []
 
     def pytest_runtest_setup(self, item):
+        """Before a case."""
         self.estimator.fits = 0
 
     def pytest_runtest_logreport(self, report):
+        """After each of its phases."""
         if report.when == "call" or report.outcome != "passed":
             message = ""
             if report.skipped:
