@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
@@ -19,9 +20,11 @@ from pages import DOCS, measured_on, provenance, replaced, table
 
 RESULTS, PAGE = DOCS / "sklearn.json", DOCS / "sklearn.md"
 TESTS = "sklearn.linear_model.tests.test_logistic"
-PASSED, FAILED, OUTSIDE = "passed", "failed", "not applicable"
+OUTCOMES = PASSED, FAILED, OUTSIDE = "passed", "failed", "not applicable"
 
-# What the cases that do not pass, and match one of these, count as, and why
+OTHER_ARRAYS = "arrays of other libraries than NumPy, by scikit-learn's array API"
+
+# What the cases that fail, and match one of these, count as, and why
 EXPLAINED = [
     (r"test_max_iter\[.*(newton|liblinear|sag)", OUTSIDE, "asks for the words of that solver's own warning"),
     (r"test_dtype_match\[.*liblinear", OUTSIDE, "liblinear alone gives float64 coefficients for a float32 X"),
@@ -46,12 +49,13 @@ def main(argv=None):
     if options.source:
         results = json.loads(Path(options.source).read_text(encoding="utf-8"))
     else:
-        results = provenance() | {"tests": TESTS, "seeds": options.seeds}
-        results["cases"] = measure(options.seeds, options.select)
-    print(json.dumps(collections.Counter(case["outcome"] for case in results["cases"])))
-    unexplained = [case for case in results["cases"] if case["outcome"] == FAILED and not case["reason"]]
-    for case in unexplained:
-        print(f"{case['test']}: {case['message']}", file=sys.stderr)
+        cases = measure(options.seeds, options.select)
+        results = provenance({"scikit-learn": version("scikit-learn")})
+        results |= {"tests": TESTS, "seeds": options.seeds, "rows": grouped(cases)}
+    print(json.dumps({outcome: sum(row["cases"] for row in of(results, outcome)) for outcome in OUTCOMES}))
+    unexplained = [row for row in of(results, FAILED) if not row["reason"]]
+    for row in unexplained:
+        print(f"{row['test']}: {row['cases']} failed, and no reason is known", file=sys.stderr)
     if not options.select:
         if not options.source:
             RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -67,7 +71,8 @@ def main(argv=None):
 
 def measure(seeds, select=""):
     """The outcome of each of scikit-learn's cases, with this package's class under the name of theirs."""
-    os.environ["SKLEARN_TESTS_GLOBAL_RANDOM_SEED"] = seeds
+    # both are read when they are imported
+    os.environ |= {"SKLEARN_TESTS_GLOBAL_RANDOM_SEED": seeds, "SCIPY_ARRAY_API": "1"}
     import numpy as np
     import pytest
     import sklearn
@@ -162,7 +167,7 @@ def substitute():
 
 
 class Recorder:
-    """A plugin of pytest that keeps each case's outcome, its reason, and how many models it has fitted."""
+    """A plugin of pytest that keeps each case's test, its outcome, and its reason."""
 
     def __init__(self, estimator):
         self.estimator = estimator
@@ -175,25 +180,33 @@ class Recorder:
     def pytest_runtest_logreport(self, report):
         """After each of its phases."""
         if report.when == "call" or report.outcome != "passed":
-            message = ""
-            if report.skipped:
-                message = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
-            elif report.failed:
-                message = report.longrepr.reprcrash.message.strip().split("\n")[0]
+            why = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
             name = report.nodeid.partition("::")[2]
-            self.cases.append(case(name, report.outcome, message, self.estimator.fits))
+            self.cases.append((name.partition("[")[0], *counted(name, report.outcome, why, self.estimator.fits)))
 
 
-def case(name, outcome, message, fits):
-    """How an outcome of pytest counts, and why."""
+def counted(name, outcome, why, fits):
+    """What an outcome of pytest counts as, and the reason."""
     reason = ""
     if outcome == "skipped":
-        outcome, reason = OUTSIDE, message
+        outcome, reason = OUTSIDE, OTHER_ARRAYS if "is not installed: not checking array_api" in why else why
     elif outcome == "passed" and not fits:
         outcome, reason = OUTSIDE, "fits no LogisticRegression, but LogisticRegressionCV or a function"
     elif outcome == "failed":
         outcome, reason = next((why for pattern, *why in EXPLAINED if re.match(pattern, name)), (FAILED, ""))
-    return {"test": name, "outcome": outcome, "reason": reason, "message": message, "fits": fits}
+    return outcome, reason
+
+
+def grouped(cases):
+    """How many cases of a test share an outcome and its reason."""
+    return [
+        {"test": test, "outcome": outcome, "reason": reason, "cases": count}
+        for (test, outcome, reason), count in sorted(collections.Counter(cases).items())
+    ]
+
+
+def of(results, outcome):
+    return [row for row in results["rows"] if row["outcome"] == outcome]
 
 
 # ---------------------------------------------------------------- the page
@@ -202,39 +215,31 @@ def case(name, outcome, message, fits):
 def tables(results):
     """What goes into the page, by the names of its markers."""
     return {
-        "counts": counts_table(results["cases"]),
-        "not passed": not_passed_table(results["cases"]),
-        "passed": passed_list(results["cases"]),
+        "counts": counts_table(results),
+        "not passed": not_passed_table(results),
+        "passed": table(
+            ["test", "cases that pass"], [[f"`{row['test']}`", row["cases"]] for row in of(results, PASSED)]
+        ),
         "measured": f"{measured_on(results)}\nTests of {results['tests']}, with the random seeds {results['seeds']}.",
     }
 
 
-def _function(case):
-    return case["test"].partition("[")[0]
-
-
-def counts_table(cases):
-    rows = []
-    for outcome in (PASSED, FAILED, OUTSIDE):
-        of = [case for case in cases if case["outcome"] == outcome]
-        rows.append([outcome, len(of), len({_function(case) for case in of})])
+def counts_table(results):
+    rows = [
+        [outcome, sum(row["cases"] for row in of(results, outcome)), len({row["test"] for row in of(results, outcome)})]
+        for outcome in OUTCOMES
+    ]
     return table(["outcome", "cases", "of so many tests"], rows)
 
 
-def not_passed_table(cases):
-    counts = collections.Counter(
-        (case["outcome"], case["reason"], _function(case)) for case in cases if case["outcome"] != PASSED
-    )
-    rows = [
-        [outcome, f"`{function}`", count, reason or "no reason known"]
-        for (outcome, reason, function), count in sorted(counts.items())
-    ]
-    return table(["outcome", "test", "cases", "why"], rows)
-
-
-def passed_list(cases):
-    counts = collections.Counter(_function(case) for case in cases if case["outcome"] == PASSED)
-    return table(["test", "cases that pass"], [[f"`{name}`", count] for name, count in sorted(counts.items())])
+def not_passed_table(results):
+    rows = []
+    for outcome in (FAILED, OUTSIDE):
+        for reason in sorted({row["reason"] for row in of(results, outcome)}):
+            alike = [row for row in of(results, outcome) if row["reason"] == reason]
+            tests = ", ".join(f"`{row['test']}` {row['cases']}" for row in alike)
+            rows.append([outcome, reason or "no reason known", sum(row["cases"] for row in alike), tests])
+    return table(["outcome", "why", "cases", "of which tests"], rows)
 
 
 if __name__ == "__main__":
