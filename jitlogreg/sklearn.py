@@ -94,7 +94,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
     >>> model.coef_.round(4), model.intercept_.round(4)
     (array([[1.3267]]), array([-0.478]))
     >>> model.predict(np.array([[1000.0]])), model.predict_log_proba(np.array([[1000.0]])).round(2)
-    (array(['yes'], dtype='<U3'), array([[-1326.2,    -0. ]]))
+    (array(['yes'], dtype='<U3'), array([[-1326.24,     0.  ]]))
     """
 
     _parameter_constraints: ClassVar[dict] = {

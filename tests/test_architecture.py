@@ -38,6 +38,7 @@ ARROWS = {
         STANDARD | {"numpy"},
     ),
     "minimise": ({"objective"}, STANDARD | {"numpy"}),
+    "sklearn": ({"api", "objective", "solvers", "targets.layout"}, STANDARD | {"numpy", "sklearn"}),
     "minibatch": ({"checks", "objective", "progress", "targets"}, None),
     "objective": (
         {"arrays", "checks", "targets", "targets.device_array", "targets.layout", "targets.sums"},
