@@ -23,7 +23,8 @@ TRIALS = 60  # of a line search
 # What a loss may rise by rounding, relative to itself: a mean is within 32 u and the margins' errors
 ROUNDING = 64 * 2.0**-53
 
-# Iterations in a row that neither lower the loss by more than rounding nor the gradient's norm, before a run ends
+# Iterations in a row that neither lower the loss by more than rounding nor the gradient's norm below the lowest so far,
+# before a run ends
 STANDSTILL = 3
 
 # Added to the diagonal of a Hessian that was scaled to ones there: with duplicate or constant columns it is singular.
@@ -52,8 +53,10 @@ class Point(NamedTuple):
         The θ whose Hessian scales the directions.
     length : float
         Of the last step, relative to its direction.
+    lowest : float
+        The smallest norm of a gradient so far: rounding makes the last ones rise and fall.
     standing : int
-        Iterations since the loss or the gradient's norm went down.
+        Iterations since the loss went down by more than its rounding, or the gradient's norm below the lowest.
     """
 
     iteration: int
@@ -66,14 +69,15 @@ class Point(NamedTuple):
     slopes: np.ndarray
     scaled_at: np.ndarray
     length: float
+    lowest: float
     standing: int
 
 
 def start(objective, theta):
     """The point from which a run sets out."""
     loss, gradient = objective(theta)
-    none = np.empty((0, len(theta)))
-    return Point(0, 1, theta, loss, gradient, norm(gradient), none, none, np.empty(0), 0.0, 0)
+    size, none = norm(gradient), np.empty((0, len(theta)))
+    return Point(0, 1, theta, loss, gradient, size, none, none, np.empty(0), 0.0, size, 0)
 
 
 def directions(objective, solver):
@@ -192,7 +196,7 @@ def _step(objective, point, direction, length):
     if _dot(step, change) > 0:
         steps, slopes = (np.vstack([old[-MEMORY + 1 :], new]) for old, new in ((steps, step), (slopes, change)))
     gradient_norm = norm(gradient)
-    lower = loss < point.loss - ROUNDING * abs(point.loss) or gradient_norm < point.gradient_norm
+    lower = loss < point.loss - ROUNDING * abs(point.loss) or gradient_norm < point.lowest
     return Point(
         point.iteration + 1,
         point.n_evaluations + evaluations,
@@ -204,6 +208,7 @@ def _step(objective, point, direction, length):
         slopes,
         point.scaled_at,
         length,
+        min(point.lowest, gradient_norm),
         0 if lower else point.standing + 1,
     )
 

@@ -44,6 +44,7 @@ ARROWS = {
         STANDARD | {"numpy"},
     ),
     "blocks": ({"arrays", "checks", "targets"}, STANDARD | {"itertools"}),
+    "sklearn": ({"api", "objective", "solvers", "targets.layout"}, STANDARD | {"numpy", "sklearn"}),
     "objective": (
         {"arrays", "checks", "targets", "targets.device_array", "targets.layout", "targets.sums"},
         STANDARD | {"copy", "numpy"},

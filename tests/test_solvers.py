@@ -196,6 +196,18 @@ def test_a_tolerance_below_what_rounding_allows(solver):
     assert fitted.converged or fitted.message.startswith(("no step lowers the loss further", "max_iterations"))
 
 
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("mean", [0, 10, 200])
+def test_a_run_ends_once_rounding_alone_moves_it(solver, mean):
+    data = make_data(500, 5)
+    enough = jlr.fit(data.X + mean, data.y, solver=solver, tolerance=1e-10)
+    fitted = jlr.fit(data.X + mean, data.y, solver=solver, tolerance=0.0)
+    assert enough.converged
+    assert fitted.message.startswith("no step lowers the loss")
+    assert fitted.n_iterations <= enough.n_iterations + 20  # 100 if each fall of a norm counts that rose before
+    assert fitted.gradient_norm < 1e-10
+
+
 def test_numpy_may_raise_at_what_the_caller_does(solver):
     data = make_data(60, 3)
     with np.errstate(all="raise"):

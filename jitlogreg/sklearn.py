@@ -1,0 +1,331 @@
+"""The kernels as an estimator of scikit-learn: `LogisticRegression`, for two classes and the L2 penalty."""
+
+import math
+import warnings
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+
+from jitlogreg.api import forward, log_forward
+from jitlogreg.objective import check_weight
+from jitlogreg.solvers import SOLVERS, Fit, fit
+from jitlogreg.targets.layout import layout
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.utils import compute_class_weight
+    from sklearn.utils._param_validation import Hidden, Interval, StrOptions
+    from sklearn.utils.multiclass import check_classification_targets, type_of_target
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+except ImportError as error:
+    raise ImportError(
+        "jitlogreg.sklearn needs the package scikit-learn, 1.7 or later: pip install 'jitlogreg[sklearn]'"
+    ) from error
+
+# Kept as they are; everything else becomes float64, as in scikit-learn
+FLOATS = [np.float64, np.float32]
+
+# Where rounding ends a run, the gradient's norm up to which nobody is warned. It is scikit-learn's tolerance; its own
+# takes a loss that changes by rounding alone for the minimum, whatever the gradient
+FLAT = 1e-4
+
+
+class LogisticRegression(ClassifierMixin, BaseEstimator):
+    """Logistic regression of two classes with an L2 penalty, after scikit-learn's estimator of this name.
+
+    Minimises C Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + ½ ‖w‖², where L is the log loss and sᵢ the weight of an example, its class's
+    weight included; the intercept is not penalised. It is the J of `jitlogreg.fit` with l2 = 1 / (C S), S = Σ sᵢ,
+    times C S.
+
+    Parameters
+    ----------
+    penalty : {"l2", None}
+        Deprecated, as in scikit-learn 1.8: leave it out, and for None say C=np.inf.
+    C : float
+        The inverse of the penalty's strength, above 0. np.inf means no penalty.
+    tol : float
+        The fit stops once ‖∇J‖ ≤ tol · max(1, ‖∇J‖ at the start), in the Euclidean norm. scikit-learn's "lbfgs" asks
+        for max |∇J| ≤ tol, and by default for 1e-4; with 1e-10 two fits to the same data, in another order or from
+        another start, agree to 1e-7 of the largest coefficient on all but ill-conditioned data. A run also ends where
+        no step lowers J by more than its rounding.
+    fit_intercept : bool
+        Whether there is an intercept; it is 0 otherwise.
+    class_weight : dict or "balanced", optional
+        Weights of the classes, {label: weight}, by which those of the examples are multiplied; "balanced" is
+        S / (2 · the class's own sum of weights).
+    solver : {"auto", "newton", "lbfgs", "gradient_descent"}
+        That of `jitlogreg.fit`: "auto" is "newton" where the data is small, else "lbfgs".
+    max_iter : int
+        The most iterations. A `ConvergenceWarning` tells that they were not enough.
+    warm_start : bool
+        Begin the next fit where the last one ended.
+    n_jobs : int, optional
+        Deprecated, as in scikit-learn 1.8, and without effect: the number of threads is Numba's.
+    target : {"cpu", "cuda", "reference"}, optional
+        Where the kernels run; see `jitlogreg.use_target`.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (2,)
+        The labels, sorted. Probabilities and margins are those of the second.
+    coef_ : ndarray of X's dtype, shape (1, n)
+        w. The fit itself computes in float64.
+    intercept_ : ndarray of X's dtype, shape (1,)
+        b.
+    n_iter_ : ndarray of int32, shape (1,)
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n,)
+        Where X had column names.
+
+    Notes
+    -----
+    X may be whatever scikit-learn makes a dense matrix of. float32 and float64 arrays are taken as they are, in C order
+    and in F order, where scikit-learn's own copies the latter; a view without a unit stride is copied. Weights below 0
+    are refused, and so is sparse data; `sklearn.multiclass.OneVsRestClassifier` serves more than two classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jitlogreg.sklearn import LogisticRegression
+    >>> X, y = np.array([[-1.0], [0.5], [2.0], [0.1]]), np.array(["no", "yes", "yes", "no"])
+    >>> model = LogisticRegression(C=2.5).fit(X, y)
+    >>> model.coef_.round(4), model.intercept_.round(4)
+    (array([[1.3267]]), array([-0.478]))
+    >>> model.predict(np.array([[1000.0]])), model.predict_log_proba(np.array([[1000.0]])).round(2)
+    (array(['yes'], dtype='<U3'), array([[-1326.24,     0.  ]]))
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "penalty": [StrOptions({"l2"}), None, Hidden(StrOptions({"deprecated"}))],
+        "C": [Interval(Real, 0, None, closed="right")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "fit_intercept": ["boolean"],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "solver": [StrOptions(set(SOLVERS))],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "n_jobs": [None, Integral],
+        "target": [str, None],
+    }
+
+    def __init__(
+        self,
+        penalty="deprecated",
+        *,
+        C=1.0,
+        tol=1e-10,
+        fit_intercept=True,
+        class_weight=None,
+        solver="auto",
+        max_iter=100,
+        warm_start=False,
+        n_jobs=None,
+        target=None,
+    ):
+        self.penalty = penalty
+        self.C = C
+        self.tol = tol
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.solver = solver
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.target = target
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or data frame, shape (m, n)
+        y : array-like, shape (m,)
+            Labels of two classes: strings, numbers or booleans.
+        sample_weight : array-like, shape (m,), optional
+            At least 0, not all of them 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data that scikit-learn refuses, for sparse data, and for more or fewer than two classes.
+        """
+        C = _inverse_strength(self.penalty, self.C)
+        if self.n_jobs is not None:
+            _warn(
+                "'n_jobs' has no effect since 1.8 and will be removed in 1.10. "
+                f"You provided 'n_jobs={self.n_jobs}', please leave it unspecified.",
+                FutureWarning,
+            )
+        X, y = validate_data(self, X, y, dtype=FLOATS)
+        X = _with_unit_stride(X)
+        self.classes_, encoded = _encoded(y)
+        weights = _weights(self.class_weight, self.classes_, X, y, encoded, sample_weight)
+        total = float(len(y) if weights is None else np.sum(weights))
+        check_weight(total)
+        w, b = self._start(X.shape[1])
+        fitted = fit(
+            X,
+            encoded,
+            solver=self.solver,
+            l2=1 / C / total,
+            sample_weight=weights,
+            fit_intercept=self.fit_intercept,
+            w=w,
+            b=b,
+            tolerance=self.tol,
+            max_iterations=self.max_iter,
+            target=self.target,
+        )
+        if not _is_settled(fitted, self.max_iter):
+            _warn(
+                f"{self.solver} failed to converge after {fitted.n_iterations} iteration(s): {fitted.message}. "
+                "Increase the number of iterations (max_iter), or scale the data, which takes fewer.",
+                ConvergenceWarning,
+            )
+        self.coef_ = fitted.w.astype(X.dtype)[np.newaxis]
+        self.intercept_ = np.array([fitted.b], X.dtype)
+        self.n_iter_ = np.array([fitted.n_iterations], np.int32)
+        return self
+
+    def decision_function(self, X):
+        """The margins z = Xw + b: above 0, the second class is the likelier one.
+
+        Parameters
+        ----------
+        X : array-like or data frame, shape (m, n)
+
+        Returns
+        -------
+        ndarray, shape (m,)
+            In float32 if both X and the coefficients are, else in float64.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=FLOATS)
+        return X @ self.coef_[0] + self.intercept_[0]
+
+    def predict(self, X):
+        """The likelier class of each example.
+
+        Parameters
+        ----------
+        X : array-like or data frame, shape (m, n)
+
+        Returns
+        -------
+        ndarray, shape (m,)
+            Labels out of `classes_`; the first at a margin of exactly 0.
+        """
+        is_second = self.decision_function(X) > 0
+        return self.classes_[is_second.astype(int)]
+
+    def predict_proba(self, X):
+        """The probabilities of both classes, σ(−z) and σ(z), each within 2 ulp given the margin z.
+
+        Parameters
+        ----------
+        X : array-like or data frame, shape (m, n)
+
+        Returns
+        -------
+        ndarray, shape (m, 2)
+            In the order of `classes_`.
+        """
+        return self._of_both_classes(forward, X)
+
+    def predict_log_proba(self, X):
+        """The logarithms of the probabilities of both classes, finite at every margin, each within 2 ulp given that.
+
+        Parameters
+        ----------
+        X : array-like or data frame, shape (m, n)
+
+        Returns
+        -------
+        ndarray, shape (m, 2)
+            In nats, in the order of `classes_`.
+        """
+        return self._of_both_classes(log_forward, X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _of_both_classes(self, call, X):
+        """A call's results at the margins −z and z: of a matrix with the one column z, so X is read once."""
+        z = self.decision_function(X)[:, np.newaxis]
+        one = np.ones(1, z.dtype)
+        return np.column_stack([call(z, -one, target=self.target), call(z, one, target=self.target)])
+
+    def _start(self, n):
+        """Where the fit sets out: w in float64, or None, and b."""
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return None, 0.0
+        if self.coef_.shape != (1, n):
+            raise ValueError(f"coef_ has shape {self.coef_.shape}; accepted for a warm start is (1, {n})")
+        return self.coef_[0].astype(np.float64), float(self.intercept_[0]) if self.fit_intercept else 0.0
+
+
+def _inverse_strength(penalty, C):
+    """C, and inf where the deprecated parameter asks for no penalty."""
+    if penalty == "deprecated":
+        return C
+    _warn(
+        "'penalty' was deprecated in version 1.8 and will be removed in 1.10. To avoid this warning, leave 'penalty' "
+        "set to its default value, and use C=np.inf instead of penalty=None.",
+        FutureWarning,
+    )
+    if penalty is not None:
+        return C
+    if C != 1.0:
+        _warn("Setting penalty=None will ignore the C parameter", UserWarning)
+    return math.inf
+
+
+def _with_unit_stride(X):
+    """X as it is, or a copy where the kernels would refuse it."""
+    if layout(X.shape, X.strides, X.itemsize) is None or not X.flags.aligned:
+        return np.array(X, order="C")
+    return X
+
+
+def _encoded(y):
+    """The two classes, and for each example the index of its own."""
+    check_classification_targets(y)
+    classes, encoded = np.unique(y, return_inverse=True)
+    if len(classes) > 2:
+        raise ValueError(
+            f"Only binary classification is supported. The type of the target is {type_of_target(y)}, with "
+            f"{len(classes)} classes: sklearn.multiclass.OneVsRestClassifier makes one model for each."
+        )
+    if len(classes) < 2:
+        raise ValueError(
+            "This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
+            f"{classes[0]!r}"
+        )
+    return classes, encoded
+
+
+def _weights(class_weight, classes, X, y, encoded, sample_weight):
+    """The weights of the examples times those of their classes; None if there are neither."""
+    if sample_weight is None and class_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if class_weight is None:
+        return weights
+    return weights * compute_class_weight(class_weight, classes=classes, y=y, sample_weight=weights)[encoded]
+
+
+def _is_settled(fitted: Fit, max_iter):
+    return fitted.converged or (fitted.n_iterations < max_iter and fitted.gradient_norm <= FLAT)
+
+
+def _warn(message, category):
+    warnings.warn(message, category, stacklevel=2)
