@@ -1,0 +1,139 @@
+"""The public calls within the caller's own `@njit` functions: the same names, arguments and results.
+
+There the target is "cpu", to the same bits; the context and the environment are not asked. Types are checked when the
+caller's function is compiled, all else when it runs.
+
+A call runs on the thread that makes it, so it may stand in a `prange` of the caller's. In a function that is compiled
+with `parallel=True`, and outside its own `prange`, it runs on Numba's threads: the loop over the parts is inlined in the
+caller's function, and Numba sees to the rest.
+
+`registration.py` imports this as soon as there are both Numba and this package; the kernels, which take longer, are
+imported when a call is first compiled.
+"""
+
+from numba.core.errors import TypingError
+from numba.core.types import Array, Boolean, Float, Integer, NoneType, Omitted, StringLiteral, float32, float64
+from numba.extending import overload
+
+from jitlogreg import api
+from jitlogreg.objective import Gradient, LossAndGradient
+
+
+def _activations(name):
+    def typed(X, w, b=0.0, out=None, target=None):
+        _check_types(X=X, w=w, b=b, out=out, target=target)
+        from jitlogreg.targets.cpu.callers import begin, result, run
+        from jitlogreg.targets.cpu.embedded import FORWARD, LOG_FORWARD
+
+        operation = FORWARD if name == "forward" else LOG_FORWARD
+
+        def implementation(X, w, b=0.0, out=None, target=None):
+            a = result(out, X.shape[0], w)
+            calls, kept = begin(operation, X, None, w, b, None, 0.0, out, a)
+            run(calls)
+            return kept[4]
+
+        return implementation
+
+    return typed
+
+
+def _loss(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
+    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, target=target)
+    from jitlogreg.targets.cpu.callers import begin, finish, run
+    from jitlogreg.targets.cpu.embedded import MEAN
+
+    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
+        calls, kept = begin(MEAN, X, y, w, b, sample_weight, l2, None, None)
+        run(calls)
+        return finish(calls, kept, X, w)[0]
+
+    return implementation
+
+
+def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
+    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, out=out, target=target)
+    from jitlogreg.targets.cpu.callers import begin, finish, result, run
+    from jitlogreg.targets.cpu.embedded import GRADIENT
+
+    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
+        dw = result(out, X.shape[1], w)
+        calls, kept = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
+        run(calls)
+        loss, db = finish(calls, kept, X, w)
+        return Gradient(dw, db)
+
+    return implementation
+
+
+def _loss_and_gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
+    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, out=out, target=target)
+    from jitlogreg.targets.cpu.callers import begin, finish, result, run
+    from jitlogreg.targets.cpu.embedded import GRADIENT
+
+    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
+        dw = result(out, X.shape[1], w)
+        calls, kept = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
+        run(calls)
+        loss, db = finish(calls, kept, X, w)
+        return LossAndGradient(loss, dw, db)
+
+    return implementation
+
+
+_OVERLOADS = {
+    "forward": _activations("forward"),
+    "log_forward": _activations("log_forward"),
+    "loss": _loss,
+    "gradient": _gradient,
+    "loss_and_gradient": _loss_and_gradient,
+}
+for _name, _typed in _OVERLOADS.items():
+    # literals are preferred for the name of a target
+    overload(getattr(api, _name), inline="always", prefer_literal=True, target="cpu")(_typed)
+
+
+# ---------------------------------------------------------------- types
+
+
+def _check_types(*, X, w, b, target, **others):
+    """Raise Numba's TypingError for an argument of a type that cannot be served exactly."""
+    _array("X", X, 2, (float32, float64), "a matrix (m, n) of float32 or float64")
+    _array("w", w, 1, {X.dtype, float64}, f"a vector (n,) of {X.dtype}" + " or float64" * (X.dtype == float32))
+    _number("b", b)
+    for name in ("y", "sample_weight"):
+        if (name == "y" and name in others) or _given(others.get(name)):
+            _array(name, others[name], 1, (Boolean, Integer, float32, float64), "a vector (m,) of real numbers")
+    if "l2" in others:
+        _number("l2", others["l2"])
+    out = others.get("out")
+    if _given(out):
+        _array("out", out, 1, (w.dtype,), f"a vector of {w.dtype}, the dtype of w")
+        if not out.mutable:
+            raise TypingError("out is read-only; accepted is an array that is writable")
+    if _given(target) and not (isinstance(target, StringLiteral) and target.literal_value == "cpu"):
+        came = repr(target.literal_value) if isinstance(target, StringLiteral) else f"of type {target}"
+        raise TypingError(f"target is {came}; accepted in compiled code is 'cpu', or none")
+
+
+def _given(argument):
+    if isinstance(argument, Omitted):
+        argument = argument.value
+    return argument is not None and not isinstance(argument, NoneType)
+
+
+def _array(name, argument, ndim, dtypes, accepted):
+    if not isinstance(argument, Array):
+        raise TypingError(f"{name} is of type {argument}; accepted is {accepted}")
+    fits = any(argument.dtype == t or (isinstance(t, type) and isinstance(argument.dtype, t)) for t in dtypes)
+    if argument.ndim != ndim or not fits:
+        raise TypingError(f"{name} is an array of {argument.dtype} and {argument.ndim} dimensions; accepted is {accepted}")
+    if not argument.aligned:
+        raise TypingError(f"{name} is misaligned; accepted is an array that is aligned: {name}.copy() makes one")
+
+
+def _number(name, argument):
+    if isinstance(argument, Omitted):
+        return
+    if not isinstance(argument, (float, Float, Integer)) or isinstance(argument, Boolean):
+        raise TypingError(f"{name} is of type {argument}; accepted is a real number")
