@@ -7,9 +7,11 @@ A call runs on the thread that makes it, so it may stand in a `prange` of the ca
 with `parallel=True`, and outside its own `prange`, it runs on Numba's threads: the loop over the parts is inlined in the
 caller's function, and Numba sees to the rest.
 
-`registration.py` imports this as soon as there are both Numba and this package; the kernels, which take longer, are
-imported when a call is first compiled.
+This is imported as soon as there are both Numba and this package; the kernels, which take longer, when a call is first
+compiled.
 """
+
+import functools
 
 from numba.core.errors import TypingError
 from numba.core.types import Array, Boolean, Float, Integer, NoneType, Omitted, StringLiteral, float32, float64
@@ -19,19 +21,17 @@ from jitlogreg import api
 from jitlogreg.objective import Gradient, LossAndGradient
 
 
-def _activations(name):
+def _activations(operation):
     def typed(X, w, b=0.0, out=None, target=None):
         _check_types(X=X, w=w, b=b, out=out, target=target)
-        from jitlogreg.targets.cpu.callers import begin, result, run
-        from jitlogreg.targets.cpu.embedded import FORWARD, LOG_FORWARD
-
-        operation = FORWARD if name == "forward" else LOG_FORWARD
+        from jitlogreg.targets.cpu.callers import begin, keep, result, run
 
         def implementation(X, w, b=0.0, out=None, target=None):
             a = result(out, X.shape[0], w)
             calls, kept = begin(operation, X, None, w, b, None, 0.0, out, a)
-            run(calls)
-            return kept[4]
+            run(calls, X, w)
+            keep(kept)
+            return a
 
         return implementation
 
@@ -45,7 +45,7 @@ def _loss(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
 
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
         calls, kept = begin(MEAN, X, y, w, b, sample_weight, l2, None, None)
-        run(calls)
+        run(calls, X, w)
         return finish(calls, kept, X, w)[0]
 
     return implementation
@@ -59,7 +59,7 @@ def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None)
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
         dw = result(out, X.shape[1], w)
         calls, kept = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
-        run(calls)
+        run(calls, X, w)
         loss, db = finish(calls, kept, X, w)
         return Gradient(dw, db)
 
@@ -74,23 +74,45 @@ def _loss_and_gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, tar
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
         dw = result(out, X.shape[1], w)
         calls, kept = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
-        run(calls)
+        run(calls, X, w)
         loss, db = finish(calls, kept, X, w)
         return LossAndGradient(loss, dw, db)
 
     return implementation
 
 
-_OVERLOADS = {
-    "forward": _activations("forward"),
-    "log_forward": _activations("log_forward"),
-    "loss": _loss,
-    "gradient": _gradient,
-    "loss_and_gradient": _loss_and_gradient,
-}
-for _name, _typed in _OVERLOADS.items():
-    # literals are preferred for the name of a target
-    overload(getattr(api, _name), inline="always", prefer_literal=True, target="cpu")(_typed)
+def _where(parallel, typed):
+    """An overload for callers that are compiled for Numba's threads, or for those that are not."""
+
+    @functools.wraps(typed)  # Numba reads the signature
+    def chosen(*args, **kwargs):
+        from jitlogreg.targets.cpu.callers import parallel_caller
+
+        return typed(*args, **kwargs) if parallel_caller() == parallel else None
+
+    return chosen
+
+
+@functools.cache  # once
+def register():
+    """Let Numba compile the public calls.
+
+    Numba calls this when it first compiles, by the entry point of the installed package; the package does where Numba is
+    there before it, or comes with the target "cpu". That leaves a copy which is not installed, is imported before Numba
+    and compiled into other functions before it is called: there it is for the caller to call this.
+
+    Examples
+    --------
+    >>> import jitlogreg as jlr
+    >>> jlr.overloads.register()
+    """
+    operations = {"forward": _activations(0), "log_forward": _activations(1)}
+    operations |= {"loss": _loss, "gradient": _gradient, "loss_and_gradient": _loss_and_gradient}
+    for name, typed in operations.items():
+        for parallel in (True, False):
+            # inlined, `prange` is the caller's own. Literals are preferred for the name of a target
+            inlined = "always" if parallel else "never"
+            overload(getattr(api, name), inline=inlined, prefer_literal=True, target="cpu")(_where(parallel, typed))
 
 
 # ---------------------------------------------------------------- types

@@ -25,8 +25,10 @@ from numba.core import caching, serialize
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
-# Numba's default makes a division by zero raise. Kernels follow NumPy: inf or NaN, and loops without a way out of them
-_FLAGS = {"error_model": "numpy"}
+# Numba's default makes a division by zero raise. Kernels follow NumPy: inf or NaN, and loops without a way out of them.
+# What is left out here is taken from the function whose compilation asked for a kernel: a caller's own fastmath would
+# come to lie in the kernels on disk
+_FLAGS = {"error_model": "numpy", "fastmath": False}
 
 # What was compiled for its address, which is good for as long as the code is kept in memory
 _alive: list = []
@@ -62,7 +64,7 @@ def address(function, argument_types, variant):
     Each variant goes by a name of its own, and so into files of its own: processes that compile different ones at the
     same time do not write to the same files.
     """
-    dispatcher = _keep_on_disk(numba.njit(nogil=True, **_FLAGS)(_named(function, variant)))
+    dispatcher = _keep_on_disk(numba.njit(nogil=True, forceinline=False, **_FLAGS)(_named(function, variant)))
     dispatcher.compile(argument_types)
     _alive.append(dispatcher)
     compiled = dispatcher.overloads[argument_types]

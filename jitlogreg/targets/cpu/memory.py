@@ -10,6 +10,7 @@ import sys
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from jitlogreg.lanes import LANES, call_llvm, float32s, float64s, llvm_integer, llvm_scalar, llvm_suffix
@@ -53,6 +54,23 @@ def call(typingctx, function, i, address):
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def put_array(typingctx, address, array):
+    """Write an array's address, item size, lengths and strides, which are in bytes, to an address; of None nothing."""
+
+    def codegen(context, builder, sig, args):
+        if isinstance(array, types.Array):
+            a = context.make_array(array)(context, builder, args[1])
+            shape, strides = (cgutils.unpack_tuple(builder, numbers, array.ndim) for numbers in (a.shape, a.strides))
+            word = context.get_value_type(types.intp)
+            to = builder.inttoptr(args[0], word.as_pointer())
+            for k, number in enumerate((builder.ptrtoint(a.data, word), a.itemsize, *shape, *strides)):
+                builder.store(number, builder.gep(to, [_I32(k)]))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, array), codegen
 
 
 @intrinsic
