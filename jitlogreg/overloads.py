@@ -24,13 +24,13 @@ from jitlogreg.objective import Gradient, LossAndGradient
 def _activations(operation):
     def typed(X, w, b=0.0, out=None, target=None):
         _check_types(X=X, w=w, b=b, out=out, target=target)
-        from jitlogreg.targets.cpu.callers import begin, keep, result, run
+        from jitlogreg.targets.cpu.callers import begin, finish, result, run
 
         def implementation(X, w, b=0.0, out=None, target=None):
             a = result(out, X.shape[0], w)
-            calls, kept = begin(operation, X, None, w, b, None, 0.0, out, a)
-            run(calls, X, w)
-            keep(kept)
+            record, memory = begin(operation, X, None, w, b, None, 0.0, out, a)
+            run(record, X, w)
+            finish(record, memory, X, None, w, None, a)
             return a
 
         return implementation
@@ -44,9 +44,9 @@ def _loss(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
     from jitlogreg.targets.cpu.embedded import MEAN
 
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
-        calls, kept = begin(MEAN, X, y, w, b, sample_weight, l2, None, None)
-        run(calls, X, w)
-        return finish(calls, kept, X, w)[0]
+        record, memory = begin(MEAN, X, y, w, b, sample_weight, l2, None, None)
+        run(record, X, w)
+        return finish(record, memory, X, y, w, sample_weight, None)[0]
 
     return implementation
 
@@ -58,9 +58,9 @@ def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None)
 
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
         dw = result(out, X.shape[1], w)
-        calls, kept = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
-        run(calls, X, w)
-        loss, db = finish(calls, kept, X, w)
+        record, memory = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
+        run(record, X, w)
+        loss, db = finish(record, memory, X, y, w, sample_weight, dw)
         return Gradient(dw, db)
 
     return implementation
@@ -73,9 +73,9 @@ def _loss_and_gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, tar
 
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
         dw = result(out, X.shape[1], w)
-        calls, kept = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
-        run(calls, X, w)
-        loss, db = finish(calls, kept, X, w)
+        record, memory = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
+        run(record, X, w)
+        loss, db = finish(record, memory, X, y, w, sample_weight, dw)
         return LossAndGradient(loss, dw, db)
 
     return implementation

@@ -1,102 +1,91 @@
 """What of a call is compiled within the caller's function, for the types of its arrays, which `overloads.py` has checked.
 
-As little as can be: each caller compiles it anew. Messages are constants: to make one takes Python's lock, which a
-thread of the caller's may wait for in vain.
+As little as can be: each caller compiles it anew.
 """
 
 import numpy as np
 from numba import prange, types
 from numba.core.targetconfig import ConfigStack
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu import embedded
 from jitlogreg.targets.cpu.embedded import CALL
-from jitlogreg.targets.cpu.memory import call, put_array
+from jitlogreg.targets.cpu.memory import address_of, at, call, get, put, put_words
 from jitlogreg.targets.cpu.symbols import symbol
 
 _step, _convert = symbol("step"), symbol("convert")
 _activations_of_rows, _activations_of_columns = symbol("activations", "C"), symbol("activations", "F")
 _sums_of_rows, _sums_of_columns, _sums_of_panels = symbol("sums", "C"), symbol("sums", "F"), symbol("panels", "C")
 
-_AT_X, _AT_W, _AT_Y, _AT_S, _AT_OUT = (CALL.fields[name][1] for name in ("x", "w", "y", "s", "out"))
+_WORDS = CALL.itemsize // 8
+_REFUSAL, _NUMBERS, _MEMORY, _RESULT, _LOSS, _DB = (
+    CALL.fields[name][1] // 8 for name in ("refusal", "numbers", "memory", "result", "loss", "db")
+)
+
+_MESSAGES = {
+    embedded.STRIDES: "X has strides that are not accepted: accepted is a unit stride, and another that is positive and "
+    "lets no rows or columns overlap; np.ascontiguousarray(X) makes such a copy",
+    embedded.W_LENGTH: "w has not the length n, the columns of X; accepted is shape (n,)",
+    embedded.INTERCEPT: "b is beyond float32, the dtype of w; accepted are numbers within it",
+    embedded.PENALTY: "l2 is negative or not finite; accepted is a finite number of at least 0",
+    embedded.EMPTY: "X has no rows; accepted is at least one row where a mean is asked for",
+    embedded.Y_LENGTH: "y has not the length m, the rows of X; accepted is shape (m,)",
+    embedded.S_LENGTH: "sample_weight has not the length m, the rows of X; accepted is shape (m,)",
+    embedded.OUT_LENGTH: "out has not the length of the result; accepted is its shape",
+    embedded.OUT_STEP: "out is not contiguous; accepted is an array that is",
+    embedded.OUT_SHARED: "out shares memory with an input; accepted is an array of its own",
+    embedded.LABEL: "y has a value that is no label; accepted are labels from 0 to 1",
+    embedded.WEIGHT_OF_EXAMPLE: "sample_weight has a value that is none; accepted are finite weights of at least 0",
+    embedded.WEIGHT_BEYOND: "sample_weight has a value beyond the dtype of w; accepted are numbers within it",
+    embedded.WEIGHT_SUM: "sample_weight has no sum to divide by; accepted is a sum that is positive and finite",
+}
 
 
 @inline
 def begin(operation, X, y, w, b, sample_weight, l2, out, result):
-    """Check a call and describe it to the kernels. Returns its record, and what must live until `finish`."""
-    calls = np.zeros(1, CALL)
-    t, record, step = calls[0], calls.ctypes.data, _step(X, w)
-    t.record, t.operation, t.b, t.l2 = record, operation, b, l2
-    put_array(record + _AT_X, X)
-    put_array(record + _AT_W, w)
-    put_array(record + _AT_Y, y)
-    put_array(record + _AT_S, sample_weight)
-    put_array(record + _AT_OUT, out)
-    t.for_rows, t.for_columns, t.for_panels = _kernels(X, y, w)
-    t.convert_y, t.convert_s = _conversion(y, w), _conversion(sample_weight, w)
-    call(step, embedded.CHECK, record)
-    _refuse(t.refusal)
-    memory = np.empty(t.numbers)
-    t.memory = memory.ctypes.data
-    put_array(record + _AT_OUT, result)
-    call(step, embedded.PLACE, record)
-    return calls, (X, y, w, sample_weight, result, memory)
+    """Check a call and describe it to the kernels. Returns its record and its memory."""
+    record = np.empty(_WORDS)
+    to = address_of(record)
+    conversions = _conversion(y, w), _conversion(sample_weight, w)
+    described = np.float64(b), np.float64(l2), to, operation, X, w, y, sample_weight, out
+    put_words(to, described + _kernels(X, y, w) + conversions)
+    call(_step(X, w), embedded.CHECK, to)
+    words = at(to, 0)
+    _refuse(get(words, _REFUSAL))
+    memory = np.empty(get(words, _NUMBERS))
+    put(words, _MEMORY, address_of(memory))
+    put(words, _RESULT, _address(result))
+    call(_step(X, w), embedded.PLACE, to)
+    return record, memory
 
 
 @inline
-def finish(calls, kept, X, w):
-    """The mean loss and db, once dw has been written."""
-    t = calls[0]
-    call(_step(X, w), embedded.FINISH, calls.ctypes.data)
-    _refuse(t.refusal)
-    return t.loss, t.db
+def finish(record, memory, X, y, w, sample_weight, result):
+    """The mean loss and db, once dw has been written. What is given lives until here: an address keeps nothing alive."""
+    to = address_of(record)
+    call(_step(X, w), embedded.FINISH, to)
+    _refuse(get(at(to, 0), _REFUSAL))
+    return record[_LOSS], record[_DB]
 
 
-@inline
-def keep(kept):
-    """What is given lives until here: an address keeps nothing alive."""
+@intrinsic
+def _refuse(typingctx, refusal):
+    """Raise ValueError unless a call is accepted. Messages are constants, since to make one takes Python's lock."""
 
+    def codegen(context, builder, sig, args):
+        for reason, message in _MESSAGES.items():
+            with builder.if_then(builder.icmp_signed("==", args[0], args[0].type(reason)), likely=False):
+                context.call_conv.return_user_exc(builder, ValueError, (message,))
+        return context.get_dummy_value()
 
-@inline
-def _refuse(refusal):
-    if refusal == embedded.STRIDES:
-        raise ValueError(
-            "X has strides that are not accepted: accepted is a unit stride, and another that is positive and lets no "
-            "rows or columns overlap; np.ascontiguousarray(X) makes such a copy"
-        )
-    if refusal == embedded.W_LENGTH:
-        raise ValueError("w has not the length n, the columns of X; accepted is shape (n,)")
-    if refusal == embedded.INTERCEPT:
-        raise ValueError("b is beyond float32, the dtype of w; accepted are numbers within it")
-    if refusal == embedded.PENALTY:
-        raise ValueError("l2 is negative or not finite; accepted is a finite number of at least 0")
-    if refusal == embedded.EMPTY:
-        raise ValueError("X has no rows; accepted is at least one row where a mean is asked for")
-    if refusal == embedded.Y_LENGTH:
-        raise ValueError("y has not the length m, the rows of X; accepted is shape (m,)")
-    if refusal == embedded.S_LENGTH:
-        raise ValueError("sample_weight has not the length m, the rows of X; accepted is shape (m,)")
-    if refusal == embedded.OUT_LENGTH:
-        raise ValueError("out has not the length of the result; accepted is its shape")
-    if refusal == embedded.OUT_STEP:
-        raise ValueError("out is not contiguous; accepted is an array that is")
-    if refusal == embedded.OUT_SHARED:
-        raise ValueError("out shares memory with an input; accepted is an array of its own")
-    if refusal == embedded.LABEL:
-        raise ValueError("y has a value that is no label; accepted are labels from 0 to 1")
-    if refusal == embedded.WEIGHT_OF_EXAMPLE:
-        raise ValueError("sample_weight has a value that is none; accepted are finite weights of at least 0")
-    if refusal == embedded.WEIGHT_BEYOND:
-        raise ValueError("sample_weight has a value beyond the dtype of w; accepted are numbers within it")
-    if refusal == embedded.WEIGHT_SUM:
-        raise ValueError("sample_weight has no sum to divide by; accepted is a sum that is positive and finite")
+    return types.void(types.intp), codegen
 
 
 # ---------------------------------------------------------------- chosen by the types of the arguments
 
 
-def run(calls, X, w):
+def run(record, X, w):
     """Run every part of a call, on Numba's threads where the caller's function is compiled for them."""
 
 
@@ -107,14 +96,15 @@ def parallel_caller():
 
 
 @overload(run, inline="always")
-def _run_on_threads(calls, X, w):
+def _run_on_threads(record, X, w):
     if not parallel_caller():
         return None
 
-    def implementation(calls, X, w):
-        for stage in range(calls[0].stages):
-            kernel, task, first, parts = _parts(calls, stage)
-            if calls[0].threads:
+    def implementation(record, X, w):
+        stages, threads = _stages(record)
+        for stage in range(stages):
+            kernel, task, first, parts = _parts(record, stage)
+            if threads:
                 for part in prange(parts):
                     call(kernel, first + part, task)
             else:
@@ -125,16 +115,31 @@ def _run_on_threads(calls, X, w):
 
 
 @overload(run)
-def _run_here(calls, X, w):
+def _run_here(record, X, w):
     if parallel_caller():
         return None
-    return lambda calls, X, w: call(_step(X, w), embedded.RUN, calls.ctypes.data)
+    return lambda record, X, w: call(_step(X, w), embedded.RUN, address_of(record))
 
 
 @inline
-def _parts(calls, stage):
-    t = calls[0]
+def _stages(record):
+    t = record.view(CALL)[0]
+    return t.stages, t.threads
+
+
+@inline
+def _parts(record, stage):
+    t = record.view(CALL)[0]
     return t.kernel, t.task, stage * t.parts, embedded.parts_of_stage(t, stage)
+
+
+def _address(array):
+    """Of an array's first element; 0 for None."""
+
+
+@overload(_address)
+def _address_in(array):
+    return (lambda array: address_of(array)) if isinstance(array, types.Array) else (lambda array: 0)
 
 
 def _kernels(X, y, w):
@@ -172,4 +177,5 @@ def result(out, length, w):
 def _result(out, length, w):
     if isinstance(out, types.Array):
         return lambda out, length, w: out
-    return lambda out, length, w: np.empty(length, w.dtype)
+    dtype = np.dtype(str(w.dtype))
+    return lambda out, length, w: np.empty(length, dtype)

@@ -21,22 +21,22 @@ from jitlogreg.targets.cpu.cut import LINK_COST, cut
 from jitlogreg.targets.cpu.link import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.cpu.memory import at, call, get, put
 
-# What `memory.put_array` writes of an array; a step is a stride in bytes. Of an array that is not given all is 0
+# What the caller writes, by `memory.put_words`: the record's own address, the operation, arrays, the kernels for either
+# order and for panels, and those that convert labels and weights, 0 where the dtype is w's
 _MATRIX = ("x", "x_size", "m", "n", "down", "across")
 _VECTORS = tuple(f"{name}{what}" for name in ("w", "y", "s", "out") for what in ("", "_size", "_length", "_step"))
+_KERNELS = ("for_rows", "for_columns", "for_panels", "convert_y", "convert_s")
 _INTEGERS = (
-    # the record's own address, and what the caller asks for
-    *("record", "operation", *_MATRIX, *_VECTORS),
-    # the kernels for either order, and for panels; those that convert labels and weights, 0 where the dtype is w's
-    *("for_rows", "for_columns", "for_panels", "convert_y", "convert_s"),
-    # memory that is asked for, in numbers of eight bytes, and where it was given
-    *("numbers", "memory"),
+    *("record", "operation", *_MATRIX, *_VECTORS, *_KERNELS),
+    # why the call is refused; memory that is asked for, in numbers of eight bytes; where a result goes that has no `out`
+    *("refusal", "numbers", "memory", "result"),
     # how to run it: a kernel, its task's address, and in each stage part after part, on threads where that is worth it
     *("kernel", "task", "stages", "parts", "threads"),
-    # where the sums lie, and w, labels and weights that can be read; and why the call is refused
-    *("by_panels", "width", "scratch", "parameters", "labels", "weights", "refusal"),
+    # where the sums lie, and w, labels and weights that can be read
+    *("by_panels", "width", "scratch", "parameters", "labels", "weights"),
 )
-CALL = np.dtype([*((name, np.float64) for name in ("b", "l2", "loss", "db")), *((name, np.intp) for name in _INTEGERS)])
+_MEANS = ("loss", "db")
+CALL = np.dtype([(name, np.intp if name in _INTEGERS else np.float64) for name in ("b", "l2", *_INTEGERS, *_MEANS)])
 
 FORWARD, LOG_FORWARD, MEAN, GRADIENT = range(4)
 
@@ -146,7 +146,7 @@ def _place(t, chunks0, panels0, w0):
     else:
         t.kernel, t.stages = t.for_rows if order == layout.C else t.for_columns, 1
         of_x, task = (leading, m, n, *cut(m, n, t.x_size, leading, order == layout.F)), carray(at(t.task, chunks0), 1)
-        of_examples, to = (t.labels, t.weights, s_step), (t.out, int(t.operation == LOG_FORWARD), 0)
+        of_examples, to = (t.labels, t.weights, s_step), (t.result, int(t.operation == LOG_FORWARD), 0)
         t.parts = drivers.describe(task, t.b, t.x, t.parameters, of_x, *of_examples, *to, t.width, t.scratch)
     if t.refusal != ACCEPTED:
         t.stages = 0
@@ -226,7 +226,7 @@ def _finish(t, w0):
             dw = totals[0, j] / weight
             if l2 != 0:
                 dw += l2 * get(w, j)
-            put(at(t.out, w0), j, dw)
+            put(at(t.result, w0), j, dw)
 
 
 @inline

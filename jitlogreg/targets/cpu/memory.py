@@ -57,20 +57,41 @@ def call(typingctx, function, i, address):
 
 
 @intrinsic
-def put_array(typingctx, address, array):
-    """Write an array's address, item size, lengths and strides, which are in bytes, to an address; of None nothing."""
+def address_of(typingctx, array):
+    """The address of an array's first element."""
 
     def codegen(context, builder, sig, args):
-        if isinstance(array, types.Array):
-            a = context.make_array(array)(context, builder, args[1])
-            shape, strides = (cgutils.unpack_tuple(builder, numbers, array.ndim) for numbers in (a.shape, a.strides))
-            word = context.get_value_type(types.intp)
-            to = builder.inttoptr(args[0], word.as_pointer())
-            for k, number in enumerate((builder.ptrtoint(a.data, word), a.itemsize, *shape, *strides)):
-                builder.store(number, builder.gep(to, [_I32(k)]))
+        return builder.ptrtoint(context.make_array(array)(context, builder, args[0]).data, ir.IntType(64))
+
+    return types.int64(array), codegen
+
+
+@intrinsic
+def put_words(typingctx, address, values):
+    """Write values to an address, in words of eight bytes.
+
+    Of an array these are its address, item size, lengths, and strides in bytes; of None as many zeros as of a vector.
+    """
+
+    def codegen(context, builder, sig, args):
+        integer, number = ir.IntType(64), ir.DoubleType()
+        words = []
+        for value_type, value in zip(values.types, cgutils.unpack_tuple(builder, args[1]), strict=True):
+            if isinstance(value_type, types.Array):
+                a = context.make_array(value_type)(context, builder, value)
+                shape, strides = (cgutils.unpack_tuple(builder, numbers) for numbers in (a.shape, a.strides))
+                words += [builder.ptrtoint(a.data, integer), a.itemsize, *shape, *strides]
+            elif isinstance(value_type, types.NoneType):
+                words += [integer(0)] * 4
+            else:
+                word = types.float64 if isinstance(value_type, types.Float) else types.int64
+                words.append(context.cast(builder, value, value_type, word))
+        for k, word in enumerate(words):
+            to = builder.inttoptr(builder.add(args[0], integer(8 * k)), word.type.as_pointer())
+            builder.store(word, to)
         return context.get_dummy_value()
 
-    return types.void(types.intp, array), codegen
+    return types.void(types.intp, values), codegen
 
 
 @intrinsic
