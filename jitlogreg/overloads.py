@@ -149,7 +149,9 @@ def _array(name, argument, ndim, dtypes, accepted):
         raise TypingError(f"{name} is of type {argument}; accepted is {accepted}")
     fits = any(argument.dtype == t or (isinstance(t, type) and isinstance(argument.dtype, t)) for t in dtypes)
     if argument.ndim != ndim or not fits:
-        raise TypingError(f"{name} is an array of {argument.dtype} and {argument.ndim} dimensions; accepted is {accepted}")
+        raise TypingError(
+            f"{name} is an array of {argument.dtype} and {argument.ndim} dimensions; accepted is {accepted}"
+        )
     if not argument.aligned:
         raise TypingError(f"{name} is misaligned; accepted is an array that is aligned: {name}.copy() makes one")
 

@@ -74,8 +74,7 @@ def put_words(typingctx, address, values):
     """
 
     def codegen(context, builder, sig, args):
-        integer, number = ir.IntType(64), ir.DoubleType()
-        words = []
+        integer, words = ir.IntType(64), []
         for value_type, value in zip(values.types, cgutils.unpack_tuple(builder, args[1]), strict=True):
             if isinstance(value_type, types.Array):
                 a = context.make_array(value_type)(context, builder, value)
