@@ -4,8 +4,8 @@ There the target is "cpu", to the same bits; the context and the environment are
 caller's function is compiled, all else when it runs.
 
 A call runs on the thread that makes it, so it may stand in a `prange` of the caller's. In a function that is compiled
-with `parallel=True`, and outside its own `prange`, it runs on Numba's threads: the loop over the parts is inlined in the
-caller's function, and Numba sees to the rest.
+with `parallel=True`, and outside its own `prange`, it runs on Numba's threads: the loop over the parts is inlined in
+that function, and Numba sees to the rest.
 
 This is imported as soon as there are both Numba and this package; the kernels, which take longer, when a call is first
 compiled.
@@ -60,8 +60,7 @@ def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None)
         dw = result(out, X.shape[1], w)
         record, memory = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
         run(record, X, w)
-        loss, db = finish(record, memory, X, y, w, sample_weight, dw)
-        return Gradient(dw, db)
+        return Gradient(dw, finish(record, memory, X, y, w, sample_weight, dw)[1])
 
     return implementation
 
@@ -97,9 +96,9 @@ def _where(parallel, typed):
 def register():
     """Let Numba compile the public calls.
 
-    Numba calls this when it first compiles, by the entry point of the installed package; the package does where Numba is
-    there before it, or comes with the target "cpu". That leaves a copy which is not installed, is imported before Numba
-    and compiled into other functions before it is called: there it is for the caller to call this.
+    Nobody needs to call this where the package is installed: Numba does when it first compiles, by an entry point, and
+    the package does where Numba is there before it, or comes with the target "cpu". That leaves a copy that is not
+    installed, where it is imported before Numba, and called from compiled code before it is from Python.
 
     Examples
     --------

@@ -118,14 +118,14 @@ def count_allocations():
 
 @pytest.mark.usefixtures("count_allocations")
 def test_memory_is_given_back_and_not_before():
-    data = make_data(30_001, 28)
+    data, results = make_data(30_001, 28), []
     for function, arguments in ((descent, (data.X, data.y, 3)), (of_temporary_arrays, (data.X, data.y, data.w))):
         function(*arguments)
         before = rtsys.get_allocation_stats()
-        result = function(*arguments)
+        results.append(function(*arguments))
         after = rtsys.get_allocation_stats()
         assert after.alloc - before.alloc == after.free - before.free + 1, "the one array of the result is left"
-    assert result.tobytes() == (2 * jlr.gradient(data.X, data.y, data.w, target="cpu").dw).tobytes()
+    assert results[1].tobytes() == (2 * jlr.gradient(data.X, data.y, data.w, target="cpu").dw).tobytes()
 
 
 @njit
@@ -259,7 +259,7 @@ def test_what_float32_cannot_hold_is_refused():
     for value, fits in ((most, True), (-most, True), (2.0**128 - 2.0**103, False), (-1e39, False), (np.inf, True)):
         arguments = {**good(np.float32), "out": None, "b": value}
         if fits:
-            assert f(*arguments.values()) == pytest.approx(f.py_func(*arguments.values()), nan_ok=True, abs=0)
+            np.testing.assert_equal(f(*arguments.values()), f.py_func(*arguments.values()))
         else:
             with pytest.raises(ValueError, match="b is beyond float32"):
                 f(*arguments.values())

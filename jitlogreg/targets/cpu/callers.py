@@ -1,4 +1,4 @@
-"""What of a call is compiled within the caller's function, for the types of its arrays, which `overloads.py` has checked.
+"""What of a call is compiled in the caller's function, for the types of its arrays, which `overloads.py` has checked.
 
 As little as can be: each caller compiles it anew.
 """
@@ -20,12 +20,12 @@ _sums_of_rows, _sums_of_columns, _sums_of_panels = symbol("sums", "C"), symbol("
 
 _WORDS = CALL.itemsize // 8
 _REFUSAL, _NUMBERS, _MEMORY, _RESULT, _LOSS, _DB = (
-    CALL.fields[name][1] // 8 for name in ("refusal", "numbers", "memory", "result", "loss", "db")
+    (CALL.names or ()).index(name) for name in ("refusal", "numbers", "memory", "result", "loss", "db")
 )
 
 _MESSAGES = {
-    embedded.STRIDES: "X has strides that are not accepted: accepted is a unit stride, and another that is positive and "
-    "lets no rows or columns overlap; np.ascontiguousarray(X) makes such a copy",
+    embedded.STRIDES: "X has strides that cannot be served; accepted is a unit stride, and another that is positive "
+    "and lets no rows or columns overlap: np.ascontiguousarray(X) makes such a copy",
     embedded.W_LENGTH: "w has not the length n, the columns of X; accepted is shape (n,)",
     embedded.INTERCEPT: "b is beyond float32, the dtype of w; accepted are numbers within it",
     embedded.PENALTY: "l2 is negative or not finite; accepted is a finite number of at least 0",
@@ -62,7 +62,7 @@ def begin(operation, X, y, w, b, sample_weight, l2, out, result):
 
 @inline
 def finish(record, memory, X, y, w, sample_weight, result):
-    """The mean loss and db, once dw has been written. What is given lives until here: an address keeps nothing alive."""
+    """The mean loss and db, once dw has been written. Arrays live until here: an address keeps none alive."""
     to = address_of(record)
     call(_step(X, w), embedded.FINISH, to)
     _refuse(get(at(to, 0), _REFUSAL))

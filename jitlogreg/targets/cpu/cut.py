@@ -1,4 +1,4 @@
-"""How a matrix is cut into blocks and chunks: that follows from its shape alone. In plain integers, so that it compiles."""
+"""How a matrix is cut into blocks and chunks: that follows from its shape alone. In plain integers: it compiles."""
 
 from jitlogreg.lanes import LANES
 from jitlogreg.targets.compile import shared

@@ -28,7 +28,7 @@ _VECTORS = tuple(f"{name}{what}" for name in ("w", "y", "s", "out") for what in 
 _KERNELS = ("for_rows", "for_columns", "for_panels", "convert_y", "convert_s")
 _INTEGERS = (
     *("record", "operation", *_MATRIX, *_VECTORS, *_KERNELS),
-    # why the call is refused; memory that is asked for, in numbers of eight bytes; where a result goes that has no `out`
+    # why the call is refused; memory that is asked for, in numbers of eight bytes, and given; where the result goes
     *("refusal", "numbers", "memory", "result"),
     # how to run it: a kernel, its task's address, and in each stage part after part, on threads where that is worth it
     *("kernel", "task", "stages", "parts", "threads"),
@@ -184,7 +184,7 @@ def _convert(refusal, call, source0, w0, nothing):
 
 @inline
 def parts_of_stage(t, stage):
-    """How many parts a stage of a call has: in panels that of a group's link has one, and that of its update may none."""
+    """How many parts a stage of a call has: in panels, one where it links, and none where it would update in vain."""
     step = stage % panels.STEPS
     if t.by_panels and step == panels.LINK:
         return 1
