@@ -78,6 +78,8 @@ def test_on_threads_the_bits_are_the_same(order):
     for shape in SHAPES:
         data = make_data(*shape, order=order, soft=True, weighted=True)
         assert_equal_bits(on_threads, data.X, data.y, data.w, data.b, data.sample_weight, 0.25)
+    (code,) = {"do_scheduling" in text for text in on_threads.inspect_llvm().values()}
+    assert code, "no loop was left to Numba's threads"
 
 
 @njit(parallel=True)
