@@ -26,7 +26,8 @@ STANDARD = {
 }
 KERNELS = {"scalar", "lanes", "targets.compile", "targets.layout", "targets.sums"}
 ARROWS = {
-    "": ({"api", "objective", "descent", "solvers", "minibatch", "targets"}, set()),
+    # `overloads` and `scalar` on demand
+    "": ({"api", "objective", "descent", "solvers", "minibatch", "targets"}, {"importlib", "sys"}),
     "api": ({"arrays", "checks", "objective", "targets"}, {"numpy"}),
     "arrays": ({"targets", "targets.device_array", "targets.libraries"}, STANDARD | {"inspect", "numpy", "sys"}),
     "checkpoint": ({""}, STANDARD | {"io", "json", "numpy", "pathlib", "zipfile"}),
@@ -52,6 +53,7 @@ ARROWS = {
     "checks": ({"targets.device_array", "targets.layout", "targets.libraries"}, STANDARD | {"numpy", "types"}),
     "graph": (set(), STANDARD),
     "progress": (set(), STANDARD | {"rich"}),
+    "overloads": ({"api", "objective", "targets.cpu.*"}, {"functools", "numba"}),
     "lanes": (set(), STANDARD | {"numba", "llvmlite"}),
     "scalar": ({"lanes", "targets.compile"}, {"math", "numba"}),
     "targets": ({"targets.device_array"}, STANDARD | {"contextvars", "importlib", "platform"}),

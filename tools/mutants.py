@@ -163,9 +163,9 @@ MUTANTS = [
         (_CPU + "panels.py", "put(high, j, get(high, j) + get(low, j))", "put(high, j, get(high, j) - get(low, j))"),
         (_CPU + "memory.py", 'builder.icmp_signed("<", lane', 'builder.icmp_signed("<=", lane'),
         (
-            _CPU + "__init__.py",
-            "chunks = min(_chunk_count(m // LANES * LANES, n + LINK_COST, block), few)",
-            "chunks = min(_chunk_count(m // LANES * LANES, n + LINK_COST, block), few) + numba.get_num_threads()",
+            _CPU + "cut.py",
+            "chunks = min(chunk_count(m // LANES * LANES, n + LINK_COST, block), few)",
+            "chunks = min(chunk_count(m // LANES * LANES, n + LINK_COST, block), few) + numba.get_num_threads()",
         ),
         (
             _CPU + "__init__.py",

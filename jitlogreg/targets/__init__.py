@@ -186,4 +186,7 @@ def _reason_of_cuda():
 def _module(name):
     _require(name)
     # imported when first asked for: Numba's compiler is not paid for by those who only want the reference
-    return importlib.import_module(f"{__name__}.{name}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    if name == "cpu":  # and with it Numba
+        importlib.import_module("jitlogreg.overloads").register()
+    return module

@@ -1,6 +1,7 @@
 """The only caller of Numba's decorators: flags, and where compiled code is kept.
 
 inline    a piece of a kernel, compiled as part of whatever calls it
+shared    the same of a function that Python calls as well
 serial    an entry point that runs on the calling thread, with the GIL released
 parallel  an entry point whose `prange` runs on Numba's threads
 address   a kernel compiled on its own, to be called through its address
@@ -19,12 +20,15 @@ import warnings
 from pathlib import Path
 
 import numba
+from numba import extending
 from numba.core import caching, serialize
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
-# Numba's default makes a division by zero raise. Kernels follow NumPy: inf or NaN, and loops without a way out of them
-_FLAGS = {"error_model": "numpy"}
+# Numba's default makes a division by zero raise. Kernels follow NumPy: inf or NaN, and loops without a way out of them.
+# What is left out here is taken from the function whose compilation asked for a kernel: a caller's own fastmath would
+# come to lie in the kernels on disk
+_FLAGS = {"error_model": "numpy", "fastmath": False}
 
 # What was compiled for its address, which is good for as long as the code is kept in memory
 _alive: list = []
@@ -37,6 +41,11 @@ def inline(function):
     margins of two columns take twice as long. It also compiles sooner.
     """
     return numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_FLAGS)(function)
+
+
+def shared(function):
+    """Leave the function as it is, and let compiled code call it too."""
+    return extending.register_jitable(**_FLAGS)(function)
 
 
 def serial(function):
@@ -55,7 +64,7 @@ def address(function, argument_types, variant):
     Each variant goes by a name of its own, and so into files of its own: processes that compile different ones at the
     same time do not write to the same files.
     """
-    dispatcher = _keep_on_disk(numba.njit(nogil=True, **_FLAGS)(_named(function, variant)))
+    dispatcher = _keep_on_disk(numba.njit(nogil=True, forceinline=False, **_FLAGS)(_named(function, variant)))
     dispatcher.compile(argument_types)
     _alive.append(dispatcher)
     compiled = dispatcher.overloads[argument_types]
@@ -74,7 +83,7 @@ def _named(function, suffix):
 def sources_stamp():
     """A hash of every source that compiled code may come from, and of the version."""
     digest = hashlib.sha256()
-    files = ("__init__.py", "lanes.py", "scalar.py", "cli/bandwidth.py")
+    files = ("__init__.py", "lanes.py", "scalar.py", "overloads.py", "cli/bandwidth.py")
     sources = [*(PACKAGE / file for file in files), *PACKAGE.glob("targets/**/*.py")]
     for path in sorted(sources):
         digest.update(str(path.relative_to(PACKAGE)).encode())

@@ -9,40 +9,20 @@ import numpy as np
 from jitlogreg.lanes import LANES
 from jitlogreg.targets import in_forked_child
 from jitlogreg.targets.cpu import hessian, panels
+from jitlogreg.targets.cpu.cut import LEAD, LINK_COST, chunk_count, cut
 from jitlogreg.targets.cpu.drivers import kernel, run_parallel, run_serial, scratch_size
-from jitlogreg.targets.cpu.link import SEGMENT, TOTALS
+from jitlogreg.targets.cpu.link import TOTALS
 from jitlogreg.targets.cpu.memory import data_address
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
 
-# For each order the fewest rows in a block, the most, and the bytes of X that it should keep to: they are read twice,
-# the second time from a cache. C: half of a 32 KB first-level cache. F, whose segments want to be long: at 256 columns
-# 0.75 of the read limit with 256 KB, 0.81 with 1 MB, 0.74 with 2 MB (Zen 4, whose second level has 1 MB); 28 columns of
-# float32 0.60 with 512 rows, 0.65 with 1024 and with 2048 (Zen 3).
-BLOCKS = {"C": (LANES, SEGMENT, 16 << 10), "F": (SEGMENT, 1024, 1 << 20)}
+# Numbers in a block of a dot product
 DOT_BLOCK = 4 * LANES
-
-# In C order the bytes of X between the row being read and the line being asked for, beyond the half block and the rows
-# that the order of reading needs. At 8, 16 and 32 KB the same time; at 4 KB up to a tenth more, at 64 KB for long rows
-LEAD = 16 << 10
-
-# In C order the bytes of a row, from the least to the most, that is read alone for its margin, not four together: the
-# processor's own read-ahead follows one stream best. Shares of the read limit where memory gives 60 GB/s, in float64:
-# 256 columns 0.70 against 0.64, 200 0.87 against 0.68; but 32 columns 0.68 against 0.77, 512 0.59 against 0.73 (Zen 4)
-APART = 512, 2560
 
 # In C order the bytes of a row from which on the threads share each group of eight rows. Shares of the read limit,
 # where memory gives 36 GB/s, if each thread has blocks of its own, and if they share: 200,000 columns of float64 0.35
 # and 0.55, 65,536 columns 0.58 and 0.70, 16,384 columns 0.69 either way (Zen 4, 32 MB of third level)
 WIDE = 256 << 10
-
-# What the per-example step costs, in numbers of a row: 3 ns against 0.2 to 0.5
-LINK_COST = 8
-
-# The most chunks that a matrix is cut into, and the least cost of one: enough for 64 cores, and few enough that adding
-# up their partial sums does not show
-CHUNKS = 64
-CHUNK_COST = 1 << 14
 
 # Below this cost threads save less than a tenth of a millisecond, and may lose much: those of GNU OpenMP spin while
 # they wait for each other, and where another process has the core that one of them needs, a call takes 8 ms
@@ -56,7 +36,7 @@ _threads = threading.RLock()
 
 def dot(u, v):
     """Σⱼ uⱼ vⱼ of contiguous vectors, computed in float64, as a Python float."""
-    cut = 0, 0, u.size, DOT_BLOCK, _chunk_count(u.size, 1, DOT_BLOCK), 0, 0
+    cut = 0, 0, u.size, DOT_BLOCK, chunk_count(u.size, 1, DOT_BLOCK), 0, 0
     return _run(u.size, kernel("dot", u.dtype, v.dtype, "C"), 0.0, u, v, *cut, 0, 0, 0, 0, 0, 0, _no_totals())[0]
 
 
@@ -123,7 +103,7 @@ def _cut_for_hessian(shape, strides, itemsize):
     (order, leading), (m, n) = layout(shape, strides, itemsize), shape
     row_cost, of_chunk = (n + 1) * (n + LINK_COST) // 2, 3 * 8 * (n + 1) ** 2 // 2
     few = max(4, m * n * itemsize // (8 * of_chunk))
-    chunks = min(_chunk_count(m // LANES * LANES, row_cost, hessian.BLOCK), few)
+    chunks = min(chunk_count(m // LANES * LANES, row_cost, hessian.BLOCK), few)
     return order, m * row_cost, (leading, m, n, hessian.BLOCK, chunks, (LANES + 2) * leading + LEAD // itemsize, 0)
 
 
@@ -135,20 +115,7 @@ def _no_totals():
 def _cut(shape, strides, itemsize):
     """A matrix's order, what it costs, and how it is cut into blocks and chunks: that follows from its shape alone."""
     (order, leading), (m, n) = layout(shape, strides, itemsize), shape
-    shortest, longest, size = BLOCKS[order]
-    block = longest
-    while block > shortest and block * n * itemsize > size:
-        block //= 2
-    apart = int(APART[0] <= n * itemsize <= APART[1])
-    lead = (block // 2 + 2) * leading + LEAD // itemsize
-    # each chunk has three numbers of its own for each column: beyond four chunks not more than a sixteenth of X
-    few = max(4, m * n * itemsize // (16 * 24 * max(n, 1)))
-    chunks = min(_chunk_count(m // LANES * LANES, n + LINK_COST, block), few)
-    return order, m * (n + LINK_COST), (leading, m, n, block, chunks, lead, apart)
-
-
-def _chunk_count(rows, row_cost, block):
-    return min(CHUNKS, -(-rows // block), max(1, rows * row_cost // CHUNK_COST))
+    return order, m * (n + LINK_COST), (leading, m, n, *cut(m, n, itemsize, leading, order == "F"))
 
 
 def _run(cost, kernel, b, x, w, *numbers):

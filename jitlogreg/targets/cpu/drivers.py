@@ -21,7 +21,7 @@ import numpy as np
 from numba import carray, prange, types
 
 from jitlogreg.lanes import LANES, fma
-from jitlogreg.targets.compile import address, parallel, serial
+from jitlogreg.targets.compile import address, inline, parallel, serial, shared
 from jitlogreg.targets.cpu import columns, panels, rows
 from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum
 from jitlogreg.targets.cpu.chunks import OF_TAIL, TASK, bounds
@@ -187,6 +187,12 @@ def kernel(operation, x_dtype, w_dtype, order):
 
 @functools.lru_cache
 def scratch_size(m, n, block, chunks, room, packed):
+    """`numbers_of_scratch`, which a call asks for again and again."""
+    return numbers_of_scratch(m, n, block, chunks, room, packed)
+
+
+@shared
+def numbers_of_scratch(m, n, block, chunks, room, packed):
     """What a call needs beside its totals, in numbers of eight bytes, which those of every dtype fit in.
 
     For each chunk two rows of partial sums and what it works in, with so many numbers that are `packed`; labels and
@@ -205,17 +211,34 @@ def _run(
     of X, as many as there is room for, and of `TOTALS` more, which are also returned. `scratch` has `scratch_size`
     numbers; it is read at the end, so that it lives until then: an address keeps nothing alive.
     """
-    parts, width = chunks + (m % LANES > 0), totals.shape[1]
+    width, task = totals.shape[1], np.empty(1, TASK)
+    of_x = leading, m, n, block, chunks, lead, apart
+    parts = describe(task, b, x, w, of_x, y, s, s_step, out, logarithm, packed, width, scratch.ctypes.data)
+    for chunk in prange(parts):
+        call(kernel, chunk, task.ctypes.data)
+    add_up(totals, scratch, parts)
     room = width - TOTALS
+    return totals[0, room + LOSS], totals[0, room + DB], totals[0, room + WEIGHT], totals[0, room + INVALID]
+
+
+@inline
+def describe(task, b, x, w, of_x, y, s, s_step, out, logarithm, packed, width, scratch):
+    """Fill in a task, with `scratch` an address. Returns the number of its parts, chunks and tail."""
+    leading, m, n, block, chunks, lead, apart = of_x
+    parts, room = chunks + (m % LANES > 0), width - TOTALS
     work, work_step = parts * 2 * width, 2 * block + room + SEGMENTS * LANES + packed
-    task = np.empty(1, TASK)
     t = task[0]
     t.b, t.x, t.w, t.leading, t.m, t.n, t.block, t.chunks, t.lead = b, x, w, leading, m, n, block, chunks, lead
     t.apart, t.y, t.s, t.s_step, t.out, t.logarithm = apart, y, s, s_step, out, logarithm
-    t.room, t.width, t.work_step, t.partials = room, width, work_step, scratch.ctypes.data
+    t.room, t.width, t.work_step, t.partials = room, width, work_step, scratch
     t.work, t.tail = t.partials + 8 * work, t.partials + 8 * (work + parts * work_step)
-    for chunk in prange(parts):
-        call(kernel, chunk, task.ctypes.data)
+    return parts
+
+
+@inline
+def add_up(totals, scratch, parts):
+    """Add the chunks' totals, in order, to two rows of high and low parts, and join those in the first."""
+    width = totals.shape[1]
     for chunk in range(parts):
         for j in range(width):
             totals[0, j], lost = two_sum(totals[0, j], scratch[2 * chunk * width + j])
@@ -223,7 +246,6 @@ def _run(
     for j in range(width):
         if math.isfinite(totals[0, j]):  # else the low part is NaN and means nothing
             totals[0, j] += totals[1, j]
-    return totals[0, room + LOSS], totals[0, room + DB], totals[0, room + WEIGHT], totals[0, room + INVALID]
 
 
 run_serial, run_parallel = serial(_run), parallel(_run)

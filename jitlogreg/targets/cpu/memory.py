@@ -10,6 +10,7 @@ import sys
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from jitlogreg.lanes import LANES, call_llvm, float32s, float64s, llvm_integer, llvm_scalar, llvm_suffix
@@ -53,6 +54,43 @@ def call(typingctx, function, i, address):
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def address_of(typingctx, array):
+    """The address of an array's first element."""
+
+    def codegen(context, builder, sig, args):
+        return builder.ptrtoint(context.make_array(array)(context, builder, args[0]).data, ir.IntType(64))
+
+    return types.int64(array), codegen
+
+
+@intrinsic
+def put_words(typingctx, address, values):
+    """Write values to an address, in words of eight bytes.
+
+    Of an array these are its address, item size, lengths, and strides in bytes; of None as many zeros as of a vector.
+    """
+
+    def codegen(context, builder, sig, args):
+        integer, words = ir.IntType(64), []
+        for value_type, value in zip(values.types, cgutils.unpack_tuple(builder, args[1]), strict=True):
+            if isinstance(value_type, types.Array):
+                a = context.make_array(value_type)(context, builder, value)
+                shape, strides = (cgutils.unpack_tuple(builder, numbers) for numbers in (a.shape, a.strides))
+                words += [builder.ptrtoint(a.data, integer), a.itemsize, *shape, *strides]
+            elif isinstance(value_type, types.NoneType):
+                words += [integer(0)] * 4
+            else:
+                word = types.float64 if isinstance(value_type, types.Float) else types.int64
+                words.append(context.cast(builder, value, value_type, word))
+        for k, word in enumerate(words):
+            to = builder.inttoptr(builder.add(args[0], integer(8 * k)), word.type.as_pointer())
+            builder.store(word, to)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, values), codegen
 
 
 @intrinsic

@@ -15,7 +15,7 @@ import numpy as np
 from numba import carray, prange
 
 from jitlogreg.lanes import LANES, zeros
-from jitlogreg.targets.compile import inline, parallel, serial
+from jitlogreg.targets.compile import inline, parallel, serial, shared
 from jitlogreg.targets.cpu import rows
 from jitlogreg.targets.cpu.accumulate import clear, flush
 from jitlogreg.targets.cpu.link import DB, INVALID, LOSS, SEGMENTS, TOTALS, WEIGHT, add_sums, hold, no_sums, residuals
@@ -29,7 +29,7 @@ TASK = np.dtype([("b", np.float64), *((name, np.intp) for name in _INTEGERS)])
 PANEL = 2048
 
 # The steps of a group of eight rows
-_MARGINS, _LINK, _UPDATE, _STEPS = range(4)
+MARGINS, LINK, UPDATE, STEPS = range(4)
 
 # Groups whose updates are added up in the accumulators, at most: a term meets as many roundings
 _GROUPS_AT_ONCE = 8
@@ -38,6 +38,7 @@ _GROUPS_AT_ONCE = 8
 _OF_GROUP = (1 + SEGMENTS + 2) * LANES
 
 
+@shared
 def scratch_size(n, room):
     """What a call needs beside its totals, in numbers of eight bytes: margins and such, and accumulators."""
     return -(-n // PANEL) * LANES + _OF_GROUP + room
@@ -46,7 +47,7 @@ def scratch_size(n, room):
 def panel_step(number, task, x0, w0, f_order):
     """One step of one panel of one group of eight rows, or the link of a group."""
     t = carray(task, 1)[0]
-    group, step, panel = number // t.panels // _STEPS, number // t.panels % _STEPS, number % t.panels
+    group, step, panel = number // t.panels // STEPS, number // t.panels % STEPS, number % t.panels
     row, first = group * LANES, panel * PANEL
     n, count = min(PANEL, t.n - first), min(LANES, t.m - row)
     b, room = spread(t.b, w0), t.width - TOTALS
@@ -55,11 +56,11 @@ def panel_step(number, task, x0, w0, f_order):
     g = offset(dz, _OF_GROUP + first)
     high = at(t.totals, 0.0)
     low = offset(high, t.width)
-    if step == _LINK:
+    if step == LINK:
         _link(t, row, count, z, dz, offset(high, room), offset(low, room), w0, b)
         return
     x, i, leading = at(t.x, x0), row * t.leading + first, t.leading
-    if step == _MARGINS:
+    if step == MARGINS:
         w, parts = offset(at(t.w, w0), first), offset(z, panel * LANES)
         if count < LANES:
             rows.few_margins(x, i, leading, n, w, zeros(b), parts, count)
@@ -108,22 +109,34 @@ def _run_panels(kernel, b, x, w, leading, m, n, panels, y, s, s_step, totals, sc
     width = totals.shape[1]
     room = width - TOTALS
     task = np.empty(1, TASK)
-    t = task[0]
-    t.b, t.x, t.w, t.leading, t.m, t.n, t.panels = b, x, w, leading, m, n, panels
-    t.y, t.s, t.s_step, t.width, t.totals, t.work = y, s, s_step, width, totals.ctypes.data, scratch.ctypes.data
+    describe(task, b, x, w, leading, m, n, panels, y, s, s_step, width, totals.ctypes.data, scratch.ctypes.data)
     for group in range((m + LANES - 1) // LANES):
-        first = group * _STEPS * panels
+        first = group * STEPS * panels
         for panel in prange(panels):
-            call(kernel, first + _MARGINS * panels + panel, task.ctypes.data)
-        call(kernel, first + _LINK * panels, task.ctypes.data)
+            call(kernel, first + MARGINS * panels + panel, task.ctypes.data)
+        call(kernel, first + LINK * panels, task.ctypes.data)
         if room > 0:
             for panel in prange(panels):
-                call(kernel, first + _UPDATE * panels + panel, task.ctypes.data)
-    for k in range(room, width):
-        if math.isfinite(totals[0, k]):
-            totals[0, k] += totals[1, k]
+                call(kernel, first + UPDATE * panels + panel, task.ctypes.data)
+    join(totals)
     scratch[0] = 0  # it lives until here: an address keeps nothing alive
     return totals[0, room + LOSS], totals[0, room + DB], totals[0, room + WEIGHT], totals[0, room + INVALID]
+
+
+@inline
+def describe(task, b, x, w, leading, m, n, panels, y, s, s_step, width, totals, scratch):
+    """Fill in a task, with `totals` and `scratch` as addresses."""
+    t = task[0]
+    t.b, t.x, t.w, t.leading, t.m, t.n, t.panels = b, x, w, leading, m, n, panels
+    t.y, t.s, t.s_step, t.width, t.totals, t.work = y, s, s_step, width, totals, scratch
+
+
+@inline
+def join(totals):
+    """Join the high and the low parts of the examples' totals in the first row, where the columns' are already."""
+    for k in range(totals.shape[1] - TOTALS, totals.shape[1]):
+        if math.isfinite(totals[0, k]):
+            totals[0, k] += totals[1, k]
 
 
 run_panels_serial, run_panels_parallel = serial(_run_panels), parallel(_run_panels)

@@ -1,0 +1,162 @@
+"""The public calls within the caller's own `@njit` functions: the same names, arguments and results.
+
+There the target is "cpu", to the same bits; the context and the environment are not asked. Types are checked when the
+caller's function is compiled, all else when it runs.
+
+A call runs on the thread that makes it, so it may stand in a `prange` of the caller's. In a function that is compiled
+with `parallel=True`, and outside its own `prange`, it runs on Numba's threads: the loop over the parts is inlined in
+that function, and Numba sees to the rest.
+
+This is imported as soon as there are both Numba and this package; the kernels, which take longer, when a call is first
+compiled.
+"""
+
+import functools
+
+from numba.core.errors import TypingError
+from numba.core.types import Array, Boolean, Float, Integer, NoneType, Omitted, StringLiteral, float32, float64
+from numba.extending import overload
+
+from jitlogreg import api
+from jitlogreg.objective import Gradient, LossAndGradient
+
+
+def _activations(operation):
+    def typed(X, w, b=0.0, out=None, target=None):
+        _check_types(X=X, w=w, b=b, out=out, target=target)
+        from jitlogreg.targets.cpu.callers import begin, finish, result, run
+
+        def implementation(X, w, b=0.0, out=None, target=None):
+            a = result(out, X.shape[0], w)
+            record, memory = begin(operation, X, None, w, b, None, 0.0, out, a)
+            run(record, X, w)
+            finish(record, memory, X, None, w, None, a)
+            return a
+
+        return implementation
+
+    return typed
+
+
+def _loss(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
+    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, target=target)
+    from jitlogreg.targets.cpu.callers import begin, finish, run
+    from jitlogreg.targets.cpu.embedded import MEAN
+
+    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
+        record, memory = begin(MEAN, X, y, w, b, sample_weight, l2, None, None)
+        run(record, X, w)
+        return finish(record, memory, X, y, w, sample_weight, None)[0]
+
+    return implementation
+
+
+def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
+    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, out=out, target=target)
+    from jitlogreg.targets.cpu.callers import begin, finish, result, run
+    from jitlogreg.targets.cpu.embedded import GRADIENT
+
+    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
+        dw = result(out, X.shape[1], w)
+        record, memory = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
+        run(record, X, w)
+        return Gradient(dw, finish(record, memory, X, y, w, sample_weight, dw)[1])
+
+    return implementation
+
+
+def _loss_and_gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
+    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, out=out, target=target)
+    from jitlogreg.targets.cpu.callers import begin, finish, result, run
+    from jitlogreg.targets.cpu.embedded import GRADIENT
+
+    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
+        dw = result(out, X.shape[1], w)
+        record, memory = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
+        run(record, X, w)
+        loss, db = finish(record, memory, X, y, w, sample_weight, dw)
+        return LossAndGradient(loss, dw, db)
+
+    return implementation
+
+
+def _where(parallel, typed):
+    """An overload for callers that are compiled for Numba's threads, or for those that are not."""
+
+    @functools.wraps(typed)  # Numba reads the signature
+    def chosen(*args, **kwargs):
+        from jitlogreg.targets.cpu.callers import parallel_caller
+
+        return typed(*args, **kwargs) if parallel_caller() == parallel else None
+
+    return chosen
+
+
+@functools.cache  # once
+def register():
+    """Let Numba compile the public calls.
+
+    Nobody needs to call this where the package is installed: Numba does when it first compiles, by an entry point, and
+    the package does where Numba is there before it, or comes with the target "cpu". That leaves a copy that is not
+    installed, where it is imported before Numba, and called from compiled code before it is from Python.
+
+    Examples
+    --------
+    >>> import jitlogreg as jlr
+    >>> jlr.overloads.register()
+    """
+    operations = {"forward": _activations(0), "log_forward": _activations(1)}
+    operations |= {"loss": _loss, "gradient": _gradient, "loss_and_gradient": _loss_and_gradient}
+    for name, typed in operations.items():
+        for parallel in (True, False):
+            # inlined, `prange` is the caller's own. Literals are preferred for the name of a target
+            inlined = "always" if parallel else "never"
+            overload(getattr(api, name), inline=inlined, prefer_literal=True, target="cpu")(_where(parallel, typed))
+
+
+# ---------------------------------------------------------------- types
+
+
+def _check_types(*, X, w, b, target, **others):
+    """Raise Numba's TypingError for an argument of a type that cannot be served exactly."""
+    _array("X", X, 2, (float32, float64), "a matrix (m, n) of float32 or float64")
+    _array("w", w, 1, {X.dtype, float64}, f"a vector (n,) of {X.dtype}" + " or float64" * (X.dtype == float32))
+    _number("b", b)
+    for name in ("y", "sample_weight"):
+        if (name == "y" and name in others) or _given(others.get(name)):
+            _array(name, others[name], 1, (Boolean, Integer, float32, float64), "a vector (m,) of real numbers")
+    if "l2" in others:
+        _number("l2", others["l2"])
+    out = others.get("out")
+    if _given(out):
+        _array("out", out, 1, (w.dtype,), f"a vector of {w.dtype}, the dtype of w")
+        if not out.mutable:
+            raise TypingError("out is read-only; accepted is an array that is writable")
+    if _given(target) and not (isinstance(target, StringLiteral) and target.literal_value == "cpu"):
+        came = repr(target.literal_value) if isinstance(target, StringLiteral) else f"of type {target}"
+        raise TypingError(f"target is {came}; accepted in compiled code is 'cpu', or none")
+
+
+def _given(argument):
+    if isinstance(argument, Omitted):
+        argument = argument.value
+    return argument is not None and not isinstance(argument, NoneType)
+
+
+def _array(name, argument, ndim, dtypes, accepted):
+    if not isinstance(argument, Array):
+        raise TypingError(f"{name} is of type {argument}; accepted is {accepted}")
+    fits = any(argument.dtype == t or (isinstance(t, type) and isinstance(argument.dtype, t)) for t in dtypes)
+    if argument.ndim != ndim or not fits:
+        raise TypingError(
+            f"{name} is an array of {argument.dtype} and {argument.ndim} dimensions; accepted is {accepted}"
+        )
+    if not argument.aligned:
+        raise TypingError(f"{name} is misaligned; accepted is an array that is aligned: {name}.copy() makes one")
+
+
+def _number(name, argument):
+    if isinstance(argument, Omitted):
+        return
+    if not isinstance(argument, (float, Float, Integer)) or isinstance(argument, Boolean):
+        raise TypingError(f"{name} is of type {argument}; accepted is a real number")

@@ -1,0 +1,89 @@
+"""Machine code by name, for code that is compiled in the caller's functions and may be kept on disk with them.
+
+An address is good for one process, so none may be compiled in. Compiled code names a symbol instead, which LLVM looks
+up when the code is loaded, and by then it must be known. So `Needed` is left among the constants of the function: Numba
+keeps them on disk beside the code, and reads them before that, for all functions that are compiled into one. (What it
+calls `_reload_init` would do, but is lost where a function calls another that came from the disk.)
+"""
+
+import functools
+from typing import NamedTuple
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from jitlogreg.targets.compile import sources_stamp
+from jitlogreg.targets.cpu.drivers import kernel
+from jitlogreg.targets.cpu.embedded import driver
+
+
+class Needed(NamedTuple):
+    """Machine code that compiled code calls, and the stamp of the sources that both are of.
+
+    This name and its arguments are in the users' own caches on disk: a later version must be able to read them.
+    """
+
+    stamp: str
+    operation: str
+    x_dtype: str
+    w_dtype: str
+    order: str
+
+    def symbol(self):
+        """Compile it, or take it from disk, and make its symbol known. Returns the symbol."""
+        return _known(*self)
+
+    def __reduce__(self):
+        return restored, tuple(self)
+
+
+def restored(stamp, *machine_code):
+    """What was kept on disk with compiled code; its symbol is known when this returns.
+
+    Raises
+    ------
+    OSError
+        If the code is of other sources. Numba takes that for a file that is gone, and compiles.
+    """
+    if stamp != sources_stamp():
+        raise OSError("compiled with other sources of jitlogreg")
+    needed = Needed(stamp, *machine_code)
+    needed.symbol()
+    return needed
+
+
+@functools.cache
+def _known(stamp, operation, x_dtype, w_dtype, order):
+    x_dtype, w_dtype = np.dtype(x_dtype), np.dtype(w_dtype)
+    if operation in ("step", "convert"):
+        address = driver(operation, x_dtype, w_dtype)
+    else:
+        address = kernel(operation, x_dtype, w_dtype, order)
+    symbol = f"jitlogreg_{stamp}_{operation}_{x_dtype}_{w_dtype}_{order}"
+    llvmlite.binding.add_symbol(symbol, address)
+    return symbol
+
+
+def symbol(operation, order="C"):
+    """A function `f(array, w)` of compiled code that gives the address of machine code for the dtypes of two arrays."""
+
+    @intrinsic
+    def address(typingctx, array, w):
+        # a NumPy boolean is a byte that is 0 or 1
+        dtype = "uint8" if array.dtype == types.boolean else str(array.dtype)
+        needed = Needed(sources_stamp(), operation, dtype, str(w.dtype), order)
+
+        def codegen(context, builder, sig, args):
+            name, module = needed.symbol(), builder.module
+            context.environment.consts.append(needed)
+            external = module.globals.get(name)
+            if external is None:
+                external = ir.GlobalVariable(module, ir.IntType(8), name)
+            return builder.ptrtoint(external, context.get_value_type(types.intp))
+
+        return types.intp(array, w), codegen
+
+    return address
