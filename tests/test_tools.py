@@ -267,6 +267,6 @@ def test_the_table_of_solvers_tells_what_falls_short():
     lines = tool.tables(here | {"rows": rows}).splitlines()
     assert lines[4:7] == [
         "| jitlogreg | 2.00 | 1.00 | 1.0e-07 |  |",
-        "| far | 500 | 250 | 1.0e-07 | another minimum |",
+        "| far | 500 | 250 | 1.0e-07 | 1e-9 above |",
         "| lost | not reached |  |  |  |",
     ]

@@ -179,7 +179,7 @@ def tables(results):
                 digits(1e3 * row["seconds"]) if row["reached"] else "not reached",
                 digits(row["times_ours"]) if row["reached"] else "",
                 f"{row['gradient_norm']:.1e}" if row["reached"] else "",
-                ("" if row["same_minimum"] else "another minimum") if row["reached"] else "",
+                ("" if row["same_minimum"] else "1e-9 above") if row["reached"] else "",
             ]
             for row in rows
         ]
