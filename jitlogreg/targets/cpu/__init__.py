@@ -7,7 +7,7 @@ import numba
 import numpy as np
 
 from jitlogreg.lanes import LANES
-from jitlogreg.targets import in_forked_child
+from jitlogreg.targets import may_use_threads
 from jitlogreg.targets.cpu import hessian, panels
 from jitlogreg.targets.cpu.cut import LEAD, LINK_COST, chunk_count, cut
 from jitlogreg.targets.cpu.drivers import kernel, run_parallel, run_serial, scratch_size
@@ -138,7 +138,7 @@ def _run_panels(kernel, b, X, w, leading, *numbers):
 
 def _run_on_threads(serial, parallel, arguments):
     """Call the driver for Numba's threads, or where they may not be used that for the calling thread."""
-    if in_forked_child() or numba.get_num_threads() == 1:
+    if not may_use_threads() or numba.get_num_threads() == 1:
         return serial(*arguments)
     taken = False
     try:
