@@ -167,6 +167,8 @@ class Objective:
         sums = evaluate(self._kernels, self._X, self._y, self._s, np.zeros(self.n_features), 0.0, with_gradient=False)
         check_weight(sums.weight)
         self._weight = sums.weight
+        if hasattr(self._kernels, "small_objective"):
+            self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
         if check_finite and not math.isfinite(sums.loss):  # 0 times what is not finite is NaN
             checks.finite(on_host(self._X))
 
@@ -176,6 +178,7 @@ class Objective:
         self.n_features, self._has_b = X.shape[1], bool(fit_intercept)
         self.n_parameters = self.n_features + self._has_b
         self.has_hessian = target != "cuda" and self.n_features <= HESSIAN_COLUMNS
+        self._small = None
 
     def __call__(self, theta):
         """The objective and its gradient at θ.
@@ -189,8 +192,11 @@ class Objective:
         loss : float
         gradient : ndarray of float64, shape (n_parameters,)
         """
-        w, b = self._split("theta", theta)
         gradient = np.empty(self.n_parameters)
+        if self._small is not None:
+            theta = checks.vector("theta", theta, self.n_parameters, "n_parameters")
+            return self._small(theta, gradient), gradient
+        w, b = self._split("theta", theta)
         result = finish(self._sums(w, b, True), w, self.l2, gradient[: self.n_features])
         if self._has_b:
             gradient[self.n_features] = result.db
@@ -270,6 +276,7 @@ class Objective:
         """
         step = max(1, len(self._y) // rows)
         part = copy.copy(self)
+        part._small = None
         if step > 1:
             part._X, part._y = self._X[::step], np.ascontiguousarray(self._y[::step])
             if layout(part._X.shape, part._X.strides, part._X.itemsize) is None:
