@@ -16,7 +16,7 @@ FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 def matrix(X):
     """Check X: an ndarray or memmap (m, n), float32 or float64, one unit stride and no overlap."""
     _array("X", X)
-    _float_dtype("X", X)
+    float_dtype("X", X)
     if X.ndim != 2:
         raise ValueError(f"X has shape {X.shape}; accepted is (m, n), one example per row")
     if layout(X.shape, X.strides, X.itemsize) is None:
@@ -47,6 +47,14 @@ def zeros(X):
 def intercept(b, dtype):
     """Check b: a real scalar. Returns it rounded to w's dtype."""
     return _real("b", b, dtype)
+
+
+def start_of_intercept(b, dtype, fit_intercept):
+    """Check where b starts: at 0 if there is none."""
+    b = intercept(b, dtype)
+    if not fit_intercept and b != 0:
+        raise ValueError(f"b is {b} and fit_intercept is False; accepted is then 0")
+    return b
 
 
 def rows(X, y, sample_weight, may_be_empty=False):
@@ -120,6 +128,13 @@ def finite(X):
             raise ValueError(
                 f"X[{first + i}, {j}] is {X[first + i, j]}; accepted are finite numbers, unless check_finite=False"
             )
+
+
+def left_out(beside, **arguments):
+    """Raise TypeError for an argument that is not None: what X is has its own."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise TypeError(f"{name} is {described(value)}, and X is {beside}, which has its own; accepted is none")
 
 
 def nonnegative(name, value, dtype=FLOATS[0]):
@@ -197,7 +212,8 @@ def described(value):
     return "None" if value is None else f"a {kind.__module__}.{kind.__qualname__}".replace("a builtins.", "of type ")
 
 
-def _float_dtype(name, array):
+def float_dtype(name, array):
+    """Raise TypeError for an array of another dtype than float32 and float64."""
     if array.dtype not in FLOATS:
         hint = _in_dtype(name, array, "float64")
         raise TypeError(f"{name} has dtype {array.dtype}; accepted are float32 and float64: {hint}")

@@ -13,7 +13,7 @@ import numpy as np
 from jitlogreg import checkpoint as checkpoints
 from jitlogreg import checks
 from jitlogreg.arrays import takes_arrays
-from jitlogreg.objective import check_examples, check_weight, evaluate, finish, norm
+from jitlogreg.objective import Objective, check_examples, check_weight, evaluate, finish, norm
 from jitlogreg.progress import progress_bar
 from jitlogreg.targets import choose
 from jitlogreg.targets.device_array import like, on_host
@@ -54,8 +54,8 @@ class State(NamedTuple):
 
 @takes_arrays
 def gradient_descent(
-    X: np.ndarray,
-    y: np.ndarray,
+    X: np.ndarray | Objective,
+    y: np.ndarray | None = None,
     *,
     learning_rate: float,
     n_iterations: int,
@@ -75,7 +75,9 @@ def gradient_descent(
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0
+    X : ndarray of float32 or float64, shape (m, n), m > 0; or Objective
+        Of an `Objective`, such as one over dask arrays, the data, `l2` and the target are its own; its descent is in
+        float64.
     y : ndarray of bool, integer or float, shape (m,)
         Labels from 0 to 1.
     learning_rate : float
@@ -140,11 +142,19 @@ def gradient_descent(
     >>> run.n_iterations, bool(run.loss_history[-1] < 0.1)
     (100, True)
     """
-    kernels = choose(target, X)
-    checks.matrix(X)
-    w = checks.zeros(X) if w is None else checks.weights(w, X).copy()
-    b = checks.intercept(b, w.dtype)
-    y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
+    if isinstance(X, Objective):
+        checks.left_out("an Objective", y=y, sample_weight=sample_weight, l2=l2 or None, target=target)
+        w = np.zeros(X.n_features) if w is None else checks.weights(w, X).astype(np.float64)
+        b = checks.start_of_intercept(b, w.dtype, X.n_parameters > X.n_features)
+        sums_at, name, l2, descend = X.sums_at, X.target, X.l2, None
+    else:
+        kernels = choose(target, X)
+        checks.matrix(X)
+        w = checks.zeros(X) if w is None else checks.weights(w, X).copy()
+        b = checks.intercept(b, w.dtype)
+        y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
+        sums_at, name = functools.partial(evaluate, kernels, X, y, sample_weight), kernels.__name__.rpartition(".")[2]
+        descend = getattr(kernels, "descend", None)
     learning_rate = w.dtype.type(checks.nonnegative("learning_rate", learning_rate, w.dtype))
     n_iterations = checks.count("n_iterations", n_iterations)
     l2 = checks.nonnegative("l2", l2)
@@ -157,7 +167,7 @@ def gradient_descent(
     history: list[float] = []
     keep = None
     if checkpoint is not None or resume is not None:
-        run = {"call": "gradient_descent", "target": kernels.__name__.rpartition(".")[2], "l2": l2}
+        run = {"call": "gradient_descent", "target": name, "l2": l2}
         run |= {"shape": list(X.shape), "dtypes": f"{X.dtype}, {w.dtype}", "learning_rate": float(learning_rate)}
         first = w, b
         if resume is not None:
@@ -165,7 +175,7 @@ def gradient_descent(
             first = checks.weights(like(X, saved["start_w"]), X), w.dtype.type(saved["start_b"])
             w, b = checks.weights(like(X, saved["w"]), X), w.dtype.type(saved["b"])
             history = saved["history"].tolist()
-        loss, dw, db = finish(evaluate(kernels, X, y, sample_weight, *first), first[0], l2)
+        loss, dw, db = finish(sums_at(*first), first[0], l2)
         start = {"start_loss": loss, "start_gradient": np.append(on_host(dw).astype(np.float64), db)}
         if resume is not None:
             checkpoints.check_start(resume, saved, **start)
@@ -178,9 +188,12 @@ def gradient_descent(
 
         keep = None if checkpoint is None else keep_in_file
 
-    descend = getattr(kernels, "descend", None) or functools.partial(_descend_here, kernels)
     each_step, iteration = callback is not None or keep is not None, len(history)
-    steps = descend(X, y, w, b, sample_weight, learning_rate, n_iterations - iteration, l2, tolerance, each_step)
+    by = learning_rate, n_iterations - iteration, l2
+    if descend is None:
+        steps = _descend_here(sums_at, w, b, *by)
+    else:
+        steps = descend(X, y, w, b, sample_weight, *by, tolerance, each_step)
     with progress_bar("gradient descent", n_iterations, enabled=progress) as advance, contextlib.closing(steps):
         for losses, length, w, b, weight, valid in steps:
             check_examples(weight, valid, y, sample_weight)
@@ -209,10 +222,10 @@ def gradient_descent(
     return Descent(w, float(b), np.array(history), iteration, length <= tolerance)
 
 
-def _descend_here(kernels, X, y, w, b, sample_weight, learning_rate, n_iterations, l2, tolerance, each_step):
-    """Descend by evaluations of a target that has no loop of its own, and yield what each step reached."""
+def _descend_here(sums_at, w, b, learning_rate, n_iterations, l2):
+    """Descend by evaluations where the target has no loop of its own, and yield what each step reached."""
     for _ in range(n_iterations + 1):
-        sums = evaluate(kernels, X, y, sample_weight, w, b)
+        sums = sums_at(w, b)
         loss, dw, db = finish(sums, w, l2)
         yield Steps([loss], gradient_norm(dw, db), w, b, sums.weight, sums.valid)
         w, b = step(w, b, dw, db, learning_rate)

@@ -125,6 +125,9 @@ class Objective:
     ----------
     n_features, n_parameters : int
         n; and n + 1, or n without an intercept.
+    shape, dtype : tuple of int, numpy.dtype
+        Those of X.
+    l2 : float
     target : str
         Where it runs.
     has_hessian : bool
@@ -159,17 +162,23 @@ class Objective:
     """
 
     def __init__(self, X, y, *, sample_weight=None, l2=0.0, fit_intercept=True, check_finite=True, target=None):
-        self._kernels, self._X, self._y, self._s = _bound(X, y, sample_weight, target=target)
-        self._l2 = checks.nonnegative("l2", l2)
-        self.target = self._kernels.__name__.rpartition(".")[2]
-        self.n_features, self._has_b = self._X.shape[1], bool(fit_intercept)
-        self.n_parameters = self.n_features + self._has_b
-        self.has_hessian = hasattr(self._kernels, "hessian_sums") and self.n_features <= HESSIAN_COLUMNS
+        self._kernels, self._X, self._y, self._s = bound(X, y, sample_weight, target=target)
+        self._describe(self._X, self._kernels.__name__.rpartition(".")[2], l2, fit_intercept)
         sums = evaluate(self._kernels, self._X, self._y, self._s, np.zeros(self.n_features), 0.0, with_gradient=False)
         check_weight(sums.weight)
         self._weight = sums.weight
+        if hasattr(self._kernels, "small_objective"):
+            self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
         if check_finite and not math.isfinite(sums.loss):  # 0 times what is not finite is NaN
             checks.finite(on_host(self._X))
+
+    def _describe(self, X, target, l2, fit_intercept):
+        self.l2 = checks.nonnegative("l2", l2)
+        self.target, self.shape, self.dtype = target, X.shape, X.dtype
+        self.n_features, self._has_b = X.shape[1], bool(fit_intercept)
+        self.n_parameters = self.n_features + self._has_b
+        self.has_hessian = target != "cuda" and self.n_features <= HESSIAN_COLUMNS
+        self._small = None
 
     def __call__(self, theta):
         """The objective and its gradient at θ.
@@ -183,9 +192,12 @@ class Objective:
         loss : float
         gradient : ndarray of float64, shape (n_parameters,)
         """
-        w, b = self._split("theta", theta)
         gradient = np.empty(self.n_parameters)
-        result = finish(self._sums(w, b, True), w, self._l2, gradient[: self.n_features])
+        if self._small is not None:
+            theta = checks.vector("theta", theta, self.n_parameters, "n_parameters")
+            return self._small(theta, gradient), gradient
+        w, b = self._split("theta", theta)
+        result = finish(self._sums(w, b, True), w, self.l2, gradient[: self.n_features])
         if self._has_b:
             gradient[self.n_features] = result.db
         return result.loss, gradient
@@ -193,7 +205,7 @@ class Objective:
     def loss(self, theta):
         """The objective at θ, a float."""
         w, b = self._split("theta", theta)
-        return finish(self._sums(w, b, False), w, self._l2, with_gradient=False).loss
+        return finish(self._sums(w, b, False), w, self.l2, with_gradient=False).loss
 
     def gradient(self, theta):
         """The gradient at θ, an ndarray of float64, shape (n_parameters,)."""
@@ -219,9 +231,9 @@ class Objective:
         w, b = self._split("theta", theta)
         v = checks.vector("v", v, self.n_parameters, "n_parameters")
         along = v if self._has_b else np.append(v, 0.0)
-        of_w, of_b = self._kernel("hessian_vector_sums")(self._X, w, b, along, self._s)
+        of_w, of_b = self._hessian_vector_sums(w, b, along)
         product = np.empty(self.n_parameters)
-        product[: self.n_features] = of_w / self._weight + self._l2 * v[: self.n_features]
+        product[: self.n_features] = of_w / self._weight + self.l2 * v[: self.n_features]
         if self._has_b:
             product[self.n_features] = of_b / self._weight
         return product
@@ -252,10 +264,9 @@ class Objective:
             raise ValueError(
                 f"X has {self.n_features} columns; accepted are {HESSIAN_COLUMNS} at most: hessian_vector has no limit"
             )
-        hessian = self._kernel("hessian_sums")(self._X, w, b, self._s)[: self.n_parameters, : self.n_parameters]
-        hessian = hessian / self._weight
+        hessian = self._hessian_sums(w, b)[: self.n_parameters, : self.n_parameters] / self._weight
         diagonal = hessian.reshape(-1)[:: self.n_parameters + 1]
-        diagonal[: self.n_features] += self._l2
+        diagonal[: self.n_features] += self.l2
         return hessian
 
     def sample(self, rows):
@@ -265,40 +276,49 @@ class Objective:
         """
         step = max(1, len(self._y) // rows)
         part = copy.copy(self)
+        part._small = None
         if step > 1:
             part._X, part._y = self._X[::step], np.ascontiguousarray(self._y[::step])
             if layout(part._X.shape, part._X.strides, part._X.itemsize) is None:
                 part._X = np.ascontiguousarray(part._X)
             if self._s is not None:
                 part._s = np.ascontiguousarray(self._s[::step])
+            part.shape = part._X.shape
             part._weight = float(len(part._y)) if part._s is None else float(np.sum(part._s))
         return part if part._weight > 0 else None
 
-    def _kernel(self, name):
-        kernel = getattr(self._kernels, name, None)
-        if kernel is None:
-            raise TargetUnavailableError("the target 'cuda' has no kernel for it yet; 'cpu' and 'reference' have")
-        return kernel
+    def sums_at(self, w, b):
+        """What a descent adds up."""
+        sums = self._sums(w, b, True)
+        return sums if self._has_b else sums._replace(db=0.0)
 
     def _sums(self, w, b, with_gradient):
         return self._kernels.sums(self._X, self._y, w, b, self._s, with_gradient)
+
+    def _hessian_vector_sums(self, w, b, v):
+        return kernel_for(self._kernels, "hessian_vector_sums")(self._X, w, b, v, self._s)
+
+    def _hessian_sums(self, w, b):
+        return kernel_for(self._kernels, "hessian_sums")(self._X, w, b, self._s)
 
     def _split(self, name, theta):
         theta = checks.vector(name, theta, self.n_parameters, "n_parameters")
         return theta[: self.n_features], float(theta[self.n_features]) if self._has_b else 0.0
 
 
-def _bound(X, y, sample_weight, *, target):
+def kernel_for(kernels, name):
+    """A target's kernel, or TargetUnavailableError."""
+    kernel = getattr(kernels, name, None)
+    if kernel is None:
+        raise TargetUnavailableError("the target 'cuda' has no kernel for it yet; 'cpu' and 'reference' have")
+    return kernel
+
+
+@takes_arrays
+def bound(X, y, sample_weight=None, *, target=None, may_be_empty=False):
     """The target, and the data as its kernels take it."""
-    kept = []
-
-    @takes_arrays
-    def bind(X, y, sample_weight=None, target=None):
-        kernels = choose(target, X)
-        checks.matrix(X)
-        y, sample_weight = checks.examples(X, y, sample_weight, np.dtype(np.float64))
-        hold = getattr(kernels, "hold", lambda array: array)
-        kept.extend([kernels, hold(X), hold(y), None if sample_weight is None else hold(sample_weight)])
-
-    bind(X, y, sample_weight=sample_weight, target=target)
-    return kept
+    kernels = choose(target, X)
+    checks.matrix(X)
+    y, sample_weight = checks.examples(X, y, sample_weight, np.dtype(np.float64), may_be_empty)
+    hold = getattr(kernels, "hold", lambda array: array)
+    return [kernels, hold(X), hold(y), None if sample_weight is None else hold(sample_weight)]

@@ -54,8 +54,8 @@ class Fit(NamedTuple):
 
 @takes_arrays
 def fit(
-    X: np.ndarray,
-    y: np.ndarray,
+    X: np.ndarray | Objective,
+    y: np.ndarray | None = None,
     *,
     solver: str = "auto",
     l2: float = 0.0,
@@ -78,8 +78,9 @@ def fit(
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0
-        Finite. θ = [w, b] and all sums are float64, whatever X is.
+    X : ndarray of float32 or float64, shape (m, n), m > 0; or Objective
+        Finite. θ = [w, b] and all sums are float64, whatever X is. Of an `Objective`, such as one over dask arrays, the
+        data, `l2`, `fit_intercept` and the target are its own.
     y : ndarray of bool, integer or float, shape (m,)
         Labels from 0 to 1.
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
@@ -153,12 +154,18 @@ def fit(
     every = checks.count("checkpoint_every", checkpoint_every, least=1)
     checkpoints.check_path("checkpoint", checkpoint)
     checkpoints.check_path("resume", resume)
-    objective = Objective(X, y, sample_weight=sample_weight, l2=l2, fit_intercept=fit_intercept, target=target)
-    theta = _theta(X, w, b, fit_intercept)
+    if isinstance(X, Objective):
+        checks.left_out("an Objective", y=y, sample_weight=sample_weight, l2=l2 or None, target=target)
+        checks.left_out("an Objective", fit_intercept=None if fit_intercept else fit_intercept)
+        objective = X
+    else:
+        objective = Objective(X, y, sample_weight=sample_weight, l2=l2, fit_intercept=fit_intercept, target=target)
+    theta = _theta(X, w, b, objective.n_parameters)
     if solver == "auto":
-        solver = "newton" if objective.has_hessian and len(X) * objective.n_parameters**2 <= NEWTON_COST else "lbfgs"
-    run = {"call": "fit", "solver": solver, "target": objective.target, "l2": float(l2), "shape": list(X.shape)}
-    run |= {"dtype": X.dtype.name, "fit_intercept": bool(fit_intercept)}
+        cost = X.shape[0] * objective.n_parameters**2
+        solver = "newton" if objective.has_hessian and cost <= NEWTON_COST else "lbfgs"
+    run = {"call": "fit", "solver": solver, "target": objective.target, "l2": objective.l2, "shape": list(X.shape)}
+    run |= {"dtype": X.dtype.name, "fit_intercept": objective.n_parameters > objective.n_features}
     saved = None if resume is None else checkpoints.load(resume, run)
     start = point = minimise.start(objective, theta if saved is None else saved["start"])
     if saved is not None:
@@ -172,7 +179,7 @@ def fit(
     enough = tolerance * max(1.0, start.gradient_norm)
     keep = None if checkpoint is None else keep_in_file
     point, converged, message = _run(objective, solver, point, enough, max_iterations, callback, progress, keep, every)
-    w, b = _split(point.theta, X.shape[1])
+    w, b = _split(point.theta, objective.n_features)
     return Fit(like(X, w), b, point.loss, point.gradient_norm, point.iteration, point.n_evaluations, converged, message)
 
 
@@ -218,13 +225,11 @@ def _number_or_array(saved):
     return saved if saved.ndim else saved.item()
 
 
-def _theta(X, w, b, fit_intercept):
+def _theta(X, w, b, n_parameters):
     """Where the run starts, as one vector."""
     w = np.zeros(X.shape[1]) if w is None else on_host(checks.weights(w, X)).astype(np.float64)
-    b = float(checks.intercept(b, w.dtype))
-    if not fit_intercept and b != 0:
-        raise ValueError(f"b is {b} and fit_intercept is False; accepted is then 0")
-    return np.append(w, b) if fit_intercept else w
+    b = checks.start_of_intercept(b, w.dtype, n_parameters > len(w))
+    return np.append(w, b)[:n_parameters]
 
 
 def _split(theta, n):

@@ -40,6 +40,11 @@ ARROWS = {
         STANDARD | {"numpy"},
     ),
     "minimise": ({"objective"}, STANDARD | {"numpy"}),
+    "dask": (
+        {"api", "checks", "objective", "targets", "targets.device_array", "targets.layout"}
+        | {"targets.libraries", "targets.sums"},
+        STANDARD | {"dask", "numpy", "sys", "uuid"},
+    ),
     "minibatch": (
         {"arrays", "blocks", "checks", "descent", "objective", "progress", "targets", "targets.device_array"},
         STANDARD | {"numpy"},

@@ -151,6 +151,33 @@ def test_managed_memory_is_a_gpu_s_too(monkeypatch, machine, library, data, seen
     assert type(jlr.forward(library.put(data.X), library.put(data.w))) is library.kind
 
 
+@pytest.mark.parametrize("target", [None, "cuda"])
+def test_blocks_of_a_dask_array_are_taken_where_they_lie(library, seen, target):
+    da = pytest.importorskip("dask.array", reason="dask is not installed")
+    over_blocks = importlib.import_module("jitlogreg.dask")
+    data = make_data(100, 5)
+
+    def blocks(name, array):
+        parts = [library.put(array[first : first + 30]) for first in range(0, 100, 30)]
+        graph = {(name, i, *[0] * (array.ndim - 1)): part for i, part in enumerate(parts)}
+        return da.Array(graph, name, ((30, 30, 30, 10), *((n,) for n in array.shape[1:])), dtype=array.dtype)
+
+    X, y = blocks("X", data.X), blocks("y", data.y)
+    if target is None:
+        refuses(TypeError, "in the memory of a GPU and target is 'cpu'", over_blocks.Objective, X, y)
+        return
+    objective = over_blocks.Objective(X, y, l2=0.1, target=target)
+    loss, gradient = objective(np.append(data.w, 0.5))
+    wanted = jlr.loss_and_gradient(data.X, data.y, data.w, 0.5, l2=0.1, target="reference")
+    np.testing.assert_allclose([loss, *gradient], [wanted.loss, *wanted.dw, wanted.db], rtol=0, atol=1e-15)
+    assert {array.device for call in seen for array in call if type(array) is DeviceArray} == {GPU}
+    parts = over_blocks.forward(X, data.w, target=target).to_delayed()
+    for part, first in zip(parts, range(0, 100, 30), strict=True):
+        a = part.compute()
+        assert type(a) is library.kind
+        np.testing.assert_array_equal(a.host, jlr.forward(data.X[first : first + 30], data.w, target="reference"))
+
+
 def test_views_are_taken_as_they_are(library, seen):
     memory = np.random.default_rng(0).normal(size=(12, 10))
     w = np.linspace(-1, 1, 4)

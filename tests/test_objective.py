@@ -42,6 +42,21 @@ def test_a_call_gives_the_loss_and_the_gradient(target, dtypes, order, weighted)
     np.testing.assert_array_equal(objective.gradient(theta_of(data)), gradient)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+@pytest.mark.parametrize("shape", [*SHAPES, (60_000, 4), (3, 0)], ids=str)
+def test_small_and_large_data_give_the_bits_of_the_call(dtypes, order, shape, l2, weighted):
+    data = make_data(*shape, dtypes, order, soft=True, weighted=weighted)
+    w, b, s = np.linspace(-1, 1, shape[1]), 0.25, data.sample_weight
+    same = jlr.loss_and_gradient(data.X, data.y, w, b, sample_weight=s, l2=l2, target="cpu")
+    objective = bound(data, l2=l2, target="cpu")
+    loss, gradient = objective(np.append(w, b))
+    assert (loss, gradient.tobytes()) == (same.loss, np.append(same.dw, same.db).tobytes())
+    without = jlr.loss_and_gradient(data.X, data.y, w, sample_weight=s, l2=l2, target="cpu")
+    loss, gradient = bound(data, l2=l2, fit_intercept=False, target="cpu")(w)
+    assert (loss, gradient.tobytes()) == (without.loss, without.dw.tobytes())
+
+
 def test_without_an_intercept(target, data):
     objective = jlr.Objective(data.X, data.y, fit_intercept=False)
     assert objective.n_parameters == 5

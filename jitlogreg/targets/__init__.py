@@ -16,7 +16,7 @@ ENVIRONMENT_VARIABLE = "JITLOGREG_TARGET"
 _FROM_ENVIRONMENT = f"the environment variable {ENVIRONMENT_VARIABLE}"
 
 _enclosing: ContextVar[str | None] = ContextVar("jitlogreg_target", default=None)
-
+_alone: ContextVar[bool] = ContextVar("jitlogreg_one_thread", default=False)
 
 _forked = False
 
@@ -30,9 +30,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def in_forked_child():
-    """Whether this process was forked from one that had imported this package, and may have run threads."""
-    return _forked
+def may_use_threads():
+    """Whether a call may run on more threads than its own.
+
+    Not within `one_thread`, nor in a process that was forked from one that had imported this package: that may have run
+    threads.
+    """
+    return not (_forked or _alone.get())
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Run every call in the `with` block on the thread that makes it: somebody else keeps the others busy."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 class TargetUnavailableError(RuntimeError):
@@ -73,6 +87,11 @@ def choose(target=None, X=None):
 
 def choose_for(target, library):
     """What `choose` gives for an X on a GPU that is of this library, or for a NumPy array where it is None."""
+    return _module(name_for(target, library))
+
+
+def name_for(target, library):
+    """The name of the target that `choose_for` chooses, whether it can run here or not."""
     if target is not None:
         source, name = "target", _known(target, "target")
     elif (enclosing := _enclosing.get()) is not None:
@@ -88,7 +107,7 @@ def choose_for(target, library):
             f"X is a {library.kind} in the memory of a GPU and {source} is {name!r}; accepted is 'cuda', or X in the "
             f"memory of the CPU: {conversion}"
         )
-    return _module(name)
+    return name
 
 
 def use_target(target: str) -> contextlib.AbstractContextManager[None]:

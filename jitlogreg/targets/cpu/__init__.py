@@ -7,8 +7,8 @@ import numba
 import numpy as np
 
 from jitlogreg.lanes import LANES
-from jitlogreg.targets import in_forked_child
-from jitlogreg.targets.cpu import hessian, panels
+from jitlogreg.targets import may_use_threads
+from jitlogreg.targets.cpu import hessian, panels, whole
 from jitlogreg.targets.cpu.cut import LEAD, LINK_COST, chunk_count, cut
 from jitlogreg.targets.cpu.drivers import kernel, run_parallel, run_serial, scratch_size
 from jitlogreg.targets.cpu.link import TOTALS
@@ -72,6 +72,20 @@ def sums(X, y, w, b, sample_weight, with_gradient):
         of_examples = _run(cost, address, b, X, w, *cut, data_address(y), *s, 0, 0, 0, totals)
     loss, db, weight, invalid = of_examples
     return Sums(loss, totals[0, :n] if with_gradient else np.zeros(n), db, weight, invalid == 0)
+
+
+def small_objective(X, y, sample_weight, l2):
+    """A function of θ and of where the gradient is to go, which returns the loss; None for data that threads share.
+
+    Whoever has it must keep the arrays: it has their addresses alone.
+    """
+    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
+    if cost >= SERIAL_COST or (order == "C" and X.shape[1] * X.itemsize >= WIDE):
+        return None
+    address, room = kernel("sums", X.dtype, np.dtype(np.float64), order), -(-X.shape[1] // LANES) * LANES
+    s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
+    fixed = address, data_address(X), cut, data_address(y), *s, room
+    return lambda theta, gradient: whole.loss_and_gradient(*fixed, theta, l2, gradient)
 
 
 def hessian_vector_sums(X, w, b, v, sample_weight):
@@ -138,7 +152,7 @@ def _run_panels(kernel, b, X, w, leading, *numbers):
 
 def _run_on_threads(serial, parallel, arguments):
     """Call the driver for Numba's threads, or where they may not be used that for the calling thread."""
-    if in_forked_child() or numba.get_num_threads() == 1:
+    if not may_use_threads() or numba.get_num_threads() == 1:
         return serial(*arguments)
     taken = False
     try:

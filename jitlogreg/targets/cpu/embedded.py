@@ -15,11 +15,11 @@ from jitlogreg.lanes import LANES
 from jitlogreg.targets import layout
 from jitlogreg.targets.compile import address, inline
 from jitlogreg.targets.cpu import SERIAL_COST, WIDE, drivers, panels
-from jitlogreg.targets.cpu.accumulate import sum_of_squares
 from jitlogreg.targets.cpu.chunks import TASK
 from jitlogreg.targets.cpu.cut import LINK_COST, cut
-from jitlogreg.targets.cpu.link import DB, INVALID, LOSS, TOTALS, WEIGHT
+from jitlogreg.targets.cpu.link import INVALID, TOTALS, WEIGHT
 from jitlogreg.targets.cpu.memory import at, call, get, put
+from jitlogreg.targets.cpu.whole import finish
 
 # What the caller writes, by `memory.put_words`: the record's own address, the operation, arrays, the kernels for either
 # order and for panels, and those that convert labels and weights, 0 where the dtype is w's
@@ -203,7 +203,7 @@ def _run(t):
 
 @inline
 def _finish(t, w0):
-    """`drivers._run` after its loop, the checks of `objective.evaluate`, and `objective.finish`."""
+    """`drivers._run` after its loop, and the checks of `objective.evaluate`."""
     room = t.width - TOTALS
     totals = carray(at(t.memory + 8 * _OF_TASK, 0.0), (2, t.width))
     if t.by_panels:
@@ -217,16 +217,8 @@ def _finish(t, w0):
         t.refusal = WEIGHT_SUM
     if t.refusal != ACCEPTED:
         return
-    w, l2 = at(t.parameters, w0), t.l2
-    t.loss, t.db = totals[0, room + LOSS] / weight, totals[0, room + DB] / weight
-    if l2 != 0:
-        t.loss += 0.5 * l2 * sum_of_squares(w, t.n)
-    if t.operation == GRADIENT:
-        for j in range(t.n):
-            dw = totals[0, j] / weight
-            if l2 != 0:
-                dw += l2 * get(w, j)
-            put(at(t.result, w0), j, dw)
+    columns = t.n if t.operation == GRADIENT else 0
+    t.loss, t.db = finish(totals, at(t.parameters, w0), t.n, t.l2, columns, at(t.result, w0))
 
 
 @inline

@@ -1,0 +1,361 @@
+"""The objective over dask arrays: for data beyond memory, and for clusters.
+
+Dask has the threads and processes, and each block of rows goes through the kernels on one of them. The blocks' sums are
+added up in an order that follows from their number alone: the same bits on every scheduler and any number of workers.
+"""
+
+import functools
+import math
+import sys
+import uuid
+
+import numpy as np
+
+from jitlogreg import api, checks
+from jitlogreg import objective as in_memory
+from jitlogreg.targets import name_for, one_thread
+from jitlogreg.targets.device_array import device_array, on_host
+from jitlogreg.targets.layout import layout
+from jitlogreg.targets.libraries import library_of
+from jitlogreg.targets.sums import Sums
+
+try:
+    import dask
+    import dask.array as da
+    from dask.base import get_scheduler
+    from dask.threaded import get as on_threads
+except ImportError as error:
+    raise ImportError("jitlogreg.dask needs the package dask: pip install 'jitlogreg[dask]'") from error
+
+# How many sums a task adds up. With 100 blocks there are seven such tasks and one more; each costs what a block does
+# beside its arithmetic
+ADDED_AT_ONCE = 16
+
+
+class Objective(in_memory.Objective):
+    """`jitlogreg.Objective` over dask arrays: J of `loss` as a function of θ = [w, b], bound to its data.
+
+    J(θ) = 1/S Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + l2/2 ‖w‖², S = Σ sᵢ. Calls compute at once, on the scheduler that Dask has
+    chosen: threads, or the cluster whose client is current.
+
+    Parameters
+    ----------
+    X : dask array or data frame of float32 or float64, shape (m, n)
+        In blocks of whole rows. Their number of rows may be unknown, as where a data frame made them.
+    y : dask or NumPy array, or dask series, of bool, integer or float, shape (m,)
+        Labels from 0 to 1. Cut as X's rows are, where their numbers are known.
+    sample_weight : as y, optional
+        Finite and at least 0, with a positive sum.
+    l2 : float
+        Penalty of l2/2 ‖w‖², at least 0.
+    fit_intercept : bool
+        Whether θ ends with b; b is 0 otherwise.
+    check_finite : bool
+        Refuse an X with NaN or infinity in it.
+    target : {"cpu", "cuda", "reference"}, optional
+        Where the workers compute. By default that of `use_target` and the environment here, else where the blocks live.
+
+    Attributes
+    ----------
+    n_features, n_parameters : int
+        n; and n + 1, or n without an intercept.
+    shape, dtype : tuple of int, numpy.dtype
+        Those of X.
+    l2 : float
+    target : str
+    has_hessian : bool
+        Whether the target has a kernel for it, and X no more than 2,000 columns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays that are cut across columns or not alike, and for data that cannot be served exactly, as by
+        `jitlogreg.Objective`; the message then begins with the number of the block, and rows are counted within that.
+
+    Notes
+    -----
+    Binding costs an evaluation, and an evaluation one task for each block and some for adding up. A block that is in
+    memory is read where it lies, once; one that is not is loaded in every evaluation. `X.persist()` keeps blocks in the
+    memory of the workers. Blocks stay where they are: to each worker goes θ, 8 (n + 1) bytes, and from a block come
+    8 (n + 3), for `hessian` 8 (n + 1)².
+
+    Sums are compensated beyond the blocks, so accuracy is that of `jitlogreg.Objective`.
+
+    `fit` with the solver "lbfgs" loads X once more, for a sample of its rows that comes to the caller.
+
+    Examples
+    --------
+    >>> import dask.array as da, numpy as np, jitlogreg as jlr
+    >>> from jitlogreg.dask import Objective
+    >>> X = da.from_array(np.array([[-1.0], [0.5], [2.0], [0.1]]), chunks=(2, 1))
+    >>> objective = Objective(X, np.array([0, 1, 1, 0]), l2=0.1)
+    >>> loss, gradient = objective(np.zeros(2))
+    >>> round(loss, 6), gradient
+    (0.693147, array([-0.425,  0.   ]))
+    >>> fitted = jlr.fit(objective)
+    >>> fitted.w.round(4), round(fitted.b, 4)
+    (array([1.3267]), -0.478)
+    """
+
+    def __init__(self, X, y, *, sample_weight=None, l2=0.0, fit_intercept=True, check_finite=True, target=None):
+        X = _matrix(X)
+        y, s = (None if v is None else _vector(name, v, X) for name, v in (("y", y), ("sample_weight", sample_weight)))
+        if y is None:
+            raise TypeError("y is None; accepted is a dask or NumPy array")
+        self._describe(X, _name(target, X), l2, fit_intercept)
+        arrays = [X, y] if s is None else [X, y, s]
+        self._blocks = list(zip(*(_flat(array.__dask_keys__()) for array in arrays), strict=True))
+        self._graph = _graph(arrays)
+        bind = functools.partial(_bind, check_finite=bool(check_finite))
+        self._weight, rows = (float(number) for number in self._add_up(bind, np.zeros(self.n_features + 1)))
+        self.shape = int(rows), self.n_features
+        if rows == 0:
+            raise ValueError(f"X has shape {self.shape}; accepted is at least one row")
+        in_memory.check_weight(self._weight)
+
+    def sample(self, rows):
+        """The objective, in memory, of every k-th example of each block; None where none has weight.
+
+        k is such that there are about as many as asked for. They come to the caller.
+        """
+        step = max(1, self.shape[0] // rows)
+        name = _new_name("sample")
+        parts = self._compute({(name, i): (_every, step, *block) for i, block in enumerate(self._blocks)})
+        X, y, *s = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        s = s[0] if s else None
+        if s is not None and not np.sum(s) > 0:
+            return None
+        intercept = self.n_parameters > self.n_features
+        return in_memory.Objective(X, y, sample_weight=s, l2=self.l2, fit_intercept=intercept, target=self.target)
+
+    def _sums(self, w, b, with_gradient):
+        if not with_gradient:
+            loss = float(self._add_up(_loss, np.append(w, b))[0])
+            return Sums(loss, np.zeros(self.n_features), 0.0, self._weight, True)
+        loss, db, *_ = numbers = self._add_up(_gradient, np.append(w, b))
+        return Sums(float(loss), numbers[2:], float(db), self._weight, True)
+
+    def _hessian_vector_sums(self, w, b, v):
+        numbers = self._add_up(_hessian_vector, np.stack([np.append(w, b), v]))
+        return numbers[:-1], float(numbers[-1])
+
+    def _hessian_sums(self, w, b):
+        return self._add_up(_hessian, np.append(w, b)).reshape(self.n_features + 1, -1)
+
+    def _add_up(self, sums, theta):
+        """Σ over the blocks of the vectors that `sums` makes of them and of θ, which is sent once."""
+        name = _new_name("sums")
+        graph = {(name, "theta"): theta}
+        level = []
+        for i, block in enumerate(self._blocks):
+            level.append((name, "block", i))
+            graph[level[-1]] = (_of_block, sums, i, self.target, (name, "theta"), *block)
+        depth = 0
+        while depth == 0 or len(level) > 1:
+            groups = [level[i : i + ADDED_AT_ONCE] for i in range(0, len(level), ADDED_AT_ONCE)]
+            level = [(name, depth, i) for i in range(len(groups))]
+            graph.update({key: (add_up, group) for key, group in zip(level, groups, strict=True)})
+            depth += 1
+        ((high, low),) = self._compute(graph, level)
+        # where the high part is not finite, the low part is NaN and means nothing
+        return np.where(np.isfinite(high), high + low, high)
+
+    def _compute(self, graph, keys=None):
+        # not by dask.compute, which would look at every number that is in the graph, to give it a name
+        get = get_scheduler() or on_threads
+        return get({**self._graph, **graph}, list(graph) if keys is None else keys)
+
+
+def forward(X, w, b=0.0, *, target=None):
+    """a = σ(Xw + b) of a dask array, as a dask array: nothing is computed before its `compute`.
+
+    Parameters
+    ----------
+    X : dask array or data frame of float32 or float64, shape (m, n)
+        In blocks of whole rows.
+    w : ndarray of X's dtype or float64, shape (n,)
+    b : float
+    target : {"cpu", "cuda", "reference"}, optional
+
+    Returns
+    -------
+    dask array of w's dtype, shape (m,)
+        In blocks as X is. Accuracy is that of `jitlogreg.forward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an X that is cut across columns, and for a w or b that does not go with it.
+
+    Examples
+    --------
+    >>> import dask.array as da, numpy as np
+    >>> from jitlogreg.dask import forward
+    >>> forward(da.ones((4, 2), chunks=(2, 2)), np.array([0.5, -0.5])).compute()
+    array([0.5, 0.5, 0.5, 0.5])
+    """
+    return _activations(api.forward, X, w, b, target)
+
+
+def log_forward(X, w, b=0.0, *, target=None):
+    """log σ(Xw + b) of a dask array, as a dask array, finite wherever it is representable.
+
+    Everything else is as in `forward`.
+    """
+    return _activations(api.log_forward, X, w, b, target)
+
+
+def _activations(call, X, w, b, target):
+    X = _matrix(X)
+    w = checks.weights(w, X)
+    b = float(checks.intercept(b, w.dtype))
+    sent = da.from_array(w.copy(), chunks=w.shape, name=_new_name("w"))
+    meta = X._meta[:, :0].sum(axis=1).astype(w.dtype)  # of the library of X's blocks
+    of_block = functools.partial(_forward, call, b, _name(target, X))
+    return da.blockwise(of_block, "i", X, "ij", sent, "j", dtype=w.dtype, meta=meta, concatenate=False)
+
+
+# ---------------------------------------------------------------- within a block
+
+
+def _of_block(sums, number, target, theta, X, y, sample_weight=None):
+    """What `sums` makes of a block, on one thread: a vector in the first of two rows, the second is what was lost."""
+    try:
+        with one_thread():
+            arrays = [_served(array) for array in (X, y, sample_weight)]
+            kernels, X, y, s = in_memory.bound(*arrays, target=target, may_be_empty=True)
+            if X.shape[1] != theta.shape[-1] - 1:
+                raise ValueError(
+                    f"X has shape {X.shape}; accepted are {theta.shape[-1] - 1} columns, as it was declared"
+                )
+            return sums(kernels, X, y, s, theta)[np.newaxis]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"block {number}: {error}") from error
+
+
+def _bind(kernels, X, y, s, theta, check_finite):
+    sums = in_memory.evaluate(kernels, X, y, s, theta[:-1], 0.0, with_gradient=False)
+    if check_finite and not math.isfinite(sums.loss):
+        checks.finite(on_host(X))
+    return np.array([sums.weight, X.shape[0]])
+
+
+def _loss(kernels, X, y, s, theta):
+    return np.array([kernels.sums(X, y, theta[:-1], theta[-1], s, False).loss])
+
+
+def _gradient(kernels, X, y, s, theta):
+    sums = kernels.sums(X, y, theta[:-1], theta[-1], s, True)
+    return np.concatenate([[sums.loss, sums.db], sums.dw])
+
+
+def _hessian_vector(kernels, X, _, s, theta):
+    at, v = theta
+    return np.append(*in_memory.kernel_for(kernels, "hessian_vector_sums")(X, at[:-1], at[-1], v, s))
+
+
+def _hessian(kernels, X, _, s, theta):
+    return in_memory.kernel_for(kernels, "hessian_sums")(X, theta[:-1], theta[-1], s).ravel()
+
+
+def add_up(parts):
+    """The sum of the parts, of which each is a vector and what its roundings have lost, if that is known."""
+    high, low = np.zeros((2, parts[0].shape[1]))
+    with np.errstate(all="ignore"):
+        for more, *lost in parts:
+            total = high + more
+            back = total - high
+            low += (high - (total - back)) + (more - back)
+            for x in lost:
+                low += x
+            high = total
+    return np.stack([high, low])
+
+
+def _every(step, *arrays):
+    return [on_host(array[::step]) for array in arrays]
+
+
+def _forward(call, b, target, blocks_of_x, blocks_of_w):
+    # lists, of one block each: where Dask joins them, it copies
+    (X,), (w,) = blocks_of_x, blocks_of_w
+    with one_thread():
+        library = library_of(X)
+        if library is not None:
+            w = device_array(X, library).from_numpy(w).owner
+        return call(_served(X), w, b, target=target)
+
+
+def _served(array):
+    """An array as it is, or a copy where the kernels would refuse its strides, or how it came through a cluster."""
+    if not isinstance(array, np.ndarray):
+        return array
+    if not array.flags.aligned or (array.ndim == 2 and layout(array.shape, array.strides, array.itemsize) is None):
+        return array.copy(order="K" if array.flags.forc else "C")
+    return array
+
+
+# ---------------------------------------------------------------- arrays and keys
+
+
+def _matrix(X):
+    X = _array("X", X)
+    if X.ndim != 2 or math.isnan(X.shape[1]):
+        raise ValueError(f"X has shape {X.shape}; accepted is a matrix (m, n) whose n is known")
+    if X.numblocks[1] != 1:
+        raise ValueError(
+            f"X is cut into {X.numblocks[1]} blocks of columns; accepted are whole rows: X.rechunk({{1: -1}})"
+        )
+    checks.float_dtype("X", X)
+    return X
+
+
+def _vector(name, v, X):
+    """Labels or weights in blocks as X's are."""
+    if isinstance(v, np.ndarray):
+        v = da.from_array(v, chunks=v.shape)
+    v = _array(name, v)
+    if v.ndim != 1:
+        raise ValueError(f"{name} has shape {v.shape}; accepted is shape (m,), m the rows of X")
+    known = not any(math.isnan(rows) for rows in (*v.chunks[0], *X.chunks[0]))
+    if known and v.shape[0] != X.shape[0]:
+        raise ValueError(f"{name} has shape {v.shape}; accepted is ({X.shape[0]},): m, the rows of X")
+    if known:
+        return v.rechunk((X.chunks[0],))
+    if v.numblocks[0] != X.numblocks[0]:
+        raise ValueError(
+            f"{name} has {v.numblocks[0]} blocks beside the {X.numblocks[0]} of X, and the rows of some are not known; "
+            "accepted are as many, or known ones: compute_chunk_sizes() counts them"
+        )
+    return v
+
+
+def _array(name, value):
+    if hasattr(value, "to_dask_array"):
+        value = value.to_dask_array()
+    if not isinstance(value, da.Array):
+        raise TypeError(f"{name} is {checks.described(value)}; accepted is a dask array: dask.array.from_array({name})")
+    return value
+
+
+def _name(target, X):
+    return name_for(target, library_of(X._meta))
+
+
+def _graph(arrays):
+    """How to come by their blocks: as Dask would, and what a cluster has already."""
+    # an optimised graph does not have them, as they need no tasks; nothing else may keep them
+    distributed = sys.modules.get("distributed")
+    graph = {future.key: future for future in distributed.futures_of(arrays)} if distributed else {}
+    for array in dask.optimize(*arrays):
+        graph.update(array.__dask_graph__())
+    return graph
+
+
+def _new_name(what):
+    return f"jitlogreg-{what}-{uuid.uuid4().hex}"
+
+
+def _flat(keys):
+    """The keys of blocks, one after the other, of a vector or of a matrix with one block of columns."""
+    return [key for row in keys for key in (row if isinstance(row, list) else [row])]

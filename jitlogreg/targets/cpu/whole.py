@@ -1,0 +1,47 @@
+"""From sums to means in compiled code, and a whole evaluation for data so small that Python would take longer.
+
+1,000 x 20 numbers of float64 take 15 us; with means in NumPy, and the kernel alone called from Python, they took 40.
+"""
+
+import numpy as np
+
+from jitlogreg.targets.compile import inline, serial
+from jitlogreg.targets.cpu.accumulate import sum_of_squares
+from jitlogreg.targets.cpu.chunks import TASK
+from jitlogreg.targets.cpu.drivers import add_up, describe, numbers_of_scratch
+from jitlogreg.targets.cpu.link import DB, LOSS, TOTALS, WEIGHT
+from jitlogreg.targets.cpu.memory import at, call, get, put
+
+
+@inline
+def finish(totals, w, n, l2, columns, dw):
+    """`objective.finish`: write dw for so many columns. Returns the loss and db."""
+    room = totals.shape[1] - TOTALS
+    weight = totals[0, room + WEIGHT]
+    loss, db = totals[0, room + LOSS] / weight, totals[0, room + DB] / weight
+    if l2 != 0:
+        loss += 0.5 * l2 * sum_of_squares(w, n)
+    for j in range(columns):
+        mean = totals[0, j] / weight
+        if l2 != 0:
+            mean += l2 * get(w, j)
+        put(dw, j, mean)
+    return loss, db
+
+
+@serial
+def loss_and_gradient(kernel, x, of_x, y, s, s_step, room, theta, l2, gradient):
+    """Write the gradient at θ = [w, b], or [w], and return the loss."""
+    _, m, n, block, chunks, _, _ = of_x
+    b = theta[n] if len(theta) > n else 0.0
+    width = room + TOTALS
+    totals, scratch = np.zeros((2, width)), np.empty(numbers_of_scratch(m, n, block, chunks, room, 0))
+    task = np.empty(1, TASK)
+    parts = describe(task, b, x, theta.ctypes.data, of_x, y, s, s_step, 0, 0, 0, width, scratch.ctypes.data)
+    for part in range(parts):
+        call(kernel, part, task.ctypes.data)
+    add_up(totals, scratch, parts)
+    loss, db = finish(totals, at(theta.ctypes.data, l2), n, l2, n, at(gradient.ctypes.data, l2))
+    if len(theta) > n:
+        gradient[n] = db
+    return loss
