@@ -270,13 +270,26 @@ def test_scipy():
         np.testing.assert_allclose(wanted.gradient(found.x), 0, atol=1e-4)
 
 
-def test_a_fit_goes_on_from_its_checkpoint(tmp_path):
+def test_runs_go_on_from_their_checkpoints(tmp_path):
     got, _ = pair(make_data(1000, 5, weighted=True))
-    whole = jlr.fit(got, solver="lbfgs", tolerance=1e-9)
     path = tmp_path / "run.npz"
+    whole = jlr.fit(got, solver="lbfgs", tolerance=1e-9)
     jlr.fit(got, solver="lbfgs", tolerance=1e-9, checkpoint=path, max_iterations=2)
     resumed = jlr.fit(got, solver="lbfgs", tolerance=1e-9, resume=path)
     assert resumed._replace(w=resumed.w.tobytes()) == whole._replace(w=whole.w.tobytes())
+    whole = jlr.gradient_descent(got, learning_rate=0.5, n_iterations=9)
+    jlr.gradient_descent(got, learning_rate=0.5, n_iterations=4, checkpoint=path)
+    resumed = jlr.gradient_descent(got, learning_rate=0.5, n_iterations=9, resume=path)
+    assert resumed.loss_history.tobytes() == whole.loss_history.tobytes()
+    assert (resumed.w.tobytes(), resumed.b) == (whole.w.tobytes(), whole.b)
+
+
+def test_the_threads_of_dask_are_used_where_nothing_else_is_chosen():
+    data, threads = make_data(1000, 5), set()
+    X, y, _ = arrays(data)
+    X = X.map_blocks(lambda x: (threads.add(threading.get_ident()), x)[1], dtype=X.dtype, meta=X._meta)
+    over_blocks.Objective(X, y)
+    assert threads - {threading.get_ident()}
 
 
 def test_a_sample_is_in_memory():
