@@ -273,7 +273,8 @@ def add_up(parts):
 
 
 def _every(step, *arrays):
-    return [on_host(array[::step]) for array in arrays]
+    # copies: a view would keep its whole block
+    return [on_host(array[::step]).copy() for array in arrays]
 
 
 def _forward(call, b, target, blocks_of_x, blocks_of_w):

@@ -306,6 +306,14 @@ def test_a_sample_is_in_memory():
     assert over_blocks.Objective(X, y, sample_weight=weights).sample(100) is None
 
 
+def test_a_sample_keeps_no_block(monkeypatch):
+    sampled, every = [], over_blocks._every
+    monkeypatch.setattr(over_blocks, "_every", lambda *arguments: sampled.extend(every(*arguments)) or sampled[-2:])
+    pair(make_data(1000, 5))[0].sample(100)
+    assert len(sampled) == 16
+    assert all(array.base is None for array in sampled)
+
+
 # ---------------------------------------------------------------- the forward pass
 
 

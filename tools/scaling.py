@@ -8,6 +8,7 @@ python tools/scaling.py --only disk         # the rest is kept as it is in docs/
 import argparse
 import functools
 import json
+import logging
 import resource
 import subprocess
 import sys
@@ -25,6 +26,9 @@ from pages import DOCS, digits, measured_on, provenance, replaced, table
 import jitlogreg as jlr
 from jitlogreg import dask as over_blocks
 from jitlogreg.cli.timing import in_turn
+
+# what starts and stops is told by the clusters' processes otherwise
+logging.getLogger("distributed").setLevel(logging.WARNING)
 
 RESULTS, PAGE = DOCS / "scaling.json", DOCS / "scaling.md"
 MARKER = "{}: tools/scaling.py"
@@ -59,6 +63,17 @@ def cluster(workers):
 def on(client, call, *arguments):
     with client.as_current():
         return call(*arguments)
+
+
+def kept(client, m, n, blocks):
+    """An objective whose blocks the workers have drawn, and keep."""
+    with client.as_current():
+        rows = -(-m // blocks)
+        X = da.random.default_rng(0).normal(size=(m, n), chunks=(rows, n))
+        y = (X[:, 0] > da.random.default_rng(1).logistic(size=m, chunks=rows)).astype(np.float64)
+        X, y = dask.persist(X, y)
+        distributed.wait([X, y])
+        return over_blocks.Objective(X, y)
 
 
 def medians(calls, rounds=ROUNDS):
@@ -99,9 +114,7 @@ def evaluation():
             return call()
 
     with cluster(2) as client:
-        here = on(client, dask.persist, X, y)
-        distributed.wait(here)
-        there = on(client, over_blocks.Objective, *here)
+        there = kept(client, 1_000_000, 28, 100)
         return medians(
             {
                 "in memory, 2 threads": lambda: in_memory(theta),
@@ -115,18 +128,12 @@ def evaluation():
 
 def workers():
     """4,000,000 x 28 in 16 blocks, kept by one worker, and by two."""
-    X, y, *_ = examples(4_000_000, 28, 16)
     theta = np.full(29, 0.1)
     with cluster(1) as one, cluster(2) as two:
-        objectives = []
-        for client in (one, two):
-            data = on(client, dask.persist, X, y)
-            distributed.wait(data)
-            objectives.append(on(client, over_blocks.Objective, *data))
-        assert on(one, objectives[0], theta)[1].tobytes() == on(two, objectives[1], theta)[1].tobytes()
-        return medians(
-            {"1 worker": lambda: on(one, objectives[0], theta), "2 workers": lambda: on(two, objectives[1], theta)}
-        ) | {"bytes": int(X.nbytes)}
+        of_one, of_two = (kept(client, 4_000_000, 28, 16) for client in (one, two))
+        assert on(one, of_one, theta)[1].tobytes() == on(two, of_two, theta)[1].tobytes()
+        measured = medians({"1 worker": lambda: on(one, of_one, theta), "2 workers": lambda: on(two, of_two, theta)})
+    return measured | {"bytes": 4_000_000 * 28 * 8}
 
 
 # ---------------------------------------------------------------- what the model starts from
@@ -144,11 +151,7 @@ def kernel_speed(n):
 
 def task_cost(client):
     """Seconds that a block's task and its share in adding up cost beside the arithmetic."""
-    objectives = []
-    for blocks in (160, 1600):
-        data = on(client, dask.persist, *examples(blocks, 1, blocks)[:2])
-        distributed.wait(data)
-        objectives.append(on(client, over_blocks.Objective, *data))
+    objectives = [kept(client, blocks, 1, blocks) for blocks in (160, 1600)]
     few, many = medians(
         {k: functools.partial(on, client, o, np.zeros(2)) for k, o in enumerate(objectives)}, 7
     ).values()
@@ -157,12 +160,13 @@ def task_cost(client):
 
 def send(client, size):
     """Seconds until one worker has 15 vectors of `size` numbers that the other has, and has added them up."""
-    first, second = client.scheduler_info(n_workers=-1)["workers"]
-    parts = [client.submit(np.zeros, (2, size), workers=[first], pure=False) for _ in range(15)]
-    distributed.wait(parts)
-    start = time.perf_counter()
-    distributed.wait(client.submit(over_blocks.add_up, parts, workers=[second], pure=False))
-    return time.perf_counter() - start
+    with client.as_current():
+        first, second = client.scheduler_info(n_workers=-1)["workers"]
+        parts = [client.submit(np.zeros, (2, size), workers=[first], pure=False) for _ in range(15)]
+        distributed.wait(parts)
+        start = time.perf_counter()
+        distributed.wait(client.submit(over_blocks.add_up, parts, workers=[second], pure=False))
+        return time.perf_counter() - start
 
 
 def model_figures():
@@ -226,7 +230,7 @@ def load_whole(folder):
     limited()
     try:
         X = da.from_npy_stack(folder / "X").compute(scheduler="synchronous")
-    except MemoryError as error:
+    except (MemoryError, OSError) as error:  # of memory, or of a file's pages
         print(f"{type(error).__name__}: {error}")
     else:
         raise SystemExit(f"the limit does not bite: {X.nbytes} bytes were loaded")
@@ -350,16 +354,16 @@ def main(argv=None):
     for task, folder in ((load_whole, options.load_whole), (fit_from_disk, options.fit)):
         if folder:
             return task(folder)
-    if options.source or options.only:
-        results = json.loads(Path(options.source or RESULTS).read_text(encoding="utf-8"))
-    else:
-        results = {}
+    source = Path(options.source or RESULTS)
+    results = json.loads(source.read_text(encoding="utf-8")) if options.source or source.exists() else {}
     if not options.source:
         results |= provenance({"dask": dask.__version__, "distributed": distributed.__version__})
         for part in [options.only] if options.only else PARTS:
             print(part, file=sys.stderr)
             results[part] = PARTS[part]()
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if not results.keys() >= PARTS.keys():
+        return None
     page = PAGE.read_text(encoding="utf-8")
     for name, text in tables(results):
         page = replaced(page, MARKER.format(name), text)
