@@ -210,16 +210,11 @@ class Objective:
         Returns
         -------
         ndarray of float64, shape (n_parameters,)
-
-        Raises
-        ------
-        TargetUnavailableError
-            On the target "cuda", which has no kernel for it yet.
         """
         w, b = self._split("theta", theta)
         v = checks.vector("v", v, self.n_parameters, "n_parameters")
         along = v if self._has_b else np.append(v, 0.0)
-        of_w, of_b = self._kernel("hessian_vector_sums")(self._X, w, b, along, self._s)
+        of_w, of_b = self._kernels.hessian_vector_sums(self._X, w, b, along, self._s)
         product = np.empty(self.n_parameters)
         product[: self.n_features] = of_w / self._weight + self._l2 * v[: self.n_features]
         if self._has_b:
@@ -252,7 +247,9 @@ class Objective:
             raise ValueError(
                 f"X has {self.n_features} columns; accepted are {HESSIAN_COLUMNS} at most: hessian_vector has no limit"
             )
-        hessian = self._kernel("hessian_sums")(self._X, w, b, self._s)[: self.n_parameters, : self.n_parameters]
+        if not hasattr(self._kernels, "hessian_sums"):
+            raise TargetUnavailableError("the target 'cuda' has no kernel for it yet; 'cpu' and 'reference' have")
+        hessian = self._kernels.hessian_sums(self._X, w, b, self._s)[: self.n_parameters, : self.n_parameters]
         hessian = hessian / self._weight
         diagonal = hessian.reshape(-1)[:: self.n_parameters + 1]
         diagonal[: self.n_features] += self._l2
@@ -273,12 +270,6 @@ class Objective:
                 part._s = np.ascontiguousarray(self._s[::step])
             part._weight = float(len(part._y)) if part._s is None else float(np.sum(part._s))
         return part if part._weight > 0 else None
-
-    def _kernel(self, name):
-        kernel = getattr(self._kernels, name, None)
-        if kernel is None:
-            raise TargetUnavailableError("the target 'cuda' has no kernel for it yet; 'cpu' and 'reference' have")
-        return kernel
 
     def _sums(self, w, b, with_gradient):
         return self._kernels.sums(self._X, self._y, w, b, self._s, with_gradient)
