@@ -251,11 +251,11 @@ def _gradient(kernels, X, y, s, theta):
 
 def _hessian_vector(kernels, X, _, s, theta):
     at, v = theta
-    return np.append(*in_memory.kernel_for(kernels, "hessian_vector_sums")(X, at[:-1], at[-1], v, s))
+    return np.append(*kernels.hessian_vector_sums(X, at[:-1], at[-1], v, s))
 
 
 def _hessian(kernels, X, _, s, theta):
-    return in_memory.kernel_for(kernels, "hessian_sums")(X, theta[:-1], theta[-1], s).ravel()
+    return kernels.hessian_sums(X, theta[:-1], theta[-1], s).ravel()
 
 
 def add_up(parts):

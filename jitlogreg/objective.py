@@ -222,11 +222,6 @@ class Objective:
         Returns
         -------
         ndarray of float64, shape (n_parameters,)
-
-        Raises
-        ------
-        TargetUnavailableError
-            On the target "cuda", which has no kernel for it yet.
         """
         w, b = self._split("theta", theta)
         v = checks.vector("v", v, self.n_parameters, "n_parameters")
@@ -264,6 +259,8 @@ class Objective:
             raise ValueError(
                 f"X has {self.n_features} columns; accepted are {HESSIAN_COLUMNS} at most: hessian_vector has no limit"
             )
+        if self.target == "cuda":
+            raise TargetUnavailableError("the target 'cuda' has no kernel for it yet; 'cpu' and 'reference' have")
         hessian = self._hessian_sums(w, b)[: self.n_parameters, : self.n_parameters] / self._weight
         diagonal = hessian.reshape(-1)[:: self.n_parameters + 1]
         diagonal[: self.n_features] += self.l2
@@ -296,22 +293,14 @@ class Objective:
         return self._kernels.sums(self._X, self._y, w, b, self._s, with_gradient)
 
     def _hessian_vector_sums(self, w, b, v):
-        return kernel_for(self._kernels, "hessian_vector_sums")(self._X, w, b, v, self._s)
+        return self._kernels.hessian_vector_sums(self._X, w, b, v, self._s)
 
     def _hessian_sums(self, w, b):
-        return kernel_for(self._kernels, "hessian_sums")(self._X, w, b, self._s)
+        return self._kernels.hessian_sums(self._X, w, b, self._s)
 
     def _split(self, name, theta):
         theta = checks.vector(name, theta, self.n_parameters, "n_parameters")
         return theta[: self.n_features], float(theta[self.n_features]) if self._has_b else 0.0
-
-
-def kernel_for(kernels, name):
-    """A target's kernel, or TargetUnavailableError."""
-    kernel = getattr(kernels, name, None)
-    if kernel is None:
-        raise TargetUnavailableError("the target 'cuda' has no kernel for it yet; 'cpu' and 'reference' have")
-    return kernel
 
 
 @takes_arrays

@@ -71,7 +71,9 @@ def compare(m, n, order, dtype, w_dtype):
         got = jlr.loss_and_gradient(X, y, w, 0.5, sample_weight=s, l2=0.1, target=target)
         a = jlr.forward(X, w, 0.5, target=target)
         run = jlr.gradient_descent(X, y, learning_rate=0.1, n_iterations=2, sample_weight=s, target=target)
-        numbers = np.concatenate([[got.loss, got.db, run.b], got.dw, a, run.w, run.loss_history])
+        objective = jlr.Objective(X, y, sample_weight=s.astype(np.float64), target=target)
+        product = objective.hessian_vector(np.append(w, 0.5), np.linspace(-1, 1, n + 1))
+        numbers = np.concatenate([[got.loss, got.db, run.b], got.dw, a, run.w, run.loss_history, product])
         if target == "cuda":
             of_cuda = numbers
     np.testing.assert_allclose(of_cuda, numbers, **tolerance)

@@ -224,19 +224,9 @@ def _run(blocks, order):
         moved = False
         alive = []
         for block in blocks:
-            warps = list(block.warps)
-            if order is not None:
-                order(warps)
-            # each as far as it gets: where a barrier is missing, one warp is far ahead of another
-            for warp in warps:
-                while _run_lanes(warp) or _shuffle(warp):
-                    moved = True
-            left = [thread for thread in block.threads if not thread.dead]
+            block_moved, left = _run_block(block, order)
+            moved |= block_moved
             alive += left
-            if left and all(thread.waits == ("block",) for thread in left):
-                if len(left) < len(block.threads):
-                    raise RuntimeError("a barrier that some threads of the block have returned without reaching")
-                moved = _release(left)
         if not alive:
             return
         if all(thread.waits == ("grid",) for thread in alive):
@@ -244,6 +234,25 @@ def _run(blocks, order):
         if not moved:
             waiting = ", ".join(f"{t.block.index.x}.{t.index.x} {t.waits}" for t in alive[:8])
             raise RuntimeError(f"deadlock: {waiting}")
+
+
+def _run_block(block, order):
+    """Run a block as far as it gets without the others; whether it moved, and the threads that have not returned."""
+    moved = False
+    while True:
+        warps = list(block.warps)
+        if order is not None:
+            order(warps)
+        # each as far as it gets: where a barrier is missing, one warp is far ahead of another
+        for warp in warps:
+            while _run_lanes(warp) or _shuffle(warp):
+                moved = True
+        left = [thread for thread in block.threads if not thread.dead]
+        if not left or any(thread.waits != ("block",) for thread in left):
+            return moved, left
+        if len(left) < len(block.threads):
+            raise RuntimeError("a barrier that some threads of the block have returned without reaching")
+        moved = _release(left)
 
 
 def _run_lanes(warp):
@@ -307,6 +316,11 @@ def _log_sigmoid(z):
     return scalar.log_sigmoid(z)
 
 
+@numba.njit(error_model="numpy")
+def _curvature(z):
+    return scalar.curvature(z)
+
+
 def _typed(function):
     return lambda x, *others: type(x)(function(x, *others))
 
@@ -316,6 +330,7 @@ REPLACEMENTS = {
     "loss_and_residual": lambda z, y: tuple(type(z)(value) for value in _loss_and_residual(z, y)),
     "sigmoid": _typed(_sigmoid),
     "log_sigmoid": _typed(_log_sigmoid),
+    "curvature": _typed(_curvature),
     "zeros": lambda x: type(x)(0),
     "ones": lambda x: type(x)(1),
     "meet": lambda counter: _wait("grid"),

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import exact_margins, example_bound, expected_objective, make_data, margin_bound
+from conftest import exact_margins, example_bound, expected_objective, expected_product, make_data, margin_bound
 
 import jitlogreg as jlr
 
@@ -29,7 +29,7 @@ SMALL = {
     "WARP_THREADS": 64,
     "NARROW_THREADS": 64,
     "BLOCK_THREADS": (64,),
-    "MOST_PIECES": {(4, 4): 1, (4, 8): 1, (8, 8): 2},
+    "MOST_PIECES": {(4, 4): (1, 1), (4, 8): (1, 1), (8, 8): (2, 2)},
     "MOST_COLUMNS": 64,
     "PARTS": {4: ((48, 128, 32, 32), (64, 64, 8, 16)), 8: ((48, 128, 16, 16), (64, 64, 8, 16))},
     "PANEL_THREADS": 64,
@@ -81,6 +81,25 @@ def assert_within_bounds(got, data, l2=0.0):
     assert np.all(np.abs(got.dw - value.dw) <= bound.dw)
 
 
+def vector_for(data):
+    """v, with c behind it, in w's dtype."""
+    return np.random.default_rng(3).normal(size=len(data.w) + 1).astype(data.w.dtype)
+
+
+def product(data, X=None):
+    """The sums of a product with the Hessian, that of the intercept last."""
+    v = vector_for(data)
+    of_w, of_b = cuda.hessian_vector_sums(data.X if X is None else X, data.w, data.b, v, data.sample_weight)
+    assert (of_w.dtype, type(of_b)) == (np.float64, float)
+    return np.append(of_w, of_b)
+
+
+def assert_product_within_bounds(got, data):
+    value, bound = expected_product(data.X, data.w, data.b, vector_for(data), data.sample_weight)
+    S = len(data.X) if data.sample_weight is None else data.sample_weight.astype(np.float64).sum()
+    assert np.all(np.abs(got / S - value) <= bound)
+
+
 # ---------------------------------------------------------------- every regime, against exact margins
 
 
@@ -92,11 +111,28 @@ def test_loss_and_gradient_are_within_their_bounds(device, dtypes, order, regime
     assert_within_bounds(got, data, l2=0.1)
 
 
+@pytest.mark.parametrize(("order", "regime", "n"), SHAPES)
+def test_products_with_the_hessian_are_within_their_bounds(device, dtypes, order, regime, n):
+    data = make_data(ROWS[regime](n), n, dtypes, order, weighted=True)
+    got = product(data)
+    assert device.launched[0].startswith(f"{regime}-curvature-")
+    assert_product_within_bounds(got, data)
+
+
 @pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 72), ("C", 264), ("F", 28), ("F", 61), ("F", 65)])
 @pytest.mark.parametrize("m", [1, 33, *(pytest.param(m, marks=pytest.mark.slow) for m in (2, 31, 64, 97))])
 def test_rows_that_do_not_fill_a_tile(device, order, n, m):
     data = make_data(m, n, (np.dtype(np.float32),) * 2, order)
     assert_within_bounds(jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cuda"), data)
+    assert_product_within_bounds(product(data), data)
+
+
+def test_more_parts_than_a_warp_has_lanes(device, monkeypatch):
+    monkeypatch.setitem(plan.PARTS, 4, ((64, 512, 8, 1),))
+    data = make_data(20, 64, (np.dtype(np.float32),) * 2, "F")
+    assert_within_bounds(jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cuda"), data)
+    assert_product_within_bounds(product(data), data)
+    assert "-512-8-1-64-1-" in device.launched[0]
 
 
 @pytest.mark.parametrize(("order", "n"), [("C", 5), ("C", 72), ("C", 264), ("F", 7), ("F", 61), ("F", 65)])
@@ -126,11 +162,16 @@ def test_no_rows_and_no_columns(device, dtypes):
     x_dtype, w_dtype = dtypes
     assert jlr.forward(np.empty((0, 3), x_dtype), np.ones(3, w_dtype), target="cuda").shape == (0,)
     assert cuda.sums(np.empty((0, 3), x_dtype), None, np.ones(3, w_dtype), 0.0, None, True).weight == 0
+    none = cuda.hessian_vector_sums(np.empty((0, 3), x_dtype), np.ones(3, w_dtype), 0.0, np.ones(4, w_dtype), None)
+    assert (none[0].tolist(), none[1]) == ([0.0] * 3, 0.0)
     y, none = np.array([0, 1, 1], w_dtype), np.empty(0, w_dtype)
     got = jlr.loss_and_gradient(np.empty((3, 0), x_dtype), y, none, 0.5, target="cuda")
     wanted = jlr.loss_and_gradient(np.empty((3, 0), x_dtype), y, none, 0.5, target="reference")
     assert got.dw.shape == (0,)
     assert [got.loss, got.db] == pytest.approx([wanted.loss, wanted.db], rel=1e-6)
+    of_w, of_b = cuda.hessian_vector_sums(np.empty((3, 0), x_dtype), none, 0.5, np.full(1, 2, w_dtype), None)
+    assert of_w.shape == (0,)
+    assert of_b == pytest.approx(3 * 2 / (1 + np.exp(-0.5)) / (1 + np.exp(0.5)), rel=1e-6)
 
 
 @pytest.mark.parametrize("n", [0, 1, 31, 1000])
@@ -143,7 +184,7 @@ def test_dot(device, dtypes, n):
 
 def test_the_target_has_the_functions_of_the_others():
     reference = importlib.import_module("jitlogreg.targets.reference")
-    for name in ("dot", "forward", "log_forward", "sums"):
+    for name in ("dot", "forward", "hessian_vector_sums", "log_forward", "sums"):
         assert inspect.signature(getattr(cuda, name)) == inspect.signature(getattr(reference, name))
 
 
@@ -158,6 +199,7 @@ def test_the_order_of_blocks_changes_no_bit(device, order, n):
         for got in (jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cuda") for _ in range(2))
     }
     assert len(results) == 1
+    assert len({product(data).tobytes() for _ in range(2)}) == 1
 
 
 @pytest.mark.parametrize("n", [28, 72, 264])
@@ -180,6 +222,7 @@ def test_where_a_matrix_lies_changes_no_bit(device, dtype, n, place):
         re.sub(r"^(warps-\w+-\w+-\w+-\d+|blocks-\w+-\w+-\w+-\d+|panels.*False)-(\d).*", r"\2", device.launched[0])
     }
     assert vectors == {str(call._readable(address, data.X.itemsize, n, n + padding))}
+    np.testing.assert_array_equal(product(data, lies), product(data))
 
 
 class _OnDevice:
@@ -215,6 +258,7 @@ def test_indices_have_64_bits(device):
     got = cuda.sums(lies, data.y, data.w, data.b, None, True)
     wanted = cuda.sums(data.X, data.y, data.w, data.b, None, True)
     np.testing.assert_array_equal(got.dw, wanted.dw)
+    np.testing.assert_array_equal(product(data, lies), product(data))
 
 
 # ---------------------------------------------------------------- labels, weights, and what is not finite
@@ -249,6 +293,9 @@ def test_what_is_not_finite_stays_where_the_reference_has_it(device, order, n, v
     got = jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cuda")
     np.testing.assert_allclose(got.dw, wanted.dw, rtol=1e-9)
     np.testing.assert_allclose([got.loss, got.db], [wanted.loss, wanted.db], rtol=1e-9)
+    reference = importlib.import_module("jitlogreg.targets.reference")
+    of_w, of_b = reference.hessian_vector_sums(data.X, data.w, data.b, vector_for(data), None)
+    np.testing.assert_allclose(product(data), np.append(of_w, of_b), rtol=1e-9)
 
 
 # ---------------------------------------------------------------- descent
@@ -342,14 +389,30 @@ def test_an_objective_moves_its_data_once(device, order):
         data.X, data.y, data.w, data.b, sample_weight=data.sample_weight, l2=0.1, target="cuda"
     )
     assert (loss, gradient.tolist()) == (wanted.loss, [*wanted.dw.tolist(), wanted.db])
+    moved.clear()
+    theta, v = np.append(data.w, data.b), np.arange(6.0)
+    along = objective.hessian_vector(theta, v)
+    assert moved == [(11,)]  # w, v and c
+    value, bound = expected_product(data.X, data.w, data.b, v, data.sample_weight, 0.1)
+    assert np.all(np.abs(along - value) <= bound)
+    assert not objective.has_hessian
     with pytest.raises(jlr.TargetUnavailableError, match="no kernel for it yet"):
-        objective.hessian_vector(np.zeros(6), np.zeros(6))
+        objective.hessian(np.zeros(6))
     freed = []
     free = driver.free
     driver.free = lambda address: (freed.append(address), free(address))
     del objective
     gc.collect()
     assert len(freed) == 3  # X, y and the weights
+
+
+def test_fit_finds_the_minimum_without_a_hessian(device):
+    data = make_data(40, 3, soft=True)
+    arguments = {"l2": 0.1, "solver": "lbfgs", "fit_intercept": False, "tolerance": 1e-6}
+    got, wanted = (jlr.fit(data.X, data.y, **arguments, target=target) for target in ("cuda", "reference"))
+    assert got.converged
+    # l2 curves J by 0.1 at least, so where the gradient is 1e-6 the minimum is no further than 1e-5
+    np.testing.assert_allclose(got.w, wanted.w, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -360,6 +423,9 @@ def test_views_of_numpy_arrays(device, order):
     got = jlr.loss_and_gradient(X, data.y, w, 0.5, target="cuda")
     wanted = jlr.loss_and_gradient(X, data.y, w, 0.5, target="reference")
     np.testing.assert_allclose(got.dw, wanted.dw, rtol=1e-12)
+    theta, v = np.append(w, 0.5), np.arange(6.0)
+    got, wanted = (jlr.Objective(X, data.y, target=t).hessian_vector(theta, v) for t in ("cuda", "reference"))
+    np.testing.assert_allclose(got, wanted, rtol=1e-12)
     out = np.full(30, np.nan)
     assert jlr.forward(X, w, target="cuda", out=out) is out
     np.testing.assert_allclose(out, jlr.forward(X, w, target="reference"), rtol=1e-12)

@@ -12,9 +12,9 @@ import pytest
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("nvidia.cu13", reason="the wheels cuda-toolkit[nvrtc,nvvm,nvjitlink,nvcc] are not installed")
-driver, plan, descent, reduce, call = (
+driver, plan, descent, reduce, call, link = (
     importlib.import_module(f"jitlogreg.targets.cuda.{name}")
-    for name in ("driver", "plan", "descent", "reduce", "call")
+    for name in ("driver", "plan", "descent", "reduce", "call", "link")
 )
 
 H100 = plan.Device(processors=132, shared_per_block=227 << 10, shared_per_processor=228 << 10, cache=50 << 20)
@@ -41,10 +41,11 @@ def slow_unless(quick, *values):
     return pytest.param(*values, marks=() if quick else pytest.mark.slow)
 
 
-def planned(sizes, order, n, aligned):
+def planned(sizes, order, n, aligned, operation="gradient"):
     x_size, w_size = sizes
     vector = 16 // x_size if aligned and order == "C" else 1
-    return plan.plan(H100, 1_000_000, n, x_size, w_size, order, vector, min(vector, 16 // w_size))
+    w_vector, vectors = min(vector, 16 // w_size), link.vectors_of(operation)
+    return plan.plan(H100, 1_000_000, n, x_size, w_size, order, vector, w_vector, vectors)
 
 
 def sums_kernel(sizes, p, operation="gradient"):
@@ -96,11 +97,12 @@ def assert_lean(resources, threads, per_processor):
     assert -(-resources.registers // 8) * 8 * threads * per_processor <= REGISTERS
 
 
+@pytest.mark.parametrize("operation", ["gradient", "curvature"])
 @pytest.mark.parametrize("sizes", [slow_unless(name != "f32/f64", sizes) for name, sizes in TYPES.items()], ids=TYPES)
 @pytest.mark.parametrize(("order", "n", "aligned"), [slow_unless(shape in QUICK, *shape) for shape in SHAPES])
-def test_kernels_for_sums(tmp_path, sizes, order, n, aligned):
-    p = planned(sizes, order, n, aligned)
-    kernel, signature = sums_kernel(sizes, p)
+def test_kernels_for_sums(tmp_path, sizes, order, n, aligned, operation):
+    p = planned(sizes, order, n, aligned, operation)
+    kernel, signature = sums_kernel(sizes, p, operation)
     text, resources = by_way_of_assembly(kernel, signature, (9, 0), p.threads, p.per_processor, tmp_path)
     assert_lean(resources, p.threads, p.per_processor)
     assert_lean(as_it_is_run(kernel, signature, (9, 0), p.threads, p.per_processor), p.threads, p.per_processor)
@@ -115,11 +117,12 @@ def test_kernels_for_sums(tmp_path, sizes, order, n, aligned):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cc", OTHERS, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
+@pytest.mark.parametrize("operation", ["gradient", "curvature"])
 @pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 1024), ("C", 100_000), ("F", 28), ("F", 256)])
 @pytest.mark.parametrize("sizes", [(4, 4), (8, 8)], ids=["f32", "f64"])
-def test_older_architectures(tmp_path, sizes, order, n, cc):
-    p = planned(sizes, order, n, True)
-    kernel, signature = sums_kernel(sizes, p)
+def test_older_architectures(tmp_path, sizes, order, n, cc, operation):
+    p = planned(sizes, order, n, True, operation)
+    kernel, signature = sums_kernel(sizes, p, operation)
     _, resources = by_way_of_assembly(kernel, signature, cc, p.threads, p.per_processor, tmp_path)
     assert_lean(resources, p.threads, p.per_processor)
     assert_lean(as_it_is_run(kernel, signature, cc, p.threads, p.per_processor), p.threads, p.per_processor)

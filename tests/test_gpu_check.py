@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import exact_margins, example_bound, expected_objective, make_data, margin_bound
+from conftest import exact_margins, example_bound, expected_objective, expected_product, make_data, margin_bound
 
 import jitlogreg as jlr
 from jitlogreg.gpu_check import expected, predictions, record, shapes, timing, values, views
@@ -87,6 +87,11 @@ def test_what_is_expected_is_what_the_other_tests_expect(dtypes, order, weighted
     for name in ("loss", "dw", "db"):
         np.testing.assert_allclose(np.float64(getattr(value, name)), getattr(wanted, name), rtol=1e-13, atol=1e-14)
         np.testing.assert_allclose(np.float64(getattr(bound, name)), getattr(allowed, name), rtol=1e-9)
+    v = np.random.default_rng(3).normal(size=8).astype(data.w.dtype)
+    arguments = data.X, data.w, data.b, v, data.sample_weight, 0.3
+    (value, bound), (wanted, allowed) = expected.product(*arguments), expected_product(*arguments)
+    np.testing.assert_allclose(np.float64(value), wanted, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(np.float64(bound), allowed, rtol=1e-9)
     z, delta = expected.margins(data.X, data.w, data.b)
     np.testing.assert_allclose(np.float64(z), exact_margins(data.X, data.w, data.b), rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(delta, margin_bound(data.X, data.w, data.b), rtol=1e-12)
@@ -163,7 +168,8 @@ def test_the_cpu_descends_as_it_does(monkeypatch):
 def wrong_target(monkeypatch, **functions):
     """The reference with functions of its own in place of some, under the name "cuda"."""
     module = targets._module("reference")
-    wrong = {name: getattr(module, name) for name in ("forward", "log_forward", "sums")} | functions
+    names = "forward", "hessian_vector_sums", "log_forward", "sums"
+    wrong = {"__name__": "cuda", **{name: getattr(module, name) for name in names}} | functions
     of_name = targets._module
     fake = lambda name: SimpleNamespace(**wrong) if name == "cuda" else of_name(name)  # noqa: E731
     monkeypatch.setattr(targets, "_module", fake)
@@ -197,6 +203,19 @@ def test_a_target_that_is_a_little_off_fails(few, monkeypatch, name):
     found = failures(all_values("cuda"))
     assert len(found) == len(FEW)
     assert all(f"OffError: {name}" in failure for failure in found.values())
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_product_with_the_hessian_that_is_a_little_off_fails(few, monkeypatch, part):
+    def off(*arguments):
+        right = targets._module("reference").hessian_vector_sums(*arguments)
+        return tuple(value * (1.001 if i == part else 1) for i, value in enumerate(right))
+
+    wrong_target(monkeypatch, hessian_vector_sums=off)
+    monkeypatch.setattr(values, "same_bits", lambda *arguments: None)  # NumPy's loss alone is not that of both
+    found = failures(all_values("cuda"))
+    assert len(found) == len([case for case in FEW if case.w_dtype == "float64"])
+    assert all("OffError: hessian_vector[" in failure for failure in found.values())
 
 
 def test_a_right_target_of_the_same_kind_passes(few, monkeypatch):

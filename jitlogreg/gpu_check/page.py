@@ -109,10 +109,11 @@ def _measured(report):
 
 def _timing_text():
     return _paragraph(
-        "Medians by CUDA events of rounds in turn, on one matrix: the kernels for loss and gradient and for the",
-        "forward pass, without the call around them; a copy on the device that reads and writes as many bytes as X",
-        "has, which is the limit; two products by cuBLAS; PyTorch and JAX. `x gemv` is their time over that of the",
-        "kernels, and so on. The public call is timed by the host's clock, and waits for its result.",
+        "Medians by CUDA events of rounds in turn, on one matrix: the kernels for loss and gradient, for the forward",
+        "pass and for `hessian_vector` (H v), whose θ is float64, without the call around them; a copy on the device",
+        "that reads and writes as many bytes as X has, which is the limit; two products by cuBLAS; PyTorch and JAX.",
+        "`x gemv` is their time over that of the kernels, and so on. The public call is timed by the host's clock, and",
+        "waits for its result.",
     )
 
 
@@ -153,6 +154,7 @@ def _timing_rows(report):
         "asked",
         "predicted",
         "forward",
+        "H v",
         "x gemv",
         "x torch",
         "x compiled",
@@ -173,7 +175,10 @@ def _timing_rows(report):
                     _number(ratios.get("copy")),
                 ),
                 *(_number(asked(n, order)), _number(expected)),
-                _number(seconds["copy"] / seconds["forward"] if "forward" in seconds else None),
+                *(
+                    _number(seconds["copy"] / seconds[name] if name in seconds else None)
+                    for name in ("forward", "hessian_vector")
+                ),
                 *(_number(ratio) for ratio in (gemv, *(ratios.get(k) for k in ("torch", "torch.compile", "jax.jit")))),
                 _number(1e3 * seconds["public call"] if "public call" in seconds else None),
             ]

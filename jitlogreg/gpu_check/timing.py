@@ -11,7 +11,7 @@ from jitlogreg.gpu_check import peers
 from jitlogreg.gpu_check.expected import OffError
 from jitlogreg.gpu_check.record import AbsentError
 from jitlogreg.gpu_check.shapes import DTYPES, ORDERS
-from jitlogreg.gpu_check.views import interface, view
+from jitlogreg.gpu_check.views import fetch, interface, view
 from jitlogreg.targets.libraries import DEFAULT_STREAM
 
 COLUMNS = (28, 256, 1024, 4096, 16384)
@@ -116,14 +116,15 @@ def matrix(n, dtype, order, size):
 
 @contextlib.contextmanager
 def kernels(data):
-    """The target's own launches for loss and gradient and for the forward pass: nothing is waited for."""
+    """The target's own launches for loss and gradient, forward pass and `hessian_vector`: nothing is waited for."""
     from jitlogreg.targets.cuda import plan
     from jitlogreg.targets.cuda.call import placed
     from jitlogreg.targets.cuda.totals import TOTALS
 
     (m, n), dtype = data.X.shape, data.w.dtype
     out = data.room(np.zeros(m, dtype), m)
-    with placed(data.X) as call:
+    w = fetch(data.w.address, n, dtype).astype(np.float64)  # as θ is, whatever X is
+    with placed(data.X) as call, placed(data.X) as second:
         p = call.plan(data.w)
         left, totals, work = call.scratch(
             plan.left_size(p, n) * dtype.itemsize, (n + TOTALS) * 8, p.scratch * dtype.itemsize
@@ -136,7 +137,15 @@ def kernels(data):
         def forward():
             call.run("forward", p, data.w, data.b, 0, 0, out, work)
 
-        yield {"kernels": loss_and_gradient, "forward": forward}
+        w_and_v = np.concatenate([w, w, np.ones(1)])
+        q = second.plan(w_and_v, "curvature")
+        of_second = second.scratch(plan.left_size(q, n) * 8, (n + TOTALS) * 8, q.scratch * 8)
+
+        def hessian_vector():
+            second.run("curvature", q, w_and_v, data.b, 0, 0, of_second[0], of_second[2])
+            second.add_up(w_and_v.dtype, of_second[0], q.rows_left, n + TOTALS, 0, of_second[1])
+
+        yield {"kernels": loss_and_gradient, "forward": forward, "hessian_vector": hessian_vector}
 
 
 def in_turn(calls, rounds):

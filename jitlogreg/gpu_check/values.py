@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 
 import jitlogreg as jlr
-from jitlogreg.gpu_check.expected import OffError, activations, objective, same_bits, unit, within
+from jitlogreg.gpu_check.expected import OffError, activations, objective, product, same_bits, unit, within
 from jitlogreg.gpu_check.shapes import cases
 
 
 def example(m, n, x_dtype, w_dtype, order, *, soft=False, weighted=False, seed=0):
-    """Random X, y, w, b and weights, with margins of deviation 3, as it takes to see both tails."""
+    """Random X, y, w, b, v and weights, with margins of deviation 3, as it takes to see both tails."""
     rng = np.random.default_rng([seed, m, n])
     shape = (m, n) if order == "C" else (n, m)
     X = rng.standard_normal(shape, x_dtype)
@@ -20,7 +20,8 @@ def example(m, n, x_dtype, w_dtype, order, *, soft=False, weighted=False, seed=0
     y = rng.uniform(size=m) if soft else rng.integers(0, 2, m)
     sample_weight = rng.uniform(0, 3, m).astype(w_dtype) if weighted else None
     X = X if order == "C" else X.T
-    return SimpleNamespace(X=X, y=y.astype(w_dtype), w=w, b=0.25, sample_weight=sample_weight)
+    v = rng.standard_normal(n + 1).astype(w_dtype)  # the intercept's last
+    return SimpleNamespace(X=X, y=y.astype(w_dtype), w=w, b=0.25, v=v, sample_weight=sample_weight)
 
 
 def values(target, device, x_dtype, w_dtype, order, quick=False):
@@ -33,7 +34,7 @@ def values(target, device, x_dtype, w_dtype, order, quick=False):
 
 
 def check_case(case, target, soft, weighted, l2):
-    """Loss and gradient of one matrix within their bounds, the same each time; activations where they are asked for."""
+    """Loss, gradient and product with the Hessian within their bounds, the same each time; activations if asked for."""
     data = example(case.m, case.n, case.x_dtype, case.w_dtype, case.order, soft=soft, weighted=weighted)
     options = {"sample_weight": data.sample_weight, "l2": l2, "target": target}
     results = []
@@ -48,6 +49,12 @@ def check_case(case, target, soft, weighted, l2):
         within(name, getattr(results[0], name), getattr(value, name), getattr(bound, name))
         for other in results[1:]:
             same_bits(f"{name} of another run", getattr(other, name), getattr(results[0], name))
+    if case.w_dtype == "float64":  # as θ is
+        bound_to = jlr.Objective(data.X, data.y, sample_weight=data.sample_weight, l2=l2, target=target)
+        theta = np.append(data.w, data.b)
+        first, second = (bound_to.hessian_vector(theta, data.v) for _ in range(2))
+        within("hessian_vector", first, *product(data.X, data.w, data.b, data.v, data.sample_weight, l2))
+        same_bits("hessian_vector of another run", second, first)
     if case.activations:
         same_bits("the loss alone", jlr.loss(data.X, data.y, data.w, data.b, **options), results[0].loss)
         calls = jlr.forward, jlr.log_forward

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from jitlogreg.gpu_check.expected import OffError, activations, objective, same_bits, within
+from jitlogreg.gpu_check.expected import OffError, activations, objective, product, same_bits, within
 from jitlogreg.gpu_check.values import example
 from jitlogreg.targets.device_array import DeviceArray
 from jitlogreg.targets.libraries import DEFAULT_STREAM, NUMBA
@@ -97,6 +97,7 @@ def check_places(m, n, x_dtype, w_dtype, order, places):
             X, y, s = put(data.X, first, padding), put(data.y), put(data.sample_weight)
             w = put(data.w, first % 3)
             sums = cuda.sums(X, y, w, data.b, s, True)
+            along = np.append(*cuda.hessian_vector_sums(X, data.w, data.b, data.v, s))
             a, log = (put(np.full(m, np.nan, w_dtype)) for _ in range(2))
             cuda.forward(X, w, data.b, a)
             cuda.log_forward(X, w, data.b, log)
@@ -105,6 +106,7 @@ def check_places(m, n, x_dtype, w_dtype, order, places):
             if not np.isnan(array[m:]).all():
                 raise OffError(f"{where}: something was written behind an output")
         got = {"loss": sums.loss, "dw": sums.dw, "db": sums.db, "forward": arrays[0][:m], "log_forward": arrays[1][:m]}
+        got["hessian_vector"] = along
         if wanted is None:
             wanted = got
         for name in got:
@@ -113,6 +115,8 @@ def check_places(m, n, x_dtype, w_dtype, order, places):
     S = float(data.sample_weight.astype(np.float64).sum())
     for name in ("loss", "dw", "db"):
         within(name, wanted[name] / S, getattr(value, name), getattr(bound, name))
+    exact = product(data.X, data.w, data.b, data.v, data.sample_weight)
+    within("hessian_vector", wanted["hessian_vector"] / S, *exact)
     exact = activations(data.X, data.w, data.b)
     for name, (values, allowed) in zip(("forward", "log_forward"), exact, strict=True):
         within(name, wanted[name], values, allowed)

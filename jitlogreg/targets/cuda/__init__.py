@@ -14,11 +14,12 @@ from jitlogreg.targets.cuda import driver, plan
 from jitlogreg.targets.cuda.call import OnDevice, placed
 from jitlogreg.targets.cuda.driver import name as device
 from jitlogreg.targets.cuda.driver import reason
+from jitlogreg.targets.cuda.link import UPDATES
 from jitlogreg.targets.cuda.steps import descend
 from jitlogreg.targets.cuda.totals import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.sums import Sums
 
-__all__ = ["descend", "device", "dot", "forward", "hold", "log_forward", "reason", "sums"]
+__all__ = ["descend", "device", "dot", "forward", "hessian_vector_sums", "hold", "log_forward", "reason", "sums"]
 
 DOT_THREADS = 256
 
@@ -59,23 +60,37 @@ def log_forward(X, w, b, out):
 
 def sums(X, y, w, b, sample_weight, with_gradient):
     """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
+    n = X.shape[1]
+    numbers = _totals("gradient" if with_gradient else "loss", X, y, w, b, sample_weight)
+    of_examples = numbers[n:].tolist()
+    return Sums(of_examples[LOSS], numbers[:n], of_examples[DB], of_examples[WEIGHT], of_examples[INVALID] == 0)
+
+
+def hessian_vector_sums(X, w, b, v, sample_weight):
+    """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v; w and v are NumPy's."""
+    n = X.shape[1]
+    numbers = _totals("curvature", X, None, np.concatenate([w, v]), b, sample_weight)
+    return numbers[:n], float(numbers[n + DB])
+
+
+def _totals(operation, X, y, w, b, sample_weight):
+    """The sums of the columns, 0 where the operation has none, and behind them those of examples."""
     m, n = X.shape
+    width, first = n + TOTALS, 0 if operation in UPDATES else n
+    numbers = np.zeros(width)
     if m == 0:
-        return Sums(0.0, np.zeros(n), 0.0, 0.0, True)
-    operation = "gradient" if with_gradient else "loss"
+        return numbers
     with placed(X) as call:
-        p = call.plan(w)
-        width, first = n + TOTALS, 0 if with_gradient else n
+        p = call.plan(w, operation)
         left, totals, work = call.scratch(
             plan.left_size(p, n) * w.dtype.itemsize, width * 8, p.scratch * w.dtype.itemsize
         )
         s = 0 if sample_weight is None else call.address(sample_weight)
-        call.run(operation, p, w, b, call.address(y), s, left, work)
+        y = 0 if y is None else call.address(y)
+        call.run(operation, p, w, b, y, s, left, work)
         call.add_up(w.dtype, left, p.rows_left, width, first, totals)
-        numbers = np.zeros(width)
         driver.download(numbers[first:], totals + 8 * first, call.stream)
-    of_examples = numbers[n:].tolist()
-    return Sums(of_examples[LOSS], numbers[:n], of_examples[DB], of_examples[WEIGHT], of_examples[INVALID] == 0)
+    return numbers
 
 
 def _activations(operation, X, w, b, out):

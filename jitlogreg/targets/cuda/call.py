@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from jitlogreg.targets.cuda import blocks, columns, driver, panels, plan, reduce, warps
+from jitlogreg.targets.cuda.link import vectors_of
 from jitlogreg.targets.layout import layout
 
 REGIMES = {"warps": warps, "blocks": blocks, "columns": columns, "panels": panels}
@@ -61,14 +62,14 @@ class Call:
         self.counter = address + total
         return [address + start for start in starts]
 
-    def plan(self, w):
-        """The plan for X and w. The address of w is kept with it."""
+    def plan(self, w, operation="gradient"):
+        """The plan for X and w. The address of w, and of what lies behind it, is kept with it."""
         self.w = self.address(w)
         m, n = self.shape
         sizes = self.x_dtype.itemsize, w.dtype.itemsize
         vector = _readable(self.x, sizes[0], n, self.leading) if self.order == "C" else 1
         w_vector = _readable(self.w, sizes[1], n, n) if vector > 1 else 1
-        return plan.plan(driver.facts(self.ordinal), m, n, *sizes, self.order, vector, w_vector)
+        return plan.plan(driver.facts(self.ordinal), m, n, *sizes, self.order, vector, w_vector, vectors_of(operation))
 
     def run(self, operation, p, w, b, y, s, out, work):
         """Launch the kernel of a plan."""

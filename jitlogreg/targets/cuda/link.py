@@ -1,25 +1,43 @@
-"""The per-example step: from a margin to an activation, or to the loss, the residual and the totals."""
+"""The per-example step: from a margin to an activation, or to what the example adds to the sums."""
 
 from jitlogreg.lanes import ones, zeros
-from jitlogreg.scalar import log_sigmoid, loss_and_residual, sigmoid
+from jitlogreg.scalar import curvature, log_sigmoid, loss_and_residual, sigmoid
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cuda.device import load, store
 
-SUMS = "loss", "gradient"  # the operations that leave sums; "forward" and "log_forward" leave an activation per row
+# The operations that leave sums, and those of them that go back to x for sums of the columns; "forward" and
+# "log_forward" leave an activation per row
+SUMS = "loss", "gradient", "curvature"
+UPDATES = "gradient", "curvature"
+
+
+def vectors_of(operation):
+    """How many vectors x is multiplied by: w, and for "curvature", the product with the Hessian, v as well.
+
+    z = xw + b and u = xv + c; v lies behind w, and c behind v.
+    """
+    return 2 if operation == "curvature" else 1
 
 
 def linker(w_type, operation):
-    """A function `link(z, row, y, s, out)` that gives s·dz, sL, s, and 1 where the label or the weight is none.
+    """A function `link(z, u, row, y, s, out)` that gives s·dz, sL, s, and 1 where the label or the weight is none.
 
-    An activation is written to `out`, and the four numbers are 0.
+    For "curvature" it gives s·σ(z)σ(−z)·u in place of s·dz, and 0 for the loss and the validity, without a label. An
+    activation is written to `out`, and the four numbers are 0.
     """
     load_w, store_w = load(w_type), store(w_type)
-    sums, logarithm = operation in SUMS, operation == "log_forward"
+    residuals, logarithm = operation in ("loss", "gradient"), operation == "log_forward"
+    curved = operation == "curvature"
 
     @inline
-    def link(z, row, y, s, out):
+    def link(z, u, row, y, s, out):
         zero, one = zeros(z), ones(z)
-        if sums:
+        if curved:
+            si = one
+            if s != 0:
+                si = load_w(s, row)
+            return si * (curvature(z) * u), zero, si, zero
+        if residuals:
             yi, si = load_w(y, row), one
             if s != 0:
                 si = load_w(s, row)

@@ -10,7 +10,7 @@ from numba import int64
 from jitlogreg.lanes import fma, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cuda.device import cuda, load, load_vector, meet, store, this_thread
-from jitlogreg.targets.cuda.link import SUMS, linker
+from jitlogreg.targets.cuda.link import SUMS, UPDATES, linker, vectors_of
 from jitlogreg.targets.cuda.totals import (
     TOTALS,
     add,
@@ -36,7 +36,8 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
     """The kernel, which takes margins in segments of `segment` columns.
 
     `panel` is the number of rows of a panel, at most `MOST_ROWS`; the column sums are taken in `slices` of its rows;
-    `scratch` holds 2 · panel · (segments of a row) numbers of w's type. In C order `vector` numbers are read at once.
+    `scratch` holds 2 · panel · (segments of a row) numbers of w's type for each vector that X is multiplied by. In C
+    order `vector` numbers are read at once.
     """
     load_x, load_one, load_w = load_vector(x_type, vector), load(x_type), load(w_type)
     link, store_w = linker(w_type, operation), store(w_type)
@@ -44,7 +45,9 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
     across = 32 * piece  # columns that a warp has in C order
     rounds = segment // across
     held, shared_size, residuals = AT_ONCE * piece, 2 * TOTALS, MOST_ROWS
-    sums, with_gradient = operation in SUMS, operation == "gradient"
+    sums, with_update = operation in SUMS, operation in UPDATES
+    vectors = vectors_of(operation)
+    two = vectors == 2  # no loop over the vectors: it would change how the loops around it are unrolled
 
     @inline
     def read(x, at, n, column, into, first):
@@ -70,6 +73,7 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
         warp = int64(cuda.blockIdx.x) * int64(warps) + int64(thread >> int64(5))
         all_warps = int64(cuda.gridDim.x) * int64(warps)
         zero = zeros(b)
+        c = load_w(w, int64(2) * n) if two else b
         dzs = cuda.shared.array(residuals, w_type)
         xs = cuda.local.array(held, x_type)
         g = cuda.local.array(piece, w_type)
@@ -88,51 +92,69 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                     stop = min(n, (part + int64(1)) * int64(segment))
                     j = part * int64(segment)
                     if row < count:
-                        z0, z1 = zero, zero
+                        z0, z1, u0, u1 = zero, zero, zero, zero
                         while j + int64(1) < stop:
-                            z0 = fma(w_type(load_one(x, j * leading + top + row)), load_w(w, j), z0)
-                            z1 = fma(
-                                w_type(load_one(x, (j + int64(1)) * leading + top + row)), load_w(w, j + int64(1)), z1
-                            )
+                            x0 = w_type(load_one(x, j * leading + top + row))
+                            z0 = fma(x0, load_w(w, j), z0)
+                            x1 = w_type(load_one(x, (j + int64(1)) * leading + top + row))
+                            z1 = fma(x1, load_w(w, j + int64(1)), z1)
+                            if two:
+                                u0 = fma(x0, load_w(w, n + j), u0)
+                                u1 = fma(x1, load_w(w, n + j + int64(1)), u1)
                             j += int64(2)
                         if j < stop:
-                            z0 = fma(w_type(load_one(x, j * leading + top + row)), load_w(w, j), z0)
+                            x0 = w_type(load_one(x, j * leading + top + row))
+                            z0 = fma(x0, load_w(w, j), z0)
+                            if two:
+                                u0 = fma(x0, load_w(w, n + j), u0)
                         store_w(scratch, half + part * panel + row, z0 + z1)
+                        if two:
+                            store_w(scratch, half + (segments + part) * panel + row, u0 + u1)
                     item += all_warps
             else:
                 item = warp
                 while item < count * segments:
                     row, part = item // segments, item % segments
-                    z = zero
+                    z, u = zero, zero
                     for k in range(rounds):
                         column = part * int64(segment) + int64(k * across) + lane * int64(piece)
                         read(x, (top + row) * leading, n, column, xs, 0)
                         for e in range(piece):
                             if column + int64(e) < n:
                                 z = fma(w_type(xs[e]), load_w(w, column + int64(e)), z)
+                                if two:
+                                    u = fma(w_type(xs[e]), load_w(w, n + column + int64(e)), u)
                     z = sum_over_lanes(z, 32, 1)
+                    if two:
+                        u = sum_over_lanes(u, 32, 1)
                     if lane == int64(0):
                         store_w(scratch, half + part * panel + row, z)
+                        if two:
+                            store_w(scratch, half + (segments + part) * panel + row, u)
                     item += all_warps
             meet(meeting)
             # each block takes all margins of the panel: a second meeting would cost more. Block 0 keeps their totals.
             # Eight rows for each warp, so that four lanes share one, and what they read is adjacent
             row = (warp if not sums else thread >> int64(5)) * int64(ROWS_AT_ONCE) + lane % int64(ROWS_AT_ONCE)
             while row - lane % int64(ROWS_AT_ONCE) < count:
-                z = zero
+                z, u = zero, zero
                 part = lane // int64(ROWS_AT_ONCE)
                 while part < segments and row < count:
                     z = z + load_w(scratch, half + part * panel + row)
+                    if two:
+                        u = u + load_w(scratch, half + (segments + part) * panel + row)
                     part += int64(32 // ROWS_AT_ONCE)
                 z = sum_over_lanes(z, 32, ROWS_AT_ONCE) + b
+                if two:
+                    u = sum_over_lanes(u, 32, ROWS_AT_ONCE) + c
                 if lane < int64(ROWS_AT_ONCE) and row < count:
-                    dz, loss, weight, bad = link(z, top + row, y, s, out)
+                    dz, loss, weight, bad = link(z, u, top + row, y, s, out)
                     dzs[row] = dz
                     if cuda.blockIdx.x == 0:
                         totals = add_example(totals, loss, dz, weight, bad)
                 row += (all_warps if not sums else int64(warps)) * int64(ROWS_AT_ONCE)
             cuda.syncthreads()
-            if with_gradient:
+            if with_update:
                 share = (count + slices - int64(1)) // slices
                 if f_order:
                     item = warp
@@ -170,7 +192,7 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                                 keep(out, part, width, column + int64(e), top, g[e])
                         item += all_warps
                 cuda.syncthreads()  # before the residuals of the next panel are written
-            half = panel * segments - half
+            half = int64(vectors) * panel * segments - half
             top += panel
         if sums and cuda.blockIdx.x == 0:
             total = cuda.shared.array(shared_size, w_type)

@@ -14,9 +14,10 @@ from jitlogreg.targets.cuda.totals import TOTALS
 WARP_ROW = 2048
 WARP_THREADS = 256
 
-# The most pieces of 16 bytes that a thread of the largest block holds without spills, twice: this row's and the next's
+# The most pieces of 16 bytes that a thread of the largest block holds without spills, twice: this row's and the next's;
+# by bytes of X and of w, where X is multiplied by one vector, and by two
 BLOCK_THREADS = (128, 256, 512)
-MOST_PIECES = {(4, 4): 8, (4, 8): 4, (8, 8): 8}
+MOST_PIECES = {(4, 4): (8, 4), (4, 8): (4, 4), (8, 8): (8, 8)}
 
 # Bytes of shared memory that such a block takes beside its column sums, and a kilobyte for the system
 STATIC = 4096
@@ -97,13 +98,16 @@ class Plan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def plan(device, m, n, x_size, w_size, order, vector, w_vector):
-    """The plan for a matrix (m, n) of numbers of `x_size` bytes, of which `vector` may be read at once, beside w."""
+def plan(device, m, n, x_size, w_size, order, vector, w_vector, vectors=1):
+    """The plan for a matrix (m, n) of numbers of `x_size` bytes, of which `vector` may be read at once, beside w.
+
+    `vectors` is how many vectors X is multiplied by at once, w and perhaps another, for which an operation needs room.
+    """
     if order == "F":
         return (
             _columns(device, m, n, x_size, w_size)
             if n <= MOST_COLUMNS
-            else _panels(device, m, n, x_size, w_size, 1, True)
+            else _panels(device, m, n, x_size, w_size, 1, True, vectors)
         )
     piece = 16 // x_size
     if n * w_size <= WARP_ROW:
@@ -112,8 +116,8 @@ def plan(device, m, n, x_size, w_size, order, vector, w_vector):
     threads = next((t for t in BLOCK_THREADS if pieces <= 2 * t), BLOCK_THREADS[-1])
     held = _power_of_two(-(-pieces // threads))
     shared = 2 * threads * held * piece * w_size
-    if held > MOST_PIECES[x_size, w_size] or shared + STATIC > device.shared_per_block:
-        return _panels(device, m, n, x_size, w_size, vector, False)
+    if held > MOST_PIECES[x_size, w_size][vectors - 1] or shared + STATIC > device.shared_per_block:
+        return _panels(device, m, n, x_size, w_size, vector, False, vectors)
     return _blocks(device, m, threads, held, x_size, w_size, shared, vector, w_vector)
 
 
@@ -165,7 +169,7 @@ def _columns(device, m, n, x_size, w_size):
     return Plan("columns", (threads, lanes, columns, parts, rows, parts > 1), per_processor, blocks, 0, blocks)
 
 
-def _panels(device, m, n, x_size, w_size, vector, f_order):
+def _panels(device, m, n, x_size, w_size, vector, f_order, vectors):
     piece = 16 // x_size
     segment = F_SEGMENT if f_order else C_LOADS * 32 * piece
     fitting = device.cache // PANEL_SHARE // (n * x_size)
@@ -175,7 +179,7 @@ def _panels(device, m, n, x_size, w_size, vector, f_order):
     tiles = n if f_order else -(-n // (32 * piece))
     accumulated = panel // 32 if f_order else panel
     slices = max(-(-accumulated // FLUSH_ROWS), min(-(-warps // tiles), MOST_SLICES, panel))
-    scratch = 2 * panel * -(-n // segment)
+    scratch = 2 * vectors * panel * -(-n // segment)
     constants = PANEL_THREADS, f_order, vector, segment
     return Plan("panels", constants, 1, device.processors, 0, slices, panel, slices, scratch)
 

@@ -9,7 +9,7 @@ from numba import int64
 
 from jitlogreg.lanes import fma, zeros
 from jitlogreg.targets.cuda.device import cuda, load, load_vector, this_thread, unknown_zero
-from jitlogreg.targets.cuda.link import SUMS, linker
+from jitlogreg.targets.cuda.link import SUMS, UPDATES, linker, vectors_of
 from jitlogreg.targets.cuda.totals import (
     EVERY_LANE,
     TOTALS,
@@ -36,22 +36,27 @@ def make(x_type, w_type, operation, threads, vector, group, pieces, rows):
     answers = (rows + group - 1) // group  # margins that each lane turns into residuals
     held, lows = rows * wide, wide * group + TOTALS
     shared_size = 2 * (wide * group + TOTALS)
-    sums, with_gradient = operation in SUMS, operation == "gradient"
+    sums, with_update, vectors = operation in SUMS, operation in UPDATES, vectors_of(operation)
+    own_size, margins = vectors * wide, vectors * rows
+    second = margins - rows  # where the second margins begin
 
     def kernel(x, leading, m, n, w, b, y, s, out):
         thread = this_thread(leading)
         lane, warp = thread & int64(group - 1), thread >> int64(5)
         team = (thread & int64(31)) // int64(group)
         zero = zeros(b)
-        own = cuda.local.array(wide, w_type)
+        c = load_w(w, int64(2) * n) if vectors == 2 else b
+        own = cuda.local.array(own_size, w_type)
         high, low = cuda.local.array(wide, w_type), cuda.local.array(wide, w_type)
         for k in range(pieces):
             for e in range(piece):
                 column = (int64(k * group) + lane) * int64(piece) + int64(e)
-                own[k * piece + e] = load_w(w, column) if column < n else zero
+                for i in range(vectors):
+                    own[i * wide + k * piece + e] = load_w(w, int64(i) * n + column) if column < n else zero
                 high[k * piece + e], low[k * piece + e] = zero, zero
         totals = no_totals(b)
-        xs, zs, dzs = cuda.local.array(held, x_type), cuda.local.array(rows, w_type), cuda.local.array(answers, w_type)
+        xs, zs = cuda.local.array(held, x_type), cuda.local.array(margins, w_type)
+        dzs = cuda.local.array(answers, w_type)
         base = (int64(cuda.blockIdx.x) * int64(warps) + int64(warp)) * int64(tile)
         step = int64(cuda.gridDim.x) * int64(warps * tile)
         while base < m:
@@ -67,22 +72,23 @@ def make(x_type, w_type, operation, threads, vector, group, pieces, rows):
                         if row < m and column + int64(e) < n:
                             load_x(xs, at + e, x, row * leading + column + int64(e))
             for r in range(rows):
-                z = zero
-                for k in range(wide):
-                    z = fma(w_type(xs[r * wide + k]), own[k], z)
-                zs[r] = sum_over_lanes(z, group, 1)
+                for i in range(vectors):
+                    z = zero
+                    for k in range(wide):
+                        z = fma(w_type(xs[r * wide + k]), own[i * wide + k], z)
+                    zs[i * rows + r] = sum_over_lanes(z, group, 1)
             for q in range(answers):
-                z = zs[q * group]
+                z, u = zs[q * group], zs[second + q * group]
                 for r in range(q * group + 1, min(rows, q * group + group)):
                     if lane == int64(r - q * group):
-                        z = zs[r]
+                        z, u = zs[r], zs[second + r]
                 mine = int64(q * group) + lane
                 row = base + int64(mine) * int64(teams) + int64(team)
                 dzs[q] = zero
                 if mine < rows and row < m:
-                    dz, loss, weight, bad = link(z + b, row, y, s, out)
+                    dz, loss, weight, bad = link(z + b, u + c, row, y, s, out)
                     dzs[q], totals = dz, add_example(totals, loss, dz, weight, bad)
-            if with_gradient:
+            if with_update:
                 for r in range(rows):
                     zs[r] = cuda.shfl_sync(EVERY_LANE, dzs[r // group], team * int64(group) + int64(r % group))
                 for k in range(wide):
