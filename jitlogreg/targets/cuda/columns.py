@@ -54,6 +54,7 @@ def make(x_type, w_type, operation, threads, lanes, columns, parts, rows, prefet
     load_x, load_w = load(x_type), load(w_type)
     link, write_rows = linker(w_type, operation), row_writer(w_type)
     sums, with_update, vectors = operation in SUMS, operation in UPDATES, vectors_of(operation)
+    two = vectors == 2  # no loop over the vectors: it would change how the loops around it are unrolled
     teams, warps = threads // lanes // parts, threads // 32
     tile, room = lanes * rows, columns * parts
     held, lows, shared_size = rows * columns, room + TOTALS, 2 * (room + TOTALS)
@@ -63,8 +64,7 @@ def make(x_type, w_type, operation, threads, lanes, columns, parts, rows, prefet
     apart = max(1, lanes // columns)  # neighbouring lanes that are left with the same column
     sharers = min(parts, 32)  # lanes that put a row's margin together, of which the first takes the link
     places = threads // sharers  # whoever takes links adds to totals of its own
-    slots_size, w_size, own_size, zs_size = SLOTS * places, vectors * room, vectors * rows, vectors * margins
-    second = own_size - rows  # where the second margins begin
+    slots_size, w_size, zs_size = SLOTS * places, vectors * room, vectors * margins
     fold16, fold8 = _folder(lanes // 2, columns), _folder(lanes // 4, columns // 2)
     fold4, fold2 = _folder(lanes // 8, columns // 4), _folder(lanes // 16, columns // 8)
     fold1 = _folder(lanes // 32, columns // 16)
@@ -78,17 +78,27 @@ def make(x_type, w_type, operation, threads, lanes, columns, parts, rows, prefet
                 if row < m and here + int64(k) < n:
                     into[r * columns + k] = load_x(x, (here + int64(k)) * stride + row)
 
+    @inline
+    def dot(xs, r, all_w, first, zero):
+        even, odd = zero, zero
+        for k in range(0, columns, 2):
+            even = fma(w_type(xs[r * columns + k]), all_w[first + int64(k)], even)
+            if k + 1 < columns:
+                odd = fma(w_type(xs[r * columns + k + 1]), all_w[first + int64(k + 1)], odd)
+        return even + odd
+
     def kernel(x, leading, m, n, w, b, y, s, out):
         thread = this_thread(leading)
         lane, unit = thread % int64(lanes), thread // int64(lanes)
         team, part = unit // int64(parts), unit % int64(parts)
         zero = zeros(b)
-        c = load_w(w, int64(2) * n) if vectors == 2 else b
+        c = load_w(w, int64(2) * n) if two else b
         all_w = cuda.shared.array(w_size, w_type)
         at = thread
         while at < int64(room):
-            for i in range(vectors):
-                all_w[int64(i * room) + at] = load_w(w, int64(i) * n + at) if at < n else zero
+            all_w[at] = load_w(w, at) if at < n else zero
+            if two:
+                all_w[int64(room) + at] = load_w(w, n + at) if at < n else zero
             at += int64(threads)
         slots = cuda.shared.array(slots_size, w_type)
         if thread < int64(places):
@@ -97,7 +107,7 @@ def make(x_type, w_type, operation, threads, lanes, columns, parts, rows, prefet
         first = part * int64(columns)
         xs, g = cuda.local.array(held, x_type), cuda.local.array(columns, w_type)
         following = cuda.local.array(next_size, x_type)
-        own, together = cuda.local.array(own_size, w_type), cuda.local.array(vectors, w_type)
+        own, us = cuda.local.array(rows, w_type), cuda.local.array(rows, w_type)
         zs, dzs = cuda.shared.array(zs_size, w_type), cuda.shared.array(residuals, w_type)
         high, low = cuda.local.array(rest, w_type), cuda.local.array(rest, w_type)
         for e in range(rest):
@@ -116,44 +126,47 @@ def make(x_type, w_type, operation, threads, lanes, columns, parts, rows, prefet
             else:
                 read(x, stride, m, n, base + within, here, xs)
             for r in range(rows):
-                for i in range(vectors):
-                    even, odd = zero, zero
-                    for k in range(0, columns, 2):
-                        even = fma(w_type(xs[r * columns + k]), all_w[here + int64(i * room + k)], even)
-                        if k + 1 < columns:
-                            odd = fma(w_type(xs[r * columns + k + 1]), all_w[here + int64(i * room + k + 1)], odd)
-                    own[i * rows + r] = even + odd
-                    if parts > 1:
-                        at = (team * int64(parts) + part) * int64(tile) + int64(r * lanes) + lane
-                        zs[int64(i * margins) + at] = own[i * rows + r]
+                own[r] = dot(xs, r, all_w, here, zero)
+                if two:
+                    us[r] = dot(xs, r, all_w, here + int64(room), zero)
+                if parts > 1:
+                    mine = (team * int64(parts) + part) * int64(tile) + int64(r * lanes) + lane
+                    zs[mine] = own[r]
+                    if two:
+                        zs[int64(margins) + mine] = us[r]
             if parts > 1:
                 cuda.syncthreads()
                 place = thread // int64(sharers)
                 while place < int64(residuals):
-                    for i in range(vectors):
-                        z, v = zero, thread % int64(sharers)
-                        while v < int64(parts):
-                            at = (place // int64(tile) * int64(parts) + v) * int64(tile) + place % int64(tile)
-                            z = z + zs[int64(i * margins) + at]
-                            v += int64(sharers)
-                        together[i] = sum_over_lanes(z, sharers, 1)
+                    z, u, v = zero, zero, thread % int64(sharers)
+                    while v < int64(parts):
+                        at = (place // int64(tile) * int64(parts) + v) * int64(tile) + place % int64(tile)
+                        z = z + zs[at]
+                        if two:
+                            u = u + zs[int64(margins) + at]
+                        v += int64(sharers)
+                    z = sum_over_lanes(z, sharers, 1)
+                    if two:
+                        u = sum_over_lanes(u, sharers, 1)
                     if thread % int64(sharers) == int64(0):
                         dz, row, slot = zero, base + place, thread // int64(sharers)
                         if row < m:
-                            dz, loss, weight, bad = link(together[0] + b, together[vectors - 1] + c, row, y, s, out)
+                            dz, loss, weight, bad = link(z + b, u + c, row, y, s, out)
                             if sums:
                                 with_this = add_example(totals_at(slots, slot, places), loss, dz, weight, bad)
                                 put_totals_at(slots, slot, places, with_this)
-                        dzs[place] = dz
+                        if with_update:
+                            dzs[place] = dz
                     place += int64(threads // sharers)
                 cuda.syncthreads()
                 for r in range(rows):
-                    own[r] = dzs[within + int64(r * lanes)]
+                    own[r] = dzs[within + int64(r * lanes)] if with_update else zero
             else:
                 for r in range(rows):
                     dz, row = zero, base + within + int64(r * lanes)
+                    u = us[r] if two else zero
                     if row < m:
-                        dz, loss, weight, bad = link(own[r] + b, own[second + r] + c, row, y, s, out)
+                        dz, loss, weight, bad = link(own[r] + b, u + c, row, y, s, out)
                         if sums:
                             with_this = add_example(totals_at(slots, thread, places), loss, dz, weight, bad)
                             put_totals_at(slots, thread, places, with_this)

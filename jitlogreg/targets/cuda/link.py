@@ -26,18 +26,19 @@ def linker(w_type, operation):
     activation is written to `out`, and the four numbers are 0.
     """
     load_w, store_w = load(w_type), store(w_type)
-    residuals, logarithm = operation in ("loss", "gradient"), operation == "log_forward"
-    curved = operation == "curvature"
+    sums, logarithm = operation in SUMS, operation == "log_forward"
+
+    @inline
+    def curved(z, u, row, y, s, out):
+        si = ones(z)
+        if s != 0:
+            si = load_w(s, row)
+        return si * (curvature(z) * u), zeros(z), si, zeros(z)
 
     @inline
     def link(z, u, row, y, s, out):
         zero, one = zeros(z), ones(z)
-        if curved:
-            si = one
-            if s != 0:
-                si = load_w(s, row)
-            return si * (curvature(z) * u), zero, si, zero
-        if residuals:
+        if sums:
             yi, si = load_w(y, row), one
             if s != 0:
                 si = load_w(s, row)
@@ -51,4 +52,4 @@ def linker(w_type, operation):
             store_w(out, row, sigmoid(z))
         return zero, zero, zero, zero
 
-    return link
+    return curved if operation == "curvature" else link
