@@ -37,7 +37,7 @@ ROUNDS = 15
 COLUMNS = 28, 1000, 100_000
 
 # Of the model: what each worker keeps, and in blocks of what size
-KEPT, BLOCK = 16 << 30, 256 << 20
+KEPT, BLOCKS = 16 << 30, (256 << 20, 1 << 30, 4 << 30)
 SHARE = 0.1
 
 # On disk
@@ -127,13 +127,13 @@ def evaluation():
 
 
 def workers():
-    """4,000,000 x 28 in 16 blocks, kept by one worker, and by two."""
+    """16,000,000 x 28 in 16 blocks, kept by one worker, and by two."""
     theta = np.full(29, 0.1)
     with cluster(1) as one, cluster(2) as two:
-        of_one, of_two = (kept(client, 4_000_000, 28, 16) for client in (one, two))
+        of_one, of_two = (kept(client, 16_000_000, 28, 16) for client in (one, two))
         assert on(one, of_one, theta)[1].tobytes() == on(two, of_two, theta)[1].tobytes()
         measured = medians({"1 worker": lambda: on(one, of_one, theta), "2 workers": lambda: on(two, of_two, theta)})
-    return measured | {"bytes": 4_000_000 * 28 * 8}
+    return measured | {"bytes": 16_000_000 * 28 * 8}
 
 
 # ---------------------------------------------------------------- what the model starts from
@@ -151,11 +151,19 @@ def kernel_speed(n):
 
 def task_cost(client):
     """Seconds that a block's task and its share in adding up cost beside the arithmetic."""
-    objectives = [kept(client, blocks, 1, blocks) for blocks in (160, 1600)]
+    objectives = [kept(client, blocks, 1, blocks) for blocks in (160, 640)]
     few, many = medians(
         {k: functools.partial(on, client, o, np.zeros(2)) for k, o in enumerate(objectives)}, 7
     ).values()
-    return (many["seconds"] - few["seconds"]) / 1440
+    return (many["seconds"] - few["seconds"]) / 480
+
+
+def empty_task(client):
+    """Seconds that a task costs which does nothing."""
+    few, many = medians(
+        {k: lambda k=k: client.gather(client.map(int, range(k), pure=False)) for k in (160, 640)}, 7
+    ).values()
+    return (many["seconds"] - few["seconds"]) / 480
 
 
 def send(client, size):
@@ -175,15 +183,16 @@ def model_figures():
         short, long = (float(np.median([send(client, size) for _ in range(9)])) for size in (3, 1_000_000))
         return {
             "task": task,
+            "empty_task": empty_task(client),
             "hop": short,
             "bytes_per_second": 15 * 2 * 8e6 / (long - short),
             "speed": {str(n): kernel_speed(n) for n in COLUMNS},
         }
 
 
-def reduction_seconds(figures, n, count):
+def reduction_seconds(figures, n, count, block):
     """What adding up costs with so many workers: tasks, one after the other, and the way up the tree."""
-    blocks = count * KEPT / BLOCK
+    blocks = count * KEPT // block
     levels, width = 0, blocks
     while width > 1:
         width, levels = -(-width // over_blocks.ADDED_AT_ONCE), levels + 1
@@ -191,11 +200,11 @@ def reduction_seconds(figures, n, count):
     return blocks * figures["task"] + levels * of_level
 
 
-def most_workers(figures, n):
-    """The workers at which adding up costs a tenth of an evaluation's arithmetic."""
+def most_workers(figures, n, block):
+    """The workers of blocks of this size at which adding up costs a tenth of an evaluation's arithmetic."""
     arithmetic = KEPT / figures["speed"][str(n)]
     count = 0
-    while reduction_seconds(figures, n, count + 1) <= SHARE * arithmetic and count < 100_000:
+    while reduction_seconds(figures, n, count + 1, block) <= SHARE * arithmetic and count < 100_000:
         count += 1
     return count
 
@@ -306,7 +315,8 @@ def tables(results):
         table(
             ["", ""],
             [
-                ["a block's task", f"{1e6 * figures['task']:.0f} us"],
+                ["a block's task, its share in adding up included", f"{1e3 * figures['task']:.2f} ms"],
+                ["a task that does nothing", f"{1e3 * figures['empty_task']:.2f} ms"],
                 ["15 short vectors to another worker, added up", f"{1e3 * figures['hop']:.1f} ms"],
                 ["the same of long ones", f"{figures['bytes_per_second'] / gb:.2f} GB/s"],
             ],
@@ -314,16 +324,11 @@ def tables(results):
     )
     model = []
     for n in COLUMNS:
-        count, speed = most_workers(figures, n), figures["speed"][str(n)]
-        at = max(count, 1)
-        model.append(
-            [
-                *(n, f"{speed / gb:.1f}", digits(1e3 * KEPT / speed), 8 * (n + 1), 8 * (n + 3)),
-                *(digits(1e3 * reduction_seconds(figures, n, at)), count),
-            ]
-        )
-    head = ["n", "GB/s of a worker", "arithmetic, ms", "theta, bytes", "of a block, bytes", "adding up, ms", "workers"]
-    yield "model", table(head, model)
+        speed = figures["speed"][str(n)]
+        sizes = n, f"{speed / gb:.1f}", digits(1e3 * KEPT / speed), 8 * (n + 1), 8 * (n + 3)
+        model.append([*sizes, *(most_workers(figures, n, block) for block in BLOCKS)])
+    head = ["n", "GB/s of a worker", "arithmetic, ms", "theta, bytes", "of a block, bytes"]
+    yield "model", table([*head, *(f"workers, {block >> 20} MiB" for block in BLOCKS)], model)
     timed = disk["timed"]
     yield (
         "disk",
