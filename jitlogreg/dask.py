@@ -77,7 +77,7 @@ class Objective(in_memory.Objective):
     Binding costs an evaluation, and an evaluation one task for each block and some for adding up. A block that is in
     memory is read where it lies, once; one that is not is loaded in every evaluation. `X.persist()` keeps blocks in the
     memory of the workers. Blocks stay where they are: to each worker goes θ, 8 (n + 1) bytes, and from a block come
-    8 (n + 3), for `hessian` 8 (n + 1)².
+    8 (n + 2), for `hessian` 8 (n + 1)².
 
     Sums are compensated beyond the blocks, so accuracy is that of `jitlogreg.Objective`.
 

@@ -196,7 +196,7 @@ def reduction_seconds(figures, n, count, block):
     levels, width = 0, blocks
     while width > 1:
         width, levels = -(-width // over_blocks.ADDED_AT_ONCE), levels + 1
-    of_level = figures["hop"] + 15 * 16 * (n + 3) / figures["bytes_per_second"]
+    of_level = figures["hop"] + 15 * 16 * (n + 2) / figures["bytes_per_second"]
     return blocks * figures["task"] + levels * of_level
 
 
@@ -325,7 +325,7 @@ def tables(results):
     model = []
     for n in COLUMNS:
         speed = figures["speed"][str(n)]
-        sizes = n, f"{speed / gb:.1f}", digits(1e3 * KEPT / speed), 8 * (n + 1), 8 * (n + 3)
+        sizes = n, f"{speed / gb:.1f}", digits(1e3 * KEPT / speed), 8 * (n + 1), 8 * (n + 2)
         model.append([*sizes, *(most_workers(figures, n, block) for block in BLOCKS)])
     head = ["n", "GB/s of a worker", "arithmetic, ms", "theta, bytes", "of a block, bytes"]
     yield "model", table([*head, *(f"workers, {block >> 20} MiB" for block in BLOCKS)], model)
