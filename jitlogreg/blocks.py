@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from jitlogreg import checks
 from jitlogreg.arrays import takes_arrays
+from jitlogreg.objective import Objective
 from jitlogreg.targets import choose
 
 # Rows in a block where arrays are cut. What an epoch over 1,000,000 x 28 numbers of float64 takes, as a multiple of one
@@ -83,6 +84,8 @@ def _row_count(X, y, *, sample_weight=None, target):
 
 
 def _check_blocks(blocks, n_epochs, rng):
+    if isinstance(blocks, Objective):
+        raise TypeError("blocks is an Objective; accepted is the data itself, in blocks or to be cut into them")
     if not callable(blocks):
         if isinstance(blocks, Iterator) and n_epochs > 1:
             raise ValueError(
@@ -100,8 +103,10 @@ def _check_blocks(blocks, n_epochs, rng):
 def _iterator(blocks):
     stream = blocks() if callable(blocks) else blocks
     if not any(hasattr(type(stream), method) for method in ("__iter__", "__getitem__")):
-        came = "blocks()" if callable(blocks) else "blocks"
-        raise TypeError(f"{came} is {checks.described(stream)}; accepted is {_ACCEPTED}, or an iterable of such blocks")
+        came, of_blocks = checks.described(stream), f"an iterable of blocks, {_ACCEPTED}"
+        if callable(blocks):
+            raise TypeError(f"blocks() is {came}; accepted is {of_blocks}")
+        raise TypeError(f"blocks is {came}; accepted is {_ACCEPTED}, or {of_blocks}")
     return iter(stream)
 
 

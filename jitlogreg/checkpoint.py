@@ -21,6 +21,10 @@ def check_path(name, path):
     """Check a path, or None."""
     if path is not None and not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"{name} is of type {type(path).__qualname__}; accepted is a path")
+    if path is not None and name == "checkpoint" and (Path(path).is_dir() or not Path(path).parent.is_dir()):
+        raise FileNotFoundError(
+            f"{name} is {os.fspath(path)!r}; accepted is the path of a file in a folder that exists"
+        )
 
 
 def save(path, run, arrays):
@@ -65,8 +69,8 @@ def load(path, run):
         kind, version, saved = json.loads(str(arrays.pop("run")))
     except _DAMAGED as error:
         raise ValueError(
-            f"resume is {os.fspath(path)!r}, which is damaged or no checkpoint ({error}); accepted is a file that "
-            "checkpoint= has written"
+            f"resume is {os.fspath(path)!r}, which is damaged or no checkpoint; accepted is a file that checkpoint= "
+            "has written"
         ) from error
     if kind != _KIND or version != _version():
         raise ValueError(
@@ -85,9 +89,8 @@ def check_start(path, saved, start_loss, start_gradient):
     """Raise ValueError unless the run began with this loss and gradient."""
     if saved["start_loss"] != start_loss or not np.array_equal(saved["start_gradient"], start_gradient):
         raise ValueError(
-            f"resume is {os.fspath(path)!r}, of a run whose first loss was {float(saved['start_loss'])!r}: it is "
-            f"{start_loss!r} here, or the gradient differs; accepted is a run on the same X, y and sample_weight, on a "
-            "processor like this"
+            f"resume is {os.fspath(path)!r}, of a run that began with another loss or gradient than this one does; "
+            "accepted is a run on the same X, in the same memory order, y and sample_weight, on a processor like this"
         )
 
 

@@ -126,7 +126,8 @@ def finite(X):
         if wrong.any():
             i, j = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
             raise ValueError(
-                f"X[{first + i}, {j}] is {X[first + i, j]}; accepted are finite numbers, unless check_finite=False"
+                f"X[{first + i}, {j}] is {X[first + i, j]}; accepted are finite numbers; "
+                "Objective takes others with check_finite=False"
             )
 
 
@@ -134,7 +135,9 @@ def left_out(beside, **arguments):
     """Raise TypeError for an argument that is not None: what X is has its own."""
     for name, value in arguments.items():
         if value is not None:
-            raise TypeError(f"{name} is {described(value)}, and X is {beside}, which has its own; accepted is none")
+            raise TypeError(
+                f"{name} is given, and X is {beside}, which has its own; accepted is X with nothing beside it"
+            )
 
 
 def nonnegative(name, value, dtype=FLOATS[0]):
@@ -198,6 +201,8 @@ def _conversion(name, value):
     library = library_of(value)
     if library is not None:
         return f": {library.to_ndarray.format(name=name)} makes one"
+    if hasattr(value, "to_dask_array") or hasattr(value, "__dask_graph__"):
+        return "; of dask arrays jitlogreg.dask.Objective makes what fit and gradient_descent take"
     if isinstance(value, np.ma.MaskedArray):
         return f": {name}.filled(value) makes one"
     for method in ("toarray", "to_numpy", "numpy"):

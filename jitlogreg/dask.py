@@ -325,8 +325,8 @@ def _vector(name, v, X):
         return v.rechunk((X.chunks[0],))
     if v.numblocks[0] != X.numblocks[0]:
         raise ValueError(
-            f"{name} has {v.numblocks[0]} blocks beside the {X.numblocks[0]} of X, and the rows of some are not known; "
-            "accepted are as many, or known ones: compute_chunk_sizes() counts them"
+            f"{name} is not cut as X is, whose {X.numblocks[0]} blocks have unknown lengths, or it has such itself; "
+            "accepted are as many blocks, or known lengths: compute_chunk_sizes() of the dask array counts them"
         )
     return v
 
@@ -335,7 +335,8 @@ def _array(name, value):
     if hasattr(value, "to_dask_array"):
         value = value.to_dask_array()
     if not isinstance(value, da.Array):
-        raise TypeError(f"{name} is {checks.described(value)}; accepted is a dask array: dask.array.from_array({name})")
+        also = "" if name == "X" else " or a numpy.ndarray"
+        raise TypeError(f"{name} is {checks.described(value)}; accepted is a dask array{also}")
     return value
 
 

@@ -257,7 +257,8 @@ class Objective:
         w, b = self._split("theta", theta)
         if self.n_features > HESSIAN_COLUMNS:
             raise ValueError(
-                f"X has {self.n_features} columns; accepted are {HESSIAN_COLUMNS} at most: hessian_vector has no limit"
+                f"X has {self.n_features} columns; accepted are {HESSIAN_COLUMNS} at most: hessian_vector, and the "
+                "solver 'lbfgs', have no limit"
             )
         if self.target == "cuda":
             raise TargetUnavailableError("the target 'cuda' has no kernel for it yet; 'cpu' and 'reference' have")

@@ -14,7 +14,7 @@ The coefficients come from `tools/fit_polynomials.py`.
 """
 
 from jitlogreg.lanes import exponent_from_low_bits, fma, literal, ones, polynomial, where, zeros
-from jitlogreg.targets.compile import inline
+from jitlogreg.targets.compile import example
 
 _twos = literal(2.0)
 
@@ -63,7 +63,7 @@ _log1p_tail = polynomial(
 )
 
 
-@inline
+@example
 def exp_nonpositive(x):
     """e**x for x ≤ 0, within 1 ulp; 0 below the logarithm of the smallest normal number; NaN for NaN.
 
@@ -80,7 +80,7 @@ def exp_nonpositive(x):
     return where(x < _log_smallest(x), zeros(x), value)
 
 
-@inline
+@example
 def log1p_unit(e):
     """log(1 + e) for 0 ≤ e ≤ 1, within 1 ulp; NaN for NaN.
 
@@ -94,28 +94,28 @@ def log1p_unit(e):
     return fma(s * t, _log1p_tail(t), left * (ones(e) - s)) + (s + s)
 
 
-@inline
+@example
 def _both_tails(e):
     """σ(|z|) and σ(−|z|) from e = exp(−|z|). The rounding of 1 + e reaches either only multiplied by σ(−|z|)."""
     t = e / (ones(e) + e)
     return ones(e) - t, fma(-e, t, e)
 
 
-@inline
+@example
 def sigmoid(z):
     """σ(z) = 1 / (1 + e⁻ᶻ), within 2 ulp in both tails."""
     upper, lower = _both_tails(exp_nonpositive(-abs(z)))
     return where(z < zeros(z), lower, upper)
 
 
-@inline
+@example
 def log_sigmoid(z):
     """log σ(z) = min(z, 0) − log(1 + e^−|z|), within 2 ulp; −inf only at z = −inf."""
     e = exp_nonpositive(-abs(z))
     return where(z < zeros(z), z, zeros(z)) - log1p_unit(e)
 
 
-@inline
+@example
 def loss_terms_and_residual(z, y):
     """e, `linear` and dz of a margin z and a label 0 ≤ y ≤ 1: L = log(1 + e) + linear, dz = a − y with a = σ(z).
 
@@ -136,7 +136,7 @@ def loss_terms_and_residual(z, y):
     return e, linear, where(negative, -size, size)
 
 
-@inline
+@example
 def loss_and_residual(z, y):
     """The loss in nats and its derivative in z, of a margin z and a label 0 ≤ y ≤ 1.
 
@@ -146,14 +146,14 @@ def loss_and_residual(z, y):
     return log1p_unit(e) + linear, dz
 
 
-@inline
+@example
 def curvature(z):
     """σ(z) σ(−z), the second derivative of the loss in its margin, within 4 ulp in both tails, whatever the label."""
     upper, lower = _both_tails(exp_nonpositive(-abs(z)))
     return upper * lower
 
 
-@inline
+@example
 def two_sum(a, b):
     """a + b, rounded, and what the rounding lost, exactly; of numbers or vectors."""
     total = a + b

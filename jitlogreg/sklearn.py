@@ -320,7 +320,10 @@ def _weights(class_weight, classes, X, y, encoded, sample_weight):
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if class_weight is None:
         return weights
-    return weights * compute_class_weight(class_weight, classes=classes, y=y, sample_weight=weights)[encoded]
+    of_classes = compute_class_weight(class_weight, classes=classes, y=y, sample_weight=weights)
+    if not np.all(of_classes >= 0):
+        raise ValueError(f"class_weight is {class_weight!r}; accepted are weights of at least 0")
+    return weights * of_classes[encoded]
 
 
 def _is_settled(fitted: Fit, max_iter):

@@ -209,11 +209,11 @@ def _ended(point, enough, max_iterations, stop):
     if point.gradient_norm <= enough:
         return True, f"converged: {_far(point, enough)}"
     if not math.isfinite(point.loss):
-        return False, f"the loss is {point.loss} at the start: w and b are too large for X"
+        return False, f"the loss is {point.loss} at the start: X, w or b, or a sum of them, is not finite"
     if stop:
         return False, f"stopped by the callback: {_far(point, enough)}"
     if point.iteration >= max_iterations:
-        return False, f"max_iterations={max_iterations} are made: {_far(point, enough)}"
+        return False, f"max_iterations={max_iterations} is reached: {_far(point, enough)}"
     return None
 
 

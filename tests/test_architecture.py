@@ -49,7 +49,7 @@ ARROWS = {
         {"arrays", "blocks", "checks", "descent", "objective", "progress", "targets", "targets.device_array"},
         STANDARD | {"numpy"},
     ),
-    "blocks": ({"arrays", "checks", "targets"}, STANDARD | {"itertools"}),
+    "blocks": ({"arrays", "checks", "objective", "targets"}, STANDARD | {"itertools"}),
     "sklearn": ({"api", "objective", "solvers", "targets.layout"}, STANDARD | {"numpy", "sklearn"}),
     "objective": (
         {"arrays", "checks", "targets", "targets.device_array", "targets.layout", "targets.sums"},

@@ -236,3 +236,10 @@ def test_paths_and_counts_are_checked(tmp_path, hard, kind):
         run_of(kind, hard, checkpoint=tmp_path / "run", checkpoint_every=0)
     with pytest.raises(FileNotFoundError):
         run_of(kind, hard, checkpoint=tmp_path / "missing" / "run")
+
+
+@pytest.mark.parametrize("where", ["", "none/run.npz"])
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_run(tmp_path, where):
+    data = make_data(40, 5)
+    with pytest.raises(FileNotFoundError, match=r"^checkpoint is '.*'; accepted is the path of a file in a folder"):
+        jlr.fit(data.X, data.y, checkpoint=tmp_path / where, callback=lambda _: pytest.fail("it ran"))

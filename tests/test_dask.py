@@ -412,8 +412,14 @@ def test_arrays_that_do_not_go_together_are_refused():
     refused(ValueError, "target is 'gpu'", target="gpu")
     refused(ValueError, "sample_weight sums to 0.0", sample_weight=np.zeros(1000))
     some = X[:, 0] > 0
-    refused(ValueError, "y has 1 blocks beside the 8 of X, and the rows of some are not known", X[some], np.ones(3))
+    refused(ValueError, "y is not cut as X is, whose 8 blocks have unknown lengths", X[some], np.ones(3))
     refused(ValueError, r"block \d: y has shape \(\d+,\); accepted is", X[some], y)
+
+
+def test_plain_calls_name_the_way_for_dask_arrays():
+    data = make_data(40, 5)
+    with pytest.raises(TypeError, match=r"X is a dask.*; of dask arrays jitlogreg\.dask\.Objective makes"):
+        jlr.fit(da.from_array(data.X), data.y)
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
@@ -458,7 +464,7 @@ def test_without_a_kernel_for_it():
 def test_an_objective_has_its_own_data(call, argument):
     _, objective = pair(make_data(1000, 5))
     value = {"y": np.ones(1000), "sample_weight": np.ones(1000), "l2": 1.0, "target": "cpu"}[argument]
-    with pytest.raises(TypeError, match=f"^{argument} is .*, and X is an Objective, which has its own"):
+    with pytest.raises(TypeError, match=f"^{argument} is given, and X is an Objective, which has its own"):
         call(objective, **{argument: value})
 
 

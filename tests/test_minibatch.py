@@ -739,3 +739,9 @@ def test_the_target_is_chosen_once(monkeypatch, target, sums_of):
 
     monkeypatch.setenv("JITLOGREG_TARGET", target)
     assert descend(cut(make_data()), callback=switch).n_iterations == len(sums_of) == 6
+
+
+def test_an_objective_is_no_block():
+    data = make_data(40, 5)
+    with pytest.raises(TypeError, match=r"^blocks is an Objective; accepted is the data itself"):
+        jlr.minibatch_descent(jlr.Objective(data.X, data.y), learning_rate=0.1)

@@ -208,3 +208,15 @@ def test_the_coefficients_are_those_that_the_script_prints():
     source = Path(scalar.__file__).read_text(encoding="utf-8")
     missing = [number for number in numbers if not re.search(rf"\b{re.escape(number)}\b", source)]
     assert not missing
+
+
+def test_python_may_call_them():
+    program = """
+import numpy as np
+from jitlogreg import scalar
+one = np.float32(0.5)
+print(scalar.sigmoid(0.5), scalar.log_sigmoid(0.5), scalar.curvature(0.5), scalar.loss_and_residual(0.5, 1.0))
+print(scalar.sigmoid(one), scalar.exp_nonpositive(-one), scalar.log1p_unit(0.5), scalar.two_sum(1.0, 0.5))
+"""
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed.startswith(f"{1 / (1 + np.exp(-0.5))} ")

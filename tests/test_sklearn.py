@@ -267,7 +267,7 @@ def test_before_the_fit():
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_too_few_iterations_warn(solver, count):
     model = LogisticRegression(solver=solver, max_iter=count)
-    message = rf"{solver} failed to converge after {count} iteration\(s\): max_iterations={count} are made"
+    message = rf"{solver} failed to converge after {count} iteration\(s\): max_iterations={count} is reached"
     with pytest.warns(ConvergenceWarning, match=message):
         model.fit(X, Y)
     assert model.n_iter_.shape == (1,)
@@ -548,3 +548,9 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "jitlogreg.sklearn")
     with pytest.raises(ImportError, match=r"needs the package scikit-learn, .*: pip install 'jitlogreg\[sklearn\]'"):
         importlib.import_module("jitlogreg.sklearn")
+
+
+def test_weights_of_classes_below_0_are_refused():
+    X, y = make_classification(random_state=0)
+    with pytest.raises(ValueError, match=r"^class_weight is \{0: -1, 1: 2\}; accepted are weights of at least 0"):
+        LogisticRegression(class_weight={0: -1, 1: 2}).fit(X, y)

@@ -184,7 +184,7 @@ def test_a_start_far_off(solver):
 def test_a_start_beyond_all_numbers():
     fitted = jlr.fit(np.full((3, 2), 1e200), np.array([0, 1, 0]), w=np.full(2, 1e200))
     assert (fitted.n_iterations, fitted.converged) == (0, False)
-    assert fitted.message == "the loss is inf at the start: w and b are too large for X"
+    assert fitted.message == "the loss is inf at the start: X, w or b, or a sum of them, is not finite"
 
 
 def test_a_tolerance_below_what_rounding_allows(solver):
@@ -228,7 +228,7 @@ def test_no_more_iterations_than_asked_for(solver):
     for count in (0, 1, 2):
         fitted = jlr.fit(data.X, data.y, solver=solver, max_iterations=count, tolerance=0)
         assert (fitted.n_iterations, fitted.converged) == (count, False)
-        assert fitted.message.startswith(f"max_iterations={count} are made: the gradient's norm is ")
+        assert fitted.message.startswith(f"max_iterations={count} is reached: the gradient's norm is ")
 
 
 def test_the_callback_sees_every_iteration_and_may_stop(solver):
@@ -316,3 +316,12 @@ def test_inputs_are_left_as_they_are(solver):
     jlr.fit(data.X, data.y, sample_weight=data.sample_weight, w=w, b=0.1, solver=solver)
     for array, copy in zip((data.X, data.y, data.sample_weight, w), before, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+def test_a_fit_that_starts_at_no_number_says_so():
+    data = make_data(40, 5)
+    data.X[3, 2] = np.nan
+    fitted = jlr.fit(jlr.Objective(data.X, data.y, check_finite=False))
+    assert fitted.message == "the loss is nan at the start: X, w or b, or a sum of them, is not finite"
+    with pytest.raises(ValueError, match=r"X\[3, 2\] is nan; accepted are finite numbers; Objective takes others with"):
+        jlr.fit(data.X, data.y)

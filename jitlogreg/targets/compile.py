@@ -43,6 +43,11 @@ def inline(function):
     return numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_FLAGS)(function)
 
 
+def example(function):
+    """The same, of one example's mathematics: that may be called from Python as well, to be looked at."""
+    return numba.njit(forceinline=True, no_cfunc_wrapper=True, **_FLAGS)(function)
+
+
 def shared(function):
     """Leave the function as it is, and let compiled code call it too."""
     return extending.register_jitable(**_FLAGS)(function)

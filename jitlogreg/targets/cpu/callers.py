@@ -26,19 +26,19 @@ _REFUSAL, _NUMBERS, _MEMORY, _RESULT, _LOSS, _DB = (
 _MESSAGES = {
     embedded.STRIDES: "X has strides that cannot be served; accepted is a unit stride, and another that is positive "
     "and lets no rows or columns overlap: np.ascontiguousarray(X) makes such a copy",
-    embedded.W_LENGTH: "w has not the length n, the columns of X; accepted is shape (n,)",
+    embedded.W_LENGTH: "w is not of length n, the columns of X; accepted is shape (n,)",
     embedded.INTERCEPT: "b is beyond float32, the dtype of w; accepted are numbers within it",
     embedded.PENALTY: "l2 is negative or not finite; accepted is a finite number of at least 0",
     embedded.EMPTY: "X has no rows; accepted is at least one row where a mean is asked for",
-    embedded.Y_LENGTH: "y has not the length m, the rows of X; accepted is shape (m,)",
-    embedded.S_LENGTH: "sample_weight has not the length m, the rows of X; accepted is shape (m,)",
-    embedded.OUT_LENGTH: "out has not the length of the result; accepted is its shape",
+    embedded.Y_LENGTH: "y is not of length m, the rows of X; accepted is shape (m,)",
+    embedded.S_LENGTH: "sample_weight is not of length m, the rows of X; accepted is shape (m,)",
+    embedded.OUT_LENGTH: "out is not of the length of the result; accepted is its shape",
     embedded.OUT_STEP: "out is not contiguous; accepted is an array that is",
     embedded.OUT_SHARED: "out shares memory with an input; accepted is an array of its own",
-    embedded.LABEL: "y has a value that is no label; accepted are labels from 0 to 1",
-    embedded.WEIGHT_OF_EXAMPLE: "sample_weight has a value that is none; accepted are finite weights of at least 0",
+    embedded.LABEL: "y has a value that is not a label; accepted are labels from 0 to 1",
+    embedded.WEIGHT_OF_EXAMPLE: "sample_weight has a value that is no weight; accepted are finite weights of at least 0",
     embedded.WEIGHT_BEYOND: "sample_weight has a value beyond the dtype of w; accepted are numbers within it",
-    embedded.WEIGHT_SUM: "sample_weight has no sum to divide by; accepted is a sum that is positive and finite",
+    embedded.WEIGHT_SUM: "sample_weight has a sum that divides nothing; accepted is a sum that is positive and finite",
 }
 
 
