@@ -36,9 +36,9 @@ _MESSAGES = {
     embedded.OUT_STEP: "out is not contiguous; accepted is an array that is",
     embedded.OUT_SHARED: "out shares memory with an input; accepted is an array of its own",
     embedded.LABEL: "y has a value that is not a label; accepted are labels from 0 to 1",
-    embedded.WEIGHT_OF_EXAMPLE: "sample_weight has a value that is no weight; accepted are finite weights of at least 0",
+    embedded.WEIGHT_OF_EXAMPLE: "sample_weight has a value that is no weight; accepted are finite ones of at least 0",
     embedded.WEIGHT_BEYOND: "sample_weight has a value beyond the dtype of w; accepted are numbers within it",
-    embedded.WEIGHT_SUM: "sample_weight has a sum that divides nothing; accepted is a sum that is positive and finite",
+    embedded.WEIGHT_SUM: "sample_weight has a sum that divides nothing; accepted is one that is positive and finite",
 }
 
 
