@@ -127,6 +127,7 @@ def _same(digests):
 
 def interrupt(times=20):
     """Ctrl-C at a random moment of a descent, again and again: steps until it ends, and what state it leaves."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started without it
     X, y, w = example(20_003, 28, "f8", "f8", "C")
     inputs = [array.tobytes() for array in (X, y, w)]
     expected = jlr.loss_and_gradient(X, y, w, target="cpu")
