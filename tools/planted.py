@@ -3,13 +3,13 @@
 CPU, SCALAR, LINK = "jitlogreg/targets/cpu/__init__.py", "jitlogreg/scalar.py", "jitlogreg/targets/cpu/link.py"
 COMPILE, OBJECTIVE = "jitlogreg/targets/compile.py", "jitlogreg/objective.py"
 DRIVERS, ACCUMULATE = "jitlogreg/targets/cpu/drivers.py", "jitlogreg/targets/cpu/accumulate.py"
-COLUMNS = "jitlogreg/targets/cpu/columns.py"
+COLUMNS, CUT = "jitlogreg/targets/cpu/columns.py", "jitlogreg/targets/cpu/cut.py"
 
 _SUMS = "    sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)\n"
 _CUT = "    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)\n    n = X.shape[1]\n"
 _LANES, _OWN_COMPILE = "from jitlogreg.lanes import", "from jitlogreg.targets.compile"
 _EXP, _EXP_BODY = (
-    "\n@inline\ndef exp_nonpositive",
+    "\n@example\ndef exp_nonpositive",
     """    shifted = fma(x, _log2_of_e(x), _round_and_bias(x))
     k = shifted - _round_and_bias(x)
     exact = fma(-k, _log2_high(x), x)
@@ -55,7 +55,7 @@ SLOWER = {
         (SCALAR, _EXP, _LIBRARY_EXP + _EXP),
         (SCALAR, _EXP_BODY, "    return where(x < _log_smallest(x), zeros(x), _library_exp(x))\n"),
     ],
-    "blocks of rows that fit no cache": [(CPU, '"C": (LANES, SEGMENT, 16 << 10)', '"C": (LANES, 1 << 14, 1 << 30)')],
+    "blocks of rows that fit no cache": [(CUT, "= (LANES, SEGMENT, 16 << 10)", "= (LANES, 1 << 14, 1 << 30)")],
     "float64 arithmetic in the float32 path": [
         (CPU, _CUT, f"    y, w = y.astype(np.float64), w.astype(np.float64)\n{_CUT}"),
     ],
