@@ -216,7 +216,9 @@ def functions_of(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_targets_have_the_same_functions_with_equal_signatures(name):
-    assert functions_of(name) == functions_of("reference")
+    functions = functions_of(name)
+    functions.pop("small_objective", None)  # which `Objective` takes where there is one
+    assert functions == functions_of("reference")
     assert {"dot", "forward", "hessian_vector_sums", "log_forward", "sums"} <= set(functions_of(name))
 
 
