@@ -131,12 +131,12 @@ def finite(X):
             )
 
 
-def left_out(beside, **arguments):
-    """Raise TypeError for an argument that is not None: what X is has its own."""
+def left_out_beside_objective(**arguments):
+    """Raise TypeError for an argument that is not None: X is an Objective, which has its own."""
     for name, value in arguments.items():
         if value is not None:
             raise TypeError(
-                f"{name} is given, and X is {beside}, which has its own; accepted is X with nothing beside it"
+                f"{name} is given, and X is an Objective, which has its own; accepted is X with nothing beside it"
             )
 
 

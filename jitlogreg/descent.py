@@ -143,7 +143,7 @@ def gradient_descent(
     (100, True)
     """
     if isinstance(X, Objective):
-        checks.left_out("an Objective", y=y, sample_weight=sample_weight, l2=l2 or None, target=target)
+        checks.left_out_beside_objective(y=y, sample_weight=sample_weight, l2=l2 or None, target=target)
         w = np.zeros(X.n_features) if w is None else checks.weights(w, X).astype(np.float64)
         b = checks.start_of_intercept(b, w.dtype, X.n_parameters > X.n_features)
         sums_at, name, l2, descend = X.sums_at, X.target, X.l2, None

@@ -155,8 +155,8 @@ def fit(
     checkpoints.check_path("checkpoint", checkpoint)
     checkpoints.check_path("resume", resume)
     if isinstance(X, Objective):
-        checks.left_out("an Objective", y=y, sample_weight=sample_weight, l2=l2 or None, target=target)
-        checks.left_out("an Objective", fit_intercept=None if fit_intercept else fit_intercept)
+        own = {"y": y, "sample_weight": sample_weight, "l2": l2 or None, "target": target}
+        checks.left_out_beside_objective(**own, fit_intercept=None if fit_intercept else fit_intercept)
         objective = X
     else:
         objective = Objective(X, y, sample_weight=sample_weight, l2=l2, fit_intercept=fit_intercept, target=target)
