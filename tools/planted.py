@@ -55,7 +55,7 @@ SLOWER = {
         (SCALAR, _EXP, _LIBRARY_EXP + _EXP),
         (SCALAR, _EXP_BODY, "    return where(x < _log_smallest(x), zeros(x), _library_exp(x))\n"),
     ],
-    "blocks of rows that fit no cache": [(CUT, "= (LANES, SEGMENT, 16 << 10)", "= (LANES, 1 << 14, 1 << 30)")],
+    "blocks of rows that fit no cache": [(CUT, "= LANES, SEGMENT, 8 << 10", "= LANES, 1 << 14, 1 << 30")],
     "float64 arithmetic in the float32 path": [
         (CPU, _CUT, f"    y, w = y.astype(np.float64), w.astype(np.float64)\n{_CUT}"),
     ],

@@ -4,20 +4,28 @@ from jitlogreg.lanes import LANES
 from jitlogreg.targets.compile import shared
 from jitlogreg.targets.cpu.link import SEGMENT
 
-# For each order the fewest rows in a block, the most, and the bytes of X that it should keep to: they are read twice,
-# the second time from a cache. C: half of a 32 KB first-level cache. F, whose segments want to be long: at 256 columns
-# 0.75 of the read limit with 256 KB, 0.81 with 1 MB, 0.74 with 2 MB (Zen 4, whose second level has 1 MB); 28 columns of
-# float32 0.60 with 512 rows, 0.65 with 1024 and with 2048 (Zen 3).
-C_BLOCKS, F_BLOCKS = (LANES, SEGMENT, 16 << 10), (SEGMENT, 1024, 1 << 20)
+# A block is read twice, the second time from a cache, and beside it lies what was asked for.
+# C order: the fewest rows of a block, the most, and the bytes of X that it should keep to, so that both fit 32 KB.
+# Shares of the read limit with 8 KB and 16, in float64: 28 columns 0.81 and 0.77, 128 columns 0.76 and 0.73 (Zen 5)
+C_BLOCK = LANES, SEGMENT, 8 << 10
+
+# F order: a page of each column, at whose end the processor's own read-ahead stops; shorter, but of no fewer rows than
+# this, where a block would have more bytes. 2048 columns of float64: 64 rows 0.32, 256 rows 0.43, 512 rows 0.48, 1024
+# rows 0.46; 256 columns of float32: 512 rows 0.50, 1024 rows 0.55 (Zen 5)
+F_STRETCH, F_ROWS, F_BYTES = 4 << 10, 512, 1 << 20
+
+# The blocks that a matrix in F order is cut into at least, so that threads can share it, unless it has fewer segments
+F_BLOCKS = 16
 
 # In C order the bytes of X between the row being read and the line being asked for, beyond the half block and the rows
-# that the order of reading needs. At 8, 16 and 32 KB the same time; at 4 KB up to a tenth more, at 64 KB for long rows
-LEAD = 16 << 10
+# that the order of reading needs. 28 columns of float64 0.81 with 8 KB, 0.71 with 4; 256 columns 0.79 and 0.80 (Zen 5)
+LEAD = 8 << 10
 
-# In C order the bytes of a row, from the least to the most, that is read alone for its margin, not four together: the
-# processor's own read-ahead follows one stream best. Shares of the read limit where memory gives 60 GB/s, in float64:
-# 256 columns 0.70 against 0.64, 200 0.87 against 0.68; but 32 columns 0.68 against 0.77, 512 0.59 against 0.73 (Zen 4)
-APART = 512, 2560
+# In C order the rows that are read one by one for their margins, not four together: of so many bytes in float64, from
+# the first to below the second, in float32 to below twice that. Alone and together, in float64: 48 columns 0.79 and
+# 0.81, 64 columns 0.80 and 0.72, 96 columns 0.80 and 0.72, 128 columns 0.71 and 0.75; in float32: 96 columns 0.88 and
+# 0.90, 128 columns 0.88 and 0.76, 400 columns 0.91 and 0.81, 512 columns 0.84 and 0.87 (Zen 5)
+APART = 512, 1024
 
 # What the per-example step costs, in numbers of a row: 3 ns against 0.2 to 0.5
 LINK_COST = 8
@@ -31,11 +39,16 @@ CHUNK_COST = 1 << 14
 @shared
 def cut(m, n, itemsize, leading, f_order):
     """The rows of a block, the number of chunks, how far ahead memory is asked for, and whether rows are read apart."""
-    shortest, longest, size = F_BLOCKS if f_order else C_BLOCKS
-    block = longest
-    while block > shortest and block * n * itemsize > size:
-        block //= 2
-    apart = int(APART[0] <= n * itemsize <= APART[1])
+    row = n * itemsize
+    if f_order:
+        block = F_STRETCH // itemsize
+        while (block > F_ROWS and block * row > F_BYTES) or (block > SEGMENT and block * F_BLOCKS > m):
+            block //= 2
+    else:
+        shortest, block, size = C_BLOCK
+        while block > shortest and block * row > size:
+            block //= 2
+    apart = int(APART[0] <= row < APART[1] * 8 // itemsize)
     lead = (block // 2 + 2) * leading + LEAD // itemsize
     # each chunk has three numbers of its own for each column: beyond four chunks not more than a sixteenth of X
     few = max(4, m * n * itemsize // (16 * 24 * max(n, 1)))

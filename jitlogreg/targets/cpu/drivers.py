@@ -70,17 +70,18 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
     z = offset(at(t.work, w0), chunk * t.work_step)
     dz, g, products = offset(z, t.block), offset(z, 2 * t.block), offset(z, 2 * t.block + room)
     clear(g, room)
+    asked = 2 if room > 0 else 4  # the update asks for the other half
     sums, pending = no_sums(b), 0  # of a segment, and how many examples it has
     held, segments = no_sums(b), 0
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
         position, ahead = i * leading, t.block if i + count < stop else 0
         if f_order is not None:
-            columns.margins(x, i, leading, n, w, b, z, count, ahead, True)
+            columns.margins(x, i, leading, n, w, b, z, count, ahead, room > 0)
         elif pad > 0:
             rows.few_margins(x, position, leading, n, w, b, z, count - pad)
         else:
-            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, 2, t.apart)
+            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, asked, t.apart)
         for r in range(count - pad, count):
             put(z, r, 0)  # padding: its weight is 0, but 0 · inf would count
         for r in range(0, count, SEGMENT):

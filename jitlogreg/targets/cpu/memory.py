@@ -184,18 +184,20 @@ def store(typingctx, p, i, vector):
 def prefetch(typingctx, p, i, vectors):
     """Ask for the cache lines of so many vectors from element i of p on; the number is a literal.
 
-    Into the second-level cache: in the first they evict the block that is being worked on, and half of what prefetching
-    gains is lost. An address that nothing is mapped to does no harm.
+    As of data that are not needed for long: the lines come into the first level of the caches, and need not be written
+    to the last when they leave the second. Shares of the read limit on a Zen 5, for 28, 256 and 2048 columns of
+    float64: 0.81, 0.79 and 0.75 so, and 0.75, 0.75 and 0.69 if the second level alone is asked. An address that nothing
+    is mapped to does no harm.
     """
     if not isinstance(vectors, types.IntegerLiteral):
         return None
 
     def codegen(context, builder, sig, args):
-        read, second_level, data = _I32(0), _I32(2), _I32(1)
+        read, not_for_long, data = _I32(0), _I32(0), _I32(1)
         first = builder.gep(args[0], [args[1]])
         for k in range(0, vectors.literal_value * LANES, CACHE_LINE * 8 // p.dtype.bitwidth):
             line = builder.bitcast(builder.gep(first, [_I32(k)]), ir.IntType(8).as_pointer())
-            call_llvm(builder, "llvm.prefetch.p0", ir.VoidType(), [line, read, second_level, data])
+            call_llvm(builder, "llvm.prefetch.p0", ir.VoidType(), [line, read, not_for_long, data])
         return context.get_dummy_value()
 
     return types.void(p, types.intp, vectors), codegen
