@@ -20,7 +20,7 @@ u is the rounding unit of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw +
 
 import numpy as np
 
-from jitlogreg import checks
+from jitlogreg import checks, objective
 from jitlogreg.arrays import takes_arrays
 from jitlogreg.objective import Gradient, LossAndGradient, evaluate, finish
 from jitlogreg.targets import choose
@@ -329,8 +329,7 @@ def _loss_and_gradient(X, y, w, b, sample_weight, l2, out, target) -> LossAndGra
     if out is not None:
         names = "X", "y", "w", "sample_weight"
         checks.output(out, w.shape, w.dtype, dict(zip(names, inputs, strict=True)))
-    sums = evaluate(kernels, X, y, sample_weight, w, b)
-    return finish(sums, w, l2, out)
+    return objective.loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out)
 
 
 def _forward_arguments(X, w, b, out):

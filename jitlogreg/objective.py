@@ -45,6 +45,19 @@ def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
     return sums
 
 
+def loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out) -> LossAndGradient:
+    """`evaluate` and `finish` in one: a target may have both in one call for small data, which takes half the time."""
+    if hasattr(kernels, "small_loss_and_gradient"):
+        dw = np.empty(w.shape, w.dtype) if out is None else out
+        result = kernels.small_loss_and_gradient(X, y, w, b, sample_weight, l2, dw)
+        if result is not None:
+            loss, db, weight, valid = result
+            check_examples(weight, valid, y, sample_weight)
+            check_weight(weight)
+            return LossAndGradient(loss, dw, db)
+    return finish(evaluate(kernels, X, y, sample_weight, w, b), w, l2, out)
+
+
 def check_examples(weight, valid, y, sample_weight):
     """Raise ValueError for the first label or weight that is none, where a target has met one or their sum tells."""
     if not valid or not weight < math.inf:

@@ -13,6 +13,7 @@ import pytest
 from conftest import make_data
 
 import jitlogreg as jlr
+from jitlogreg.targets import cpu
 
 # Small, on all threads, in panels, and with rows that fill no group of eight
 SHAPES = [(45, 7), (30_001, 28), (1_003, 2_050), (19, 40_000)]
@@ -49,6 +50,25 @@ def test_every_run_gives_the_same(target, dtypes, order, shape):
     for _ in range(2):
         again = make_data(*shape, dtypes, order, soft=True, weighted=True)  # at other addresses
         assert bits(again) == expected
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+@pytest.mark.parametrize("shape", [(1, 1), (45, 7), (500, 2), (1_000, 20), (70, 300), (3, 0)], ids=str)
+def test_small_data_in_one_compiled_call_gives_the_bits_of_large(monkeypatch, dtypes, order, shape, l2, weighted):
+    data = make_data(*shape, dtypes, order, soft=True, weighted=weighted)
+    arguments, options = (data.X, data.y, data.w, data.b), {"sample_weight": data.sample_weight, "l2": l2}
+
+    def found():
+        both = jlr.loss_and_gradient(*arguments, **options, target="cpu")
+        gradient = jlr.gradient(*arguments, **options, target="cpu")
+        assert both.dw.dtype == data.w.dtype
+        assert type(both.loss) is type(both.db) is float
+        return both.loss, both.db, both.dw.tobytes(), gradient.db, gradient.dw.tobytes()
+
+    small = found()
+    monkeypatch.setattr(cpu, "small_loss_and_gradient", lambda *_: None)  # as it answers where data is large
+    assert found() == small
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

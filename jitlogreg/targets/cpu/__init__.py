@@ -74,18 +74,39 @@ def sums(X, y, w, b, sample_weight, with_gradient):
     return Sums(loss, totals[0, :n] if with_gradient else np.zeros(n), db, weight, invalid == 0)
 
 
+def small_loss_and_gradient(X, y, w, b, sample_weight, l2, dw):
+    """Write dw, and return the loss, db, Σs and whether the examples are good; None for data that threads share.
+
+    dw is written if the examples are good and Σs is positive and finite.
+    """
+    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
+    if not _is_small(order, cost, X):
+        return None
+    data = _small(order, cut, X, y, sample_weight, w.dtype)
+    return whole.loss_and_gradient(*data, data_address(w), b, l2, data_address(dw))
+
+
 def small_objective(X, y, sample_weight, l2):
     """A function of θ and of where the gradient is to go, which returns the loss; None for data that threads share.
 
     Whoever has it must keep the arrays: it has their addresses alone.
     """
     order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
-    if cost >= SERIAL_COST or (order == "C" and X.shape[1] * X.itemsize >= WIDE):
+    if not _is_small(order, cost, X):
         return None
-    address, room = kernel("sums", X.dtype, np.dtype(np.float64), order), -(-X.shape[1] // LANES) * LANES
+    data = _small(order, cut, X, y, sample_weight, np.dtype(np.float64))
+    return lambda theta, gradient: whole.objective(*data, theta, l2, gradient)
+
+
+def _is_small(order, cost, X):
+    return cost < SERIAL_COST and not (order == "C" and X.shape[1] * X.itemsize >= WIDE)
+
+
+def _small(order, cut, X, y, sample_weight, dtype):
+    """What `whole` is told of the data: kernel, addresses, shape."""
     s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
-    fixed = address, data_address(X), cut, data_address(y), *s, room
-    return lambda theta, gradient: whole.loss_and_gradient(*fixed, theta, l2, gradient)
+    room = -(-X.shape[1] // LANES) * LANES
+    return kernel("sums", X.dtype, dtype, order), data_address(X), cut, data_address(y), *s, room
 
 
 def hessian_vector_sums(X, w, b, v, sample_weight):
