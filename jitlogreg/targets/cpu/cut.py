@@ -9,10 +9,11 @@ from jitlogreg.targets.cpu.link import SEGMENT
 # Shares of the read limit with 8 KB and 16, in float64: 28 columns 0.81 and 0.77, 128 columns 0.76 and 0.73 (Zen 5)
 C_BLOCK = LANES, SEGMENT, 8 << 10
 
-# F order: a page of each column, at whose end the processor's own read-ahead stops; shorter, but of no fewer rows than
-# this, where a block would have more bytes. 2048 columns of float64: 64 rows 0.32, 256 rows 0.43, 512 rows 0.48, 1024
-# rows 0.46; 256 columns of float32: 512 rows 0.50, 1024 rows 0.55 (Zen 5)
-F_STRETCH, F_ROWS, F_BYTES = 4 << 10, 512, 1 << 20
+# F order: a page of each column, at whose end the processor's own read-ahead stops; less where a block would have more
+# numbers than this. Shares of the read limit with 128, 256, 512 and 1024 rows, in float64: 128 columns 0.49, 0.54, 0.53,
+# 0.46; 1024 columns 0.40, 0.45, 0.53, 0.46; 2048 columns 0.36, 0.43, 0.38, 0.36; in float32: 256 columns 0.38, 0.43,
+# 0.51, 0.55; 2048 columns 0.70, 0.70, 0.54, 0.37 (Zen 5, 2048 columns of float32 in a slow moment)
+F_STRETCH, F_NUMBERS = 4 << 10, 1 << 19
 
 # The blocks that a matrix in F order is cut into at least, so that threads can share it, unless it has fewer segments
 F_BLOCKS = 16
@@ -42,7 +43,7 @@ def cut(m, n, itemsize, leading, f_order):
     row = n * itemsize
     if f_order:
         block = F_STRETCH // itemsize
-        while (block > F_ROWS and block * row > F_BYTES) or (block > SEGMENT and block * F_BLOCKS > m):
+        while block > SEGMENT and (block * n > F_NUMBERS or block * F_BLOCKS > m):
             block //= 2
     else:
         shortest, block, size = C_BLOCK
