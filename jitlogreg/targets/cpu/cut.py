@@ -10,9 +10,9 @@ from jitlogreg.targets.cpu.link import SEGMENT
 C_BLOCK = LANES, SEGMENT, 8 << 10
 
 # F order: a page of each column, at whose end the processor's own read-ahead stops; less where a block would have more
-# numbers than this. Shares of the read limit with 128, 256, 512 and 1024 rows, in float64: 128 columns 0.49, 0.54, 0.53,
-# 0.46; 1024 columns 0.40, 0.45, 0.53, 0.46; 2048 columns 0.36, 0.43, 0.38, 0.36; in float32: 256 columns 0.38, 0.43,
-# 0.51, 0.55; 2048 columns 0.70, 0.70, 0.54, 0.37 (Zen 5, 2048 columns of float32 in a slow moment)
+# numbers than this. Shares of the read limit with 128, 256, 512 and 1024 rows, in float64: 128 columns 0.49, 0.54,
+# 0.53, 0.46; 1024 columns 0.40, 0.45, 0.53, 0.46; 2048 columns 0.36, 0.43, 0.38, 0.36; in float32: 256 columns 0.38,
+# 0.43, 0.51, 0.55; 2048 columns 0.70, 0.70, 0.54, 0.37 (Zen 5, 2048 columns of float32 in a slow moment)
 F_STRETCH, F_NUMBERS = 4 << 10, 1 << 19
 
 # The blocks that a matrix in F order is cut into at least, so that threads can share it, unless it has fewer segments

@@ -129,8 +129,10 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
             columns.margins(x, i, leading, n, w, b, a, count, ahead, False)
         elif pad > 0:
             rows.few_margins(x, 0, leading, n, w, b, a, count - pad)
-        else:
+        elif n < rows.LONG:
             rows.margins(x, i * leading, leading, n, w, b, a, count, i * leading + t.lead, 4, t.apart)
+        else:
+            rows.margins(x, i * leading, leading, n, w, b, a, count, 0, 0, 0)
         activate(a, count, t.logarithm, b)
     if chunk == t.chunks:
         for r in range(t.m % LANES):

@@ -65,7 +65,7 @@ def panel_step(number, task, x0, w0, f_order):
         if count < LANES:
             rows.few_margins(x, i, leading, n, w, zeros(b), parts, count)
         else:
-            rows.margins(x, i, leading, n, w, zeros(b), parts, LANES, i, 2, 0)
+            rows.margins(x, i, leading, n, w, zeros(b), parts, LANES, i, 0, 0)
         if group == 0 and room > 0:
             clear(g, (n + LANES - 1) // LANES * LANES)
     else:
