@@ -17,8 +17,8 @@ pytest.importorskip("greenlet", reason="greenlet, which the simulator needs, is 
 simulator = importlib.import_module("simulator")
 targets = importlib.import_module("jitlogreg.targets")  # the function of that name hides it
 cuda = importlib.import_module("jitlogreg.targets.cuda")
-call, driver, plan, steps = (
-    importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("call", "driver", "plan", "steps")
+call, driver, plan, steps, totals = (
+    importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("call", "driver", "plan", "steps", "totals")
 )
 
 DEVICE = plan.Device(processors=2, shared_per_block=1 << 16, shared_per_processor=1 << 17, cache=1 << 14)
@@ -186,6 +186,40 @@ def test_the_target_has_the_functions_of_the_others():
     reference = importlib.import_module("jitlogreg.targets.reference")
     for name in ("dot", "forward", "hessian_vector_sums", "log_forward", "sums"):
         assert inspect.signature(getattr(cuda, name)) == inspect.signature(getattr(reference, name))
+
+
+# ---------------------------------------------------------------- how the kernels add up
+
+
+@pytest.mark.parametrize(
+    ("order", "n", "m"),
+    [
+        *(("C", n, 300) for n in (1, 5, 32)),
+        *(("C", n, 150) for n in (72, 264)),
+        *(("F", n, 2100) for n in (1, 2, 5, 9, 28, 65)),
+        *(("F", n, 300) for n in (48, 61)),
+    ],
+)
+def test_an_accumulator_takes_64_rows_at_most(device, monkeypatch, order, n, m):
+    """Each row adds 1 to the sum of each column: what is added to a pair is then the number of rows in it."""
+    monkeypatch.setattr(plan, "NARROW_THREADS", 256)  # as on a device: blocks of up to 2048 rows
+    device._device = DEVICE._replace(cache=1 << 21)  # and panels as long
+    counts = []
+
+    def fma(x, y, z):
+        counts.append(simulator.fma(x, y, z))
+        return counts[-1]
+
+    def add(high, low, x):
+        counts.append(x)
+        return totals.add.py_func(high, low, x)
+
+    monkeypatch.setitem(simulator.REPLACEMENTS, "fma", fma)
+    monkeypatch.setitem(simulator.REPLACEMENTS, "add", add)
+    X, w, y = np.full((m, n), 2, np.float32, order=order), np.zeros(n, np.float32), np.zeros(m, np.float32)
+    got = cuda.sums(X, y, w, 0.0, None, True)
+    assert got.dw.tolist() == [m] * n
+    assert 1 <= max(counts) <= 64
 
 
 # ---------------------------------------------------------------- the same bits

@@ -13,9 +13,10 @@ from jitlogreg.targets.cuda.device import cuda, load, load_vector, meet, store, 
 from jitlogreg.targets.cuda.link import SUMS, UPDATES, linker, vectors_of
 from jitlogreg.targets.cuda.totals import (
     TOTALS,
-    add,
     add_example,
     clear,
+    join,
+    join_over_lanes,
     join_totals_at,
     no_totals,
     sum_over_lanes,
@@ -58,12 +59,10 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                 load_x(into, first + e, x, at + column + int64(e))
 
     @inline
-    def keep(out, part, width, column, top, more):
+    def keep(out, part, width, column, top, high, low):
         at = part * int64(2) * width + column
-        high, low = zeros(more), zeros(more)
         if top > 0:
-            high, low = load_w(out, at), load_w(out, at + width)
-        high, low = add(high, low, more)
+            high, low = join(load_w(out, at), load_w(out, at + width), high, low)
         store_w(out, at, high)
         store_w(out, at + width, low)
 
@@ -165,9 +164,9 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                         while row < stop:
                             gk = fma(dzs[row], w_type(load_one(x, column * leading + top + row)), gk)
                             row += int64(32)
-                        gk = sum_over_lanes(gk, 32, 1)
+                        high, low = join_over_lanes(gk, zero, 32, 1)
                         if lane == int64(0):
-                            keep(out, part, width, column, top, gk)
+                            keep(out, part, width, column, top, high, low)
                         item += all_warps
                 else:
                     tiles = (n + int64(across - 1)) // int64(across)
@@ -189,7 +188,7 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                             row += int64(AT_ONCE)
                         for e in range(piece):
                             if column + int64(e) < n:
-                                keep(out, part, width, column + int64(e), top, g[e])
+                                keep(out, part, width, column + int64(e), top, g[e], zero)
                         item += all_warps
                 cuda.syncthreads()  # before the residuals of the next panel are written
             half = int64(vectors) * panel * segments - half
