@@ -47,7 +47,7 @@ def reason():
     try:
         status = driver.cuInit(0)[0]
     except RuntimeError:
-        return "no NVIDIA driver was found; it needs one, and a GPU"
+        return "no NVIDIA driver was found; it needs a GPU, and NVIDIA's driver: https://www.nvidia.com/drivers"
     if status != driver.CUresult.CUDA_SUCCESS or _call(driver.cuDeviceGetCount) == 0:
         return f"the NVIDIA driver finds no GPU ({status.name}); CUDA_VISIBLE_DEVICES may hide it"
     if capability(0) < OLDEST:
