@@ -133,8 +133,7 @@ def test_products_with_the_hessian_are_within_their_bounds(device, dtypes, order
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("m", [1, 35])
-def test_the_edges_of_the_regimes_as_they_are_on_a_device(one_processor, dtypes, order, m):
+def test_the_edges_of_the_regimes_as_they_are_on_a_device(one_processor, dtypes, order):
     """In blocks of full size, on both sides of where another kernel takes over, and the longest promised rows."""
     sizes, found, last = [dtype.itemsize for dtype in dtypes], set(), None
     for n in range(1, 100_001):
@@ -145,7 +144,7 @@ def test_the_edges_of_the_regimes_as_they_are_on_a_device(one_processor, dtypes,
         last = kind
     assert {1, 16_384 if order == "C" and dtypes[1] == np.float32 == dtypes[0] else 1024} <= found
     for n in sorted({*found, 100_000} - {0}):
-        data = make_data(m if n < 20_000 else 1, n, dtypes, order, soft=True)
+        data = make_data(35 if n <= 300 else 3, n, dtypes, order, soft=True)
         assert_within_bounds(jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cuda"), data)
 
 
@@ -341,6 +340,37 @@ def test_indices_have_64_bits(device, order, n):
     wanted = cuda.sums(data.X, data.y, data.w, data.b, None, True)
     np.testing.assert_array_equal(got.dw, wanted.dw)
     np.testing.assert_array_equal(product(data, lies), product(data))
+
+
+def test_a_call_runs_on_the_device_and_the_stream_of_x(device, monkeypatch):
+    data = make_data(40, 5, weighted=True)
+    on_second = []
+    for array in (data.X, data.y, data.w, data.sample_weight, np.empty(40)):
+        address = device.allocate(array.nbytes)
+        device.upload(address, array, 0)
+        on_second.append(_OnDevice(array.shape, array.strides, array.dtype, address))
+        on_second[-1].device, on_second[-1].stream = 1, 5
+    X, y, w, s, out = on_second
+    asked = {"ordinal": set(), "stream": set()}
+
+    def recorded(function):
+        parameters = inspect.signature(function)
+
+        def call(*arguments, **keywords):
+            bound = parameters.bind(*arguments, **keywords).arguments
+            for name in asked.keys() & bound.keys():
+                asked[name].add(bound[name])
+            return function(*arguments, **keywords)
+
+        return call
+
+    for name in ("facts", "current", "kernel", "launch", "borrow", "give_back", "clear", "upload", "copy", "download"):
+        monkeypatch.setattr(driver, name, recorded(getattr(device, name)))
+    cuda.sums(X, y, w, 0.5, s, True)
+    cuda.hessian_vector_sums(X, data.w, 0.5, vector_for(data), s)
+    cuda.forward(X, w, 0.5, out)
+    list(cuda.descend(X, y, w, 0.0, s, 0.1, 2, 0.0, 0.0, False))
+    assert asked == {"ordinal": {1}, "stream": {5}}
 
 
 # ---------------------------------------------------------------- labels, weights, and what is not finite

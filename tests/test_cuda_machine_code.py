@@ -145,6 +145,15 @@ def test_older_architectures(tmp_path, sizes, order, n, aligned, cc, operation):
 
 @pytest.mark.slow
 @of_every_capability
+@pytest.mark.parametrize("n", [30, 1022, 99_998])
+def test_reads_of_eight_bytes(tmp_path, n, cc):
+    p = plan.plan(H100, 1_000_000, n, 4, 4, "C", 2, 2)
+    text = lean_both_ways(tmp_path, *sums_kernel((4, 4), p), cc, p.threads, p.per_processor)
+    assert "ld.global.v2.f32" in text
+
+
+@pytest.mark.slow
+@of_every_capability
 @of_every_type
 @pytest.mark.parametrize("operation", ["forward", "log_forward", "loss"])
 @pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 1024), ("C", 100_000), ("F", 28), ("F", 1024)])

@@ -182,7 +182,10 @@ class TestUnavailable:
     ("missing", "said"),
     [
         ("numba_cuda", r"numba-cuda is not installed: pip install 'jitlogreg\[cuda13\]' \(or 'jitlogreg\[cuda12\]'\)"),
-        ("driver", r"no NVIDIA driver was found; it needs a GPU, and NVIDIA's driver: https://www\.nvidia\.com/drivers"),
+        (
+            "driver",
+            r"no NVIDIA driver was found; it needs a GPU, and NVIDIA's driver: https://www\.nvidia\.com/drivers",
+        ),
     ],
 )
 def test_what_cuda_lacks_is_said_with_what_would_help(monkeypatch, missing, said):
