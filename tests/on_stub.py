@@ -12,7 +12,7 @@ import simulator
 
 import jitlogreg as jlr
 
-driver = importlib.import_module("jitlogreg.targets.cuda.driver")
+device, driver = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("device", "driver"))
 memory = simulator.Memory()
 kernels: dict[bytes, tuple] = {}
 launched = []
@@ -24,7 +24,7 @@ NUMPY = {numba.int64: int, numba.float32: np.float32, numba.float64: np.float64}
 def kept_machine_code(label, make, signature, cc, threads, per_processor):
     """The real machine code under a name by which its Python is found again."""
     kernel = make()
-    code, entry, _ = driver.machine_code(driver.intermediate_code(kernel, signature, cc, threads, per_processor), cc)
+    code, entry, _ = driver.machine_code(device.intermediate_code(kernel, signature, cc, threads, per_processor), cc)
     assert entry in code
     name = f"{label}|{len(kernels)}".encode()
     kernels[name] = kernel, signature

@@ -154,6 +154,29 @@ def test_numba_compiles_nothing_behind_the_back_of_compile(module):
     assert not names & {"jit", "njit", "vectorize", "guvectorize", "cfunc", "stencil"}
 
 
+def test_what_is_numba_cuda_s_is_one_file():
+    """Another compiler of CUDA kernels is one file's work."""
+    mine = {name for name, path in MODULES.items() if {"numba.cuda", "numba_cuda"} & dotted(path)}
+    # the other two make arrays of Numba's, as a user would
+    assert mine == {"targets.cuda.device", "gpu_check.timing", "gpu_check.views"}
+
+
+def dotted(path):
+    """What a file imports, and the packages of what it imports: `from numba import cuda` is numba.cuda."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            found |= {".".join(parts[: i + 1]) for i in range(len(parts))}
+    return found
+
+
 def test_every_target_is_a_module_under_a_rule():
     for name in ("reference", "cpu"):
         assert f"targets.{name}" in MODULES

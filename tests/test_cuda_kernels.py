@@ -17,11 +17,13 @@ pytest.importorskip("greenlet", reason="greenlet, which the simulator needs, is 
 simulator = importlib.import_module("simulator")
 targets = importlib.import_module("jitlogreg.targets")  # the function of that name hides it
 cuda = importlib.import_module("jitlogreg.targets.cuda")
-call, driver, plan, steps = (
-    importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("call", "driver", "plan", "steps")
+call, driver, plan, steps, totals = (
+    importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("call", "driver", "plan", "steps", "totals")
 )
 
 DEVICE = plan.Device(processors=2, shared_per_block=1 << 16, shared_per_processor=1 << 17, cache=1 << 14)
+
+H100 = plan.Device(processors=132, shared_per_block=227 << 10, shared_per_processor=228 << 10, cache=50 << 20)
 
 # A thread takes a simulator a millisecond: the same kernels in smaller blocks, whose limits come at fewer columns
 SMALL = {
@@ -53,21 +55,32 @@ ROWS = {
 SHAPES = [(order, regime, n) for order, regimes in COLUMNS.items() for regime, ns in regimes.items() for n in ns]
 
 
-@pytest.fixture
-def device(monkeypatch):
+def simulated(monkeypatch, facts):
     """The driver of a simulated device, whose blocks run in random order, in place of the real one."""
-    simulated = simulator.Driver(DEVICE, random.Random(0).shuffle)
+    simulated = simulator.Driver(facts, random.Random(0).shuffle)
     for name in (name for name in dir(simulated) if not name.startswith("_")):
         monkeypatch.setattr(driver, name, getattr(simulated, name), raising=False)
-    for name, value in SMALL.items():
-        monkeypatch.setattr(plan, name, value)
-    monkeypatch.setattr(plan, "_grid", lambda device, per_processor, m, rows: max(1, min(2, -(-m // rows))))
+    monkeypatch.setattr(targets, "_reason_of_cuda", lambda: "")
     plan.plan.cache_clear()
     targets._module.cache_clear()
-    monkeypatch.setattr(targets, "_reason_of_cuda", lambda: "")
     yield simulated
     plan.plan.cache_clear()
     targets._module.cache_clear()
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """A simulated device for small blocks."""
+    for name, value in SMALL.items():
+        monkeypatch.setattr(plan, name, value)
+    monkeypatch.setattr(plan, "_grid", lambda device, per_processor, m, rows: max(1, min(2, -(-m // rows))))
+    yield from simulated(monkeypatch, DEVICE)
+
+
+@pytest.fixture
+def one_processor(monkeypatch):
+    """A simulated multiprocessor of a real device."""
+    yield from simulated(monkeypatch, H100._replace(processors=1))
 
 
 def regime_of(device):
@@ -117,6 +130,22 @@ def test_products_with_the_hessian_are_within_their_bounds(device, dtypes, order
     got = product(data)
     assert device.launched[0].startswith(f"{regime}-curvature-")
     assert_product_within_bounds(got, data)
+
+
+@pytest.mark.slow
+def test_the_edges_of_the_regimes_as_they_are_on_a_device(one_processor, dtypes, order):
+    """In blocks of full size, on both sides of where another kernel takes over, and the longest promised rows."""
+    sizes, found, last = [dtype.itemsize for dtype in dtypes], set(), None
+    for n in range(1, 100_001):
+        p = plan.plan.__wrapped__(H100, 1 << 40, n, *sizes, order, 1, 1)
+        kind = p.regime, p.threads, p.constants[1:] if p.regime != "panels" else ()
+        if kind != last:
+            found |= {n - 1, n}
+        last = kind
+    assert {1, 16_384 if order == "C" and dtypes[1] == np.float32 == dtypes[0] else 1024} <= found
+    for n in sorted({*found, 100_000} - {0}):
+        data = make_data(35 if n <= 300 else 3, n, dtypes, order, soft=True)
+        assert_within_bounds(jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cuda"), data)
 
 
 @pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 72), ("C", 264), ("F", 28), ("F", 61), ("F", 65)])
@@ -188,6 +217,40 @@ def test_the_target_has_the_functions_of_the_others():
         assert inspect.signature(getattr(cuda, name)) == inspect.signature(getattr(reference, name))
 
 
+# ---------------------------------------------------------------- how the kernels add up
+
+
+@pytest.mark.parametrize(
+    ("order", "n", "m"),
+    [
+        *(("C", n, 300) for n in (1, 5, 32)),
+        *(("C", n, 150) for n in (72, 264)),
+        *(("F", n, 2100) for n in (1, 2, 5, 9, 28, 65)),
+        *(("F", n, 300) for n in (48, 61)),
+    ],
+)
+def test_an_accumulator_takes_64_rows_at_most(device, monkeypatch, order, n, m):
+    """Each row adds 1 to the sum of each column: what is added to a pair is then the number of rows in it."""
+    monkeypatch.setattr(plan, "NARROW_THREADS", 256)  # as on a device: blocks of up to 2048 rows
+    device._device = DEVICE._replace(cache=1 << 21)  # and panels as long
+    counts = []
+
+    def fma(x, y, z):
+        counts.append(simulator.fma(x, y, z))
+        return counts[-1]
+
+    def add(high, low, x):
+        counts.append(x)
+        return totals.add.py_func(high, low, x)
+
+    monkeypatch.setitem(simulator.REPLACEMENTS, "fma", fma)
+    monkeypatch.setitem(simulator.REPLACEMENTS, "add", add)
+    X, w, y = np.full((m, n), 2, np.float32, order=order), np.zeros(n, np.float32), np.zeros(m, np.float32)
+    got = cuda.sums(X, y, w, 0.0, None, True)
+    assert got.dw.tolist() == [m] * n
+    assert 1 <= max(counts) <= 64
+
+
 # ---------------------------------------------------------------- the same bits
 
 
@@ -225,6 +288,20 @@ def test_where_a_matrix_lies_changes_no_bit(device, dtype, n, place):
     np.testing.assert_array_equal(product(data, lies), product(data))
 
 
+@pytest.mark.parametrize("n", [28, 61, 65])
+def test_columns_may_lie_anywhere(device, dtypes, n):
+    data = make_data(30, n, dtypes, "F")
+    address = device.allocate((1 + 37 * n) * data.X.itemsize) + data.X.itemsize
+    room = device.memory.view(address, data.X.dtype)[: 37 * n]
+    columns = room.reshape(n, 37)[:, :30].T
+    columns[...] = data.X
+    lies = _OnDevice(columns.shape, columns.strides, columns.dtype, address)
+    got, wanted = (cuda.sums(X, data.y, data.w, data.b, None, True) for X in (lies, data.X))
+    np.testing.assert_array_equal(got.dw, wanted.dw)
+    assert (got.loss, got.db) == (wanted.loss, wanted.db)
+    np.testing.assert_array_equal(product(data, lies), product(data))
+
+
 class _OnDevice:
     """What a target asks of an array that lies on a device."""
 
@@ -235,7 +312,8 @@ class _OnDevice:
         self.itemsize, self.size = dtype.itemsize, int(np.prod(shape))
 
 
-def test_indices_have_64_bits(device):
+@pytest.mark.parametrize(("order", "n"), [("C", 4), ("C", 72), ("C", 264), ("F", 7), ("F", 61), ("F", 65)])
+def test_indices_have_64_bits(device, order, n):
     """Rows two thousand million numbers apart, on a device whose memory makes every number up when it is read."""
 
     class MadeUp:
@@ -249,16 +327,50 @@ def test_indices_have_64_bits(device):
                 return np.array([self[j] for j in range(i.start, i.stop)])
             return np.float32(((i // (1 << 31)) * 3 + i % (1 << 31)) % 5 - 2)
 
-    m, n, leading = 5, 4, 1 << 31
+    m, leading = 5, 1 << 31
     view = device.memory.view
     device.memory.view = lambda address, dtype: MadeUp() if address == 1 << 50 else view(address, dtype)
-    data = make_data(m, n, (np.dtype(np.float32),) * 2)
-    data.X = np.array([[(3 * i + j) % 5 - 2 for j in range(n)] for i in range(m)], np.float32)
-    lies = _OnDevice((m, n), (4 * leading, 4), np.dtype(np.float32), 1 << 50)
+    data = make_data(m, n, (np.dtype(np.float32),) * 2, order)
+    i, j = np.indices((m, n))
+    far, near = (i, j) if order == "C" else (j, i)
+    data.X[...] = (3 * far + near) % 5 - 2
+    strides = (4 * leading, 4) if order == "C" else (4, 4 * leading)
+    lies = _OnDevice((m, n), strides, np.dtype(np.float32), 1 << 50)
     got = cuda.sums(lies, data.y, data.w, data.b, None, True)
     wanted = cuda.sums(data.X, data.y, data.w, data.b, None, True)
     np.testing.assert_array_equal(got.dw, wanted.dw)
     np.testing.assert_array_equal(product(data, lies), product(data))
+
+
+def test_a_call_runs_on_the_device_and_the_stream_of_x(device, monkeypatch):
+    data = make_data(40, 5, weighted=True)
+    on_second = []
+    for array in (data.X, data.y, data.w, data.sample_weight, np.empty(40)):
+        address = device.allocate(array.nbytes)
+        device.upload(address, array, 0)
+        on_second.append(_OnDevice(array.shape, array.strides, array.dtype, address))
+        on_second[-1].device, on_second[-1].stream = 1, 5
+    X, y, w, s, out = on_second
+    asked = {"ordinal": set(), "stream": set()}
+
+    def recorded(function):
+        parameters = inspect.signature(function)
+
+        def call(*arguments, **keywords):
+            bound = parameters.bind(*arguments, **keywords).arguments
+            for name in asked.keys() & bound.keys():
+                asked[name].add(bound[name])
+            return function(*arguments, **keywords)
+
+        return call
+
+    for name in ("facts", "current", "kernel", "launch", "borrow", "give_back", "clear", "upload", "copy", "download"):
+        monkeypatch.setattr(driver, name, recorded(getattr(device, name)))
+    cuda.sums(X, y, w, 0.5, s, True)
+    cuda.hessian_vector_sums(X, data.w, 0.5, vector_for(data), s)
+    cuda.forward(X, w, 0.5, out)
+    list(cuda.descend(X, y, w, 0.0, s, 0.1, 2, 0.0, 0.0, False))
+    assert asked == {"ordinal": {1}, "stream": {5}}
 
 
 # ---------------------------------------------------------------- labels, weights, and what is not finite
@@ -301,7 +413,7 @@ def test_what_is_not_finite_stays_where_the_reference_has_it(device, order, n, v
 # ---------------------------------------------------------------- descent
 
 
-@pytest.mark.parametrize(("order", "n"), [("C", 5), ("C", 65), ("F", 20), ("F", 65)])
+@pytest.mark.parametrize(("order", "n"), [("C", 5), ("C", 65), ("C", 264), ("F", 20), ("F", 65)])
 def test_descent_takes_the_steps_of_the_reference(device, dtypes, order, n):
     data = make_data(40, n, dtypes, order, soft=True, weighted=True)
     arguments = {"learning_rate": 0.5, "n_iterations": 3, "w": data.w, "b": data.b, "l2": 0.1}
@@ -320,6 +432,7 @@ def test_how_often_the_host_looks_changes_no_bit(device, monkeypatch, order, n):
     data = make_data(40, n, (np.dtype(np.float32),) * 2, order)
     arguments = {"learning_rate": 0.5, "n_iterations": 5, "target": "cuda"}
     runs = [jlr.gradient_descent(data.X, data.y, **arguments)]
+    assert len(device.launched) == 1  # no step waits for the host
     seen = []
     runs.append(jlr.gradient_descent(data.X, data.y, **arguments, callback=lambda state: seen.append(state)))
     monkeypatch.setattr(steps, "MOST_STEPS", 2)
@@ -328,6 +441,18 @@ def test_how_often_the_host_looks_changes_no_bit(device, monkeypatch, order, n):
     assert [state.iteration for state in seen] == [0, 1, 2, 3, 4, 5]
     assert [state.loss for state in seen] == runs[0].loss_history.tolist()
     np.testing.assert_array_equal(seen[-1].w, runs[0].w)
+
+
+def test_how_often_the_host_looks_changes_not_where_it_stops(device, monkeypatch):
+    data = make_data(40, 5, (np.dtype(np.float32),) * 2)
+    arguments = {"learning_rate": 0.5, "n_iterations": 50, "tolerance": 0.1, "target": "cuda"}
+    runs = [jlr.gradient_descent(data.X, data.y, **arguments, callback=lambda state: None)]
+    for most in (4096, 7, 2):
+        monkeypatch.setattr(steps, "MOST_STEPS", most)
+        runs.append(jlr.gradient_descent(data.X, data.y, **arguments))
+    assert len({(run.w.tobytes(), run.b, run.loss_history.tobytes(), run.n_iterations) for run in runs}) == 1
+    assert runs[0].converged
+    assert 2 < runs[0].n_iterations < 50
 
 
 def test_descent_stops_where_it_is_told_to(device):
@@ -426,6 +551,9 @@ def test_views_of_numpy_arrays(device, order):
     theta, v = np.append(w, 0.5), np.arange(6.0)
     got, wanted = (jlr.Objective(X, data.y, target=t).hessian_vector(theta, v) for t in ("cuda", "reference"))
     np.testing.assert_allclose(got, wanted, rtol=1e-12)
+    out = np.full(5, np.nan)
+    assert jlr.gradient(X, data.y, w, 0.5, target="cuda", out=out).dw is out
+    np.testing.assert_allclose(out, jlr.gradient(X, data.y, w, 0.5, target="reference").dw, rtol=1e-12)
     out = np.full(30, np.nan)
     assert jlr.forward(X, w, target="cuda", out=out) is out
     np.testing.assert_allclose(out, jlr.forward(X, w, target="reference"), rtol=1e-12)

@@ -12,13 +12,13 @@ import pytest
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("nvidia.cu13", reason="the wheels cuda-toolkit[nvrtc,nvvm,nvjitlink,nvcc] are not installed")
-driver, plan, descent, reduce, call, link = (
+driver, plan, descent, device, dot, reduce, call, link = (
     importlib.import_module(f"jitlogreg.targets.cuda.{name}")
-    for name in ("driver", "plan", "descent", "reduce", "call", "link")
+    for name in ("driver", "plan", "descent", "device", "dot", "reduce", "call", "link")
 )
 
 H100 = plan.Device(processors=132, shared_per_block=227 << 10, shared_per_processor=228 << 10, cache=50 << 20)
-OTHERS = (7, 5), (8, 0)  # than 9.0, for which every other test compiles
+CAPABILITIES = (7, 5), (8, 0), (9, 0)
 
 TYPES = {"f32/f32": (4, 4), "f64/f64": (8, 8), "f32/f64": (4, 8)}
 OF_SIZE = {4: numba.float32, 8: numba.float64}
@@ -32,6 +32,8 @@ SHAPES = [
 
 # A kernel takes a second or three to compile twice: those that every run looks at
 QUICK = {("C", 28, True), ("C", 1024, True), ("C", 100_000, True), ("F", 28, True), ("F", 256, True)}
+
+DOT_THREADS = importlib.import_module("jitlogreg.targets.cuda").DOT_THREADS
 
 # Of a multiprocessor, for the blocks that a plan counts on
 REGISTERS = 65_536
@@ -78,7 +80,7 @@ class Resources:
 
 
 def by_way_of_assembly(kernel, signature, cc, threads, per_processor, folder):
-    (code,) = driver.intermediate_code(kernel, signature, cc, threads, per_processor, "ptx")
+    (code,) = device.intermediate_code(kernel, signature, cc, threads, per_processor, "ptx")
     text = code if isinstance(code, str) else code.code.decode()
     (folder / "kernel.ptx").write_text(text, encoding="utf-8")
     command = [ptxas(), "-v", f"-arch=sm_{cc[0]}{cc[1]}", "kernel.ptx", "-o", "kernel.cubin"]
@@ -87,81 +89,106 @@ def by_way_of_assembly(kernel, signature, cc, threads, per_processor, folder):
 
 
 def as_it_is_run(kernel, signature, cc, threads, per_processor):
-    codes = driver.intermediate_code(kernel, signature, cc, threads, per_processor)
+    codes = device.intermediate_code(kernel, signature, cc, threads, per_processor)
     return Resources(driver.machine_code(codes, cc)[2])
 
 
-def assert_lean(resources, threads, per_processor):
-    assert (resources.stack, resources.stores, resources.loads) == (0, 0, 0)
-    # registers are handed out to warps in units of 256
-    assert -(-resources.registers // 8) * 8 * threads * per_processor <= REGISTERS
+def lean_both_ways(folder, kernel, signature, cc, threads, per_processor):
+    """The assembly of a kernel that spills nothing, calls nothing and leaves room for its blocks, made either way."""
+    text, of_assembly = by_way_of_assembly(kernel, signature, cc, threads, per_processor, folder)
+    for resources in (of_assembly, as_it_is_run(kernel, signature, cc, threads, per_processor)):
+        assert (resources.stack, resources.stores, resources.loads) == (0, 0, 0)
+        # registers are handed out to warps in units of 256
+        assert -(-resources.registers // 8) * 8 * threads * per_processor <= REGISTERS
+    assert not re.search(r"\bcall\b", text)
+    assert not re.search(r"\b(atom|red)\.\S*\.f\d", text)  # the order of a sum would be another each time
+    return text
+
+
+def assert_reads(text, sizes, at_once):
+    """X is read by 16 bytes where that may be, and by less where not."""
+    assert (f"ld.global.v{16 // sizes[0]}.f{8 * sizes[0]}" in text) == at_once
+
+
+of_every_type = pytest.mark.parametrize("sizes", TYPES.values(), ids=TYPES)
+of_every_capability = pytest.mark.parametrize("cc", CAPABILITIES, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
 
 
 @pytest.mark.parametrize("operation", ["gradient", "curvature"])
 @pytest.mark.parametrize("sizes", [slow_unless(name != "f32/f64", sizes) for name, sizes in TYPES.items()], ids=TYPES)
 @pytest.mark.parametrize(("order", "n", "aligned"), [slow_unless(shape in QUICK, *shape) for shape in SHAPES])
 def test_kernels_for_sums(tmp_path, sizes, order, n, aligned, operation):
+    assert_kernel_for_sums(tmp_path, sizes, order, n, aligned, operation, (9, 0))
+
+
+def assert_kernel_for_sums(tmp_path, sizes, order, n, aligned, operation, cc):
     p = planned(sizes, order, n, aligned, operation)
-    kernel, signature = sums_kernel(sizes, p, operation)
-    text, resources = by_way_of_assembly(kernel, signature, (9, 0), p.threads, p.per_processor, tmp_path)
-    assert_lean(resources, p.threads, p.per_processor)
-    assert_lean(as_it_is_run(kernel, signature, (9, 0), p.threads, p.per_processor), p.threads, p.per_processor)
-    assert not re.search(r"\bcall\b", text)
+    text = lean_both_ways(tmp_path, *sums_kernel(sizes, p, operation), cc, p.threads, p.per_processor)
     if sizes == (4, 4):
         assert ".f64" not in text.replace(".b64", "")
-    bits = 8 * sizes[0]
-    at_once = 128 // bits
-    wide = f"ld.global.v{at_once}.f{bits}"
-    assert (wide in text) == (order == "C" and aligned)
+    assert_reads(text, sizes, at_once=order == "C" and aligned)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cc", OTHERS, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
-@pytest.mark.parametrize("operation", ["gradient", "curvature"])
-@pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 1024), ("C", 100_000), ("F", 28), ("F", 256)])
-@pytest.mark.parametrize("sizes", [(4, 4), (8, 8)], ids=["f32", "f64"])
-def test_older_architectures(tmp_path, sizes, order, n, cc, operation):
-    p = planned(sizes, order, n, True, operation)
-    kernel, signature = sums_kernel(sizes, p, operation)
-    _, resources = by_way_of_assembly(kernel, signature, cc, p.threads, p.per_processor, tmp_path)
-    assert_lean(resources, p.threads, p.per_processor)
-    assert_lean(as_it_is_run(kernel, signature, cc, p.threads, p.per_processor), p.threads, p.per_processor)
+@pytest.mark.parametrize("cc", CAPABILITIES[:2], ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
+@of_every_type
+@pytest.mark.parametrize(
+    ("operation", "order", "n", "aligned"),
+    [
+        *(("gradient", *shape) for shape in SHAPES),
+        *(("curvature", *shape) for shape in SHAPES if shape in QUICK),
+    ],
+)
+def test_older_architectures(tmp_path, sizes, order, n, aligned, cc, operation):
+    assert_kernel_for_sums(tmp_path, sizes, order, n, aligned, operation, cc)
 
 
 @pytest.mark.slow
+@of_every_capability
+@pytest.mark.parametrize("n", [30, 1022, 99_998])
+def test_reads_of_eight_bytes(tmp_path, n, cc):
+    p = plan.plan(H100, 1_000_000, n, 4, 4, "C", 2, 2)
+    text = lean_both_ways(tmp_path, *sums_kernel((4, 4), p), cc, p.threads, p.per_processor)
+    assert "ld.global.v2.f32" in text
+
+
+@pytest.mark.slow
+@of_every_capability
+@of_every_type
 @pytest.mark.parametrize("operation", ["forward", "log_forward", "loss"])
 @pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 1024), ("C", 100_000), ("F", 28), ("F", 1024)])
-@pytest.mark.parametrize("sizes", [(4, 4), (8, 8)], ids=["f32", "f64"])
-def test_the_other_operations(tmp_path, sizes, order, n, operation):
-    p = planned(sizes, order, n, True)
-    kernel, signature = sums_kernel(sizes, p, operation)
-    text, resources = by_way_of_assembly(kernel, signature, (9, 0), p.threads, p.per_processor, tmp_path)
-    assert_lean(resources, p.threads, p.per_processor)
-    if sizes == (4, 4):
-        assert ".f64" not in text
+def test_the_other_operations(tmp_path, sizes, order, n, cc, operation):
+    assert_kernel_for_sums(tmp_path, sizes, order, n, True, operation, cc)
 
 
 @pytest.mark.parametrize(
-    ("order", "n"),
+    ("order", "n", "sizes", "cc"),
     [
-        slow_unless(n == 28, order, n)
-        for order, n in (("C", 28), ("C", 1024), ("C", 8192), ("C", 100_000), ("F", 28), ("F", 1024))
+        slow_unless((n, name, cc) == (28, "f32/f32", (9, 0)), order, n, sizes, cc)
+        for order, n in (("C", 28), ("C", 1024), ("C", 8192), ("C", 100_000), ("F", 28), ("F", 1024), ("F", 100_000))
+        for name, sizes in TYPES.items()
+        for cc in CAPABILITIES
     ],
 )
-@pytest.mark.parametrize("sizes", [slow_unless(name == "f32/f32", sizes) for name, sizes in TYPES.items()], ids=TYPES)
-def test_descent(tmp_path, sizes, order, n):
+def test_descent(tmp_path, sizes, order, n, cc):
     p = planned(sizes, order, n, True)
     per_processor = 1 if p.regime == "panels" else max(1, min(p.per_processor, 512 // p.threads))
-    kernel, signature = descent_kernel(sizes, p)
-    _, resources = by_way_of_assembly(kernel, signature, (9, 0), p.threads, per_processor, tmp_path)
-    assert_lean(resources, p.threads, per_processor)
+    text = lean_both_ways(tmp_path, *descent_kernel(sizes, p), cc, p.threads, per_processor)
+    assert_reads(text, sizes, at_once=order == "C")
 
 
+@of_every_capability
 @pytest.mark.parametrize("w_type", OF_SIZE.values(), ids=["f32", "f64"])
-def test_the_second_stage(tmp_path, w_type):
+def test_the_second_stage(tmp_path, w_type, cc):
     kernel, signature = reduce.make(w_type, call.REDUCE_THREADS), (numba.int64,) * 5
-    _, resources = by_way_of_assembly(kernel, signature, (7, 5), call.REDUCE_THREADS, 1, tmp_path)
-    assert_lean(resources, call.REDUCE_THREADS, 1)
+    lean_both_ways(tmp_path, kernel, signature, cc, call.REDUCE_THREADS, 1)
+
+
+@of_every_capability
+@of_every_type
+def test_the_product_of_two_vectors(tmp_path, sizes, cc):
+    kernel = dot.make(*(OF_SIZE[size] for size in sizes), DOT_THREADS)
+    lean_both_ways(tmp_path, kernel, (numba.int64,) * 4, cc, DOT_THREADS, 1)
 
 
 def test_machine_code_is_kept_on_disk_and_damage_is_mended(tmp_path, monkeypatch):

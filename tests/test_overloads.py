@@ -457,8 +457,8 @@ def test_scalar_in_a_cuda_kernel():
             out[i] = loss + dz + jlr.scalar.sigmoid(z[i]) + jlr.scalar.log_sigmoid(z[i])
 
     vector = numba.float32[::1]
-    driver = importlib.import_module("jitlogreg.targets.cuda.driver")  # which asks no GPU
-    (code,) = driver.intermediate_code(kernel, (vector, vector, vector), (9, 0), 128, 1, "ptx")
+    device = importlib.import_module("jitlogreg.targets.cuda.device")  # which asks no GPU
+    (code,) = device.intermediate_code(kernel, (vector, vector, vector), (9, 0), 128, 1, "ptx")
     text = code if isinstance(code, str) else code.code.decode()
     assert "st.global.f32" in text
     assert ".f64" not in text

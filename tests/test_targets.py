@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 import threading
@@ -151,7 +152,7 @@ def test_a_task_starts_with_the_choice_of_its_maker():
 @pytest.mark.parametrize("name", UNAVAILABLE)
 class TestUnavailable:
     def refused(self, name):
-        return pytest.raises(jlr.TargetUnavailableError, match=f"'{name}'.*{jlr.targets()[name].reason}")
+        return pytest.raises(jlr.TargetUnavailableError, match=f"'{name}'.*{re.escape(jlr.targets()[name].reason)}")
 
     def test_by_argument(self, name):
         with self.refused(name):
@@ -175,6 +176,34 @@ class TestUnavailable:
         with self.refused(name):
             jlr.forward(X, W, out=out, target=name)
         assert out == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("numba_cuda", r"numba-cuda is not installed: pip install 'jitlogreg\[cuda13\]' \(or 'jitlogreg\[cuda12\]'\)"),
+        (
+            "driver",
+            r"no NVIDIA driver was found; it needs a GPU, and NVIDIA's driver: https://www\.nvidia\.com/drivers",
+        ),
+    ],
+)
+def test_what_cuda_lacks_is_said_with_what_would_help(monkeypatch, missing, said):
+    targets._module.cache_clear()
+    if missing == "driver":
+        pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+        driver = importlib.import_module("jitlogreg.targets.cuda.driver")
+
+        def not_found(flags):
+            raise RuntimeError("Failed to dlopen libcuda.so.1")
+
+        monkeypatch.setattr(driver.driver, "cuInit", not_found)
+    else:
+        found = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else found(name))
+    assert re.fullmatch(f"{said}.*", jlr.targets()["cuda"].reason)
+    with pytest.raises(jlr.TargetUnavailableError, match=f"target 'cuda' is not available: {said}"):
+        jlr.forward(X, W, target="cuda")
 
 
 def test_an_unavailable_target_is_a_runtime_error():
@@ -241,7 +270,7 @@ def in_a_fresh_process(code):
 def test_importing_the_package_imports_no_target_and_no_compiler():
     modules = in_a_fresh_process("import sys, jitlogreg; print(*sys.modules)")
     assert "jitlogreg.targets" in modules
-    heavy = {"numba", "llvmlite", "rich", "matplotlib", "sklearn", "scipy"}
+    heavy = {"cuda", "numba", "numba_cuda", "llvmlite", "rich", "matplotlib", "sklearn", "scipy"}
     targets = {f"jitlogreg.targets.{name}" for name in NAMES}
     assert not (heavy | targets) & set(modules)
 

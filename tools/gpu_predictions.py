@@ -31,6 +31,7 @@ def main(argv=None):
 def registers():
     """The registers of a thread, by (n, dtype, order), in the machine code as it would run."""
     from jitlogreg.targets.cuda import call, driver
+    from jitlogreg.targets.cuda.device import intermediate_code
 
     found = {}
     for n, dtype, order in page.CASES:
@@ -39,7 +40,7 @@ def registers():
         kernel = call.REGIMES[p.regime].make(number, number, "gradient", *p.constants)
         extra = 4 if p.cooperative else 0
         signature = (*[numba.int64] * 5, number, *[numba.int64] * (3 + extra))
-        codes = driver.intermediate_code(kernel, signature, CAPABILITY, p.threads, p.per_processor)
+        codes = intermediate_code(kernel, signature, CAPABILITY, p.threads, p.per_processor)
         found[n, dtype, order] = int(
             re.search(r"Used (\d+) registers", driver.machine_code(codes, CAPABILITY)[2]).group(1)
         )

@@ -1,7 +1,7 @@
 """Columns in F order: a lane takes a row, and `lanes` of them some columns; x stays in registers.
 
 The margins of a tile of rows are put together in shared memory. The column sums are folded over the lanes: each fold
-halves the columns that a lane is left with, so that 31 shuffles add up 32 columns, and a pair a column holds their sum.
+halves the columns that a lane is left with, so that 31 shuffles add up 32 columns, and a pair holds the sum of each.
 """
 
 from numba import int64
@@ -18,6 +18,7 @@ from jitlogreg.targets.cuda.totals import (
     add_example,
     clear,
     join_at,
+    join_over_lanes,
     join_totals_at,
     no_totals,
     put_totals_at,
@@ -29,15 +30,16 @@ from jitlogreg.targets.cuda.totals import (
 
 
 def _folder(step, width):
-    """A function that adds up `width` numbers over pairs of lanes `step` apart; each lane keeps half of them."""
+    """A function that adds up `width` numbers over pairs of lanes `step` apart; each lane keeps half of them.
+
+    A last number is left to the pair of its lane: pairs are joined over lanes at the end.
+    """
     half = width // 2
 
     @inline
     def fold(v, lane):
         if step > 0:
             upper = lane & int64(step) != int64(0)
-            if half == 0:
-                v[0] = v[0] + cuda.shfl_xor_sync(EVERY_LANE, v[0], step)
             for k in range(half):
                 kept, sent = (v[k + half], v[k]) if upper else (v[k], v[k + half])
                 v[k] = kept + cuda.shfl_xor_sync(EVERY_LANE, sent, step)
@@ -188,6 +190,8 @@ def make(x_type, w_type, operation, threads, lanes, columns, parts, rows, prefet
         if sums:
             total = cuda.shared.array(shared_size, w_type)
             clear(total, int64(shared_size), thread, int64(threads))
+            for e in range(rest):
+                high[e], low[e] = join_over_lanes(high[e], low[e], apart, 1)
             for t in range(teams):
                 if team == int64(t) and lane % int64(apart) == int64(0):
                     for e in range(rest):

@@ -1,16 +1,32 @@
-"""All that is particular to the CUDA library in a kernel: its name, and memory reached through addresses.
+"""All that is particular to numba-cuda: what kernels know as `cuda`, memory reached through addresses, the compiler.
 
 Kernels take plain numbers: the addresses of arrays, sizes, and switches. Nothing about the caller's arrays but their
 dtype is then part of what is compiled, and a launch has nothing to unpack.
 """
 
+import contextlib
+import importlib.metadata
+import threading
+from types import SimpleNamespace
+
+import numba.cuda.dispatcher
 from llvmlite import ir
 from numba import cuda, int64, types
 from numba.cuda.extending import intrinsic
 
 from jitlogreg.targets.compile import inline
 
-__all__ = ["cuda", "load", "load_vector", "meet", "store", "this_thread", "unknown_zero"]
+__all__ = [
+    "compiler",
+    "cuda",
+    "intermediate_code",
+    "load",
+    "load_vector",
+    "meet",
+    "store",
+    "this_thread",
+    "unknown_zero",
+]
 
 _GLOBAL = 1  # LLVM's address space of device memory, without which each load would first find out where it points
 
@@ -129,3 +145,38 @@ def unknown_zero(row):
 def this_thread(leading):
     """The number of the thread in its block, computed anew for each evaluation of a kernel that makes many."""
     return (int64(cuda.threadIdx.x) + unknown_zero(leading)) & int64(1023)
+
+
+# ---------------------------------------------------------------- the compiler
+
+
+def compiler():
+    """What compiles kernels, and its version."""
+    return f"numba-cuda {importlib.metadata.version('numba-cuda')}"
+
+
+def intermediate_code(kernel, signature, cc, threads, per_processor, output="ltoir"):
+    """A kernel in the form that the linker takes ("ltoir") or as assembly ("ptx"): no driver is asked.
+
+    Registers are limited so that `per_processor` blocks of `threads` are resident on a multiprocessor.
+    """
+    with _pretended(cc):
+        codes, _ = cuda.compile_all(
+            kernel, signature, cc=cc, device=False, abi="numba", output=output, launch_bounds=(threads, per_processor)
+        )
+    return codes
+
+
+_compiling = threading.Lock()
+
+
+@contextlib.contextmanager
+def _pretended(cc):
+    """Let numba-cuda compile the functions that a kernel calls without asking a driver which GPU there is."""
+    with _compiling:
+        asked = numba.cuda.dispatcher.get_current_device
+        numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=cc)
+        try:
+            yield
+        finally:
+            numba.cuda.dispatcher.get_current_device = asked

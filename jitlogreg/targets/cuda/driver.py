@@ -1,6 +1,6 @@
 """The host's side of the CUDA library: machine code, memory and launches, on the stream that a call belongs to.
 
-Kernels are compiled by numba-cuda to an intermediate form and linked to machine code, which needs no driver, and are
+Kernels are compiled to an intermediate form (device.py) and linked to machine code, which needs no driver, and are
 launched through the driver's own functions: a launch with plain numbers costs some microseconds so. The machine code is
 kept on disk beside that of the CPU.
 """
@@ -9,20 +9,17 @@ import contextlib
 import ctypes
 import functools
 import hashlib
-import importlib.metadata
 import os
 import re
 import tempfile
 import threading
-from types import SimpleNamespace
 
-import numba.cuda.dispatcher
 import numpy as np
 from cuda.bindings import driver
 from cuda.core import Linker, LinkerOptions, ObjectCode
-from numba import cuda
 
 from jitlogreg.targets.compile import cache_folder, sources_stamp
+from jitlogreg.targets.cuda.device import compiler, intermediate_code
 from jitlogreg.targets.cuda.plan import Device
 
 OLDEST = (7, 5)  # compute capability from which on the kernels are compiled and checked
@@ -50,7 +47,7 @@ def reason():
     try:
         status = driver.cuInit(0)[0]
     except RuntimeError:
-        return "no NVIDIA driver was found; it needs one, and a GPU"
+        return "no NVIDIA driver was found; it needs a GPU, and NVIDIA's driver: https://www.nvidia.com/drivers"
     if status != driver.CUresult.CUDA_SUCCESS or _call(driver.cuDeviceGetCount) == 0:
         return f"the NVIDIA driver finds no GPU ({status.name}); CUDA_VISIBLE_DEVICES may hide it"
     if capability(0) < OLDEST:
@@ -116,18 +113,6 @@ def aside():
 # ---------------------------------------------------------------- machine code
 
 
-def intermediate_code(kernel, signature, cc, threads, per_processor, output="ltoir"):
-    """A kernel in the form that the linker takes ("ltoir") or as assembly ("ptx"): no driver is asked.
-
-    Registers are limited so that `per_processor` blocks of `threads` are resident on a multiprocessor.
-    """
-    with _pretended(cc):
-        codes, _ = cuda.compile_all(
-            kernel, signature, cc=cc, device=False, abi="numba", output=output, launch_bounds=(threads, per_processor)
-        )
-    return codes
-
-
 def machine_code(codes, cc):
     """The machine code of an intermediate form, the kernel's name in it, and what the assembler says of registers."""
     objects = [code if isinstance(code, ObjectCode) else ObjectCode.from_ltoir(code) for code in codes]
@@ -140,21 +125,6 @@ def machine_code(codes, cc):
         linker.close()
 
 
-_compiling = threading.Lock()
-
-
-@contextlib.contextmanager
-def _pretended(cc):
-    """Let numba-cuda compile the functions that a kernel calls without asking a driver which GPU there is."""
-    with _compiling:
-        asked = numba.cuda.dispatcher.get_current_device
-        numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=cc)
-        try:
-            yield
-        finally:
-            numba.cuda.dispatcher.get_current_device = asked
-
-
 def _kept_machine_code(label, make, signature, cc, threads, per_processor):
     """The same from disk where it is kept; written there, as a whole, where it is not."""
 
@@ -164,9 +134,7 @@ def _kept_machine_code(label, make, signature, cc, threads, per_processor):
     folder = cache_folder()
     if folder is None:
         return compiled()
-    stamp = hashlib.sha256(
-        f"{sources_stamp()} {importlib.metadata.version('numba-cuda')} {signature}".encode()
-    ).hexdigest()[:16]
+    stamp = hashlib.sha256(f"{sources_stamp()} {compiler()} {signature}".encode()).hexdigest()[:16]
     path = folder / f"cuda-{label}-sm{cc[0]}{cc[1]}-{stamp}.cubin"
     with contextlib.suppress(OSError, ValueError):
         digest, entry, code = path.read_bytes().split(b"\n", 2)

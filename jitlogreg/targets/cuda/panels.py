@@ -12,13 +12,18 @@ from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cuda.device import cuda, load, load_vector, meet, store, this_thread
 from jitlogreg.targets.cuda.link import SUMS, UPDATES, linker, vectors_of
 from jitlogreg.targets.cuda.totals import (
+    SLOTS,
     TOTALS,
     add,
     add_example,
     clear,
+    join,
+    join_over_lanes,
     join_totals_at,
     no_totals,
+    put_totals_at,
     sum_over_lanes,
+    totals_at,
     totals_over_lanes,
 )
 
@@ -47,6 +52,8 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
     held, shared_size, residuals = AT_ONCE * piece, 2 * TOTALS, MOST_ROWS
     sums, with_update = operation in SUMS, operation in UPDATES
     vectors = vectors_of(operation)
+    places = warps * ROWS_AT_ONCE  # whoever takes links
+    slots_size = SLOTS * places if sums else 1
     two = vectors == 2  # no loop over the vectors: it would change how the loops around it are unrolled
 
     @inline
@@ -58,12 +65,13 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                 load_x(into, first + e, x, at + column + int64(e))
 
     @inline
-    def keep(out, part, width, column, top, more):
-        at = part * int64(2) * width + column
-        high, low = zeros(more), zeros(more)
+    def kept(out, at, width, top):
         if top > 0:
-            high, low = load_w(out, at), load_w(out, at + width)
-        high, low = add(high, low, more)
+            return load_w(out, at), load_w(out, at + width)
+        return w_type(0), w_type(0)
+
+    @inline
+    def keep(out, at, width, high, low):
         store_w(out, at, high)
         store_w(out, at + width, low)
 
@@ -77,7 +85,11 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
         dzs = cuda.shared.array(residuals, w_type)
         xs = cuda.local.array(held, x_type)
         g = cuda.local.array(piece, w_type)
-        totals = no_totals(b)
+        # lanes that take links add to totals in shared memory: registers are short
+        slots = cuda.shared.array(slots_size, w_type)
+        slot = (thread >> int64(5)) * int64(ROWS_AT_ONCE) + lane
+        if sums and lane < int64(ROWS_AT_ONCE):
+            put_totals_at(slots, slot, places, no_totals(b))
         segments = (n + int64(segment - 1)) // int64(segment)
         width = n + TOTALS
         half = int64(0)
@@ -119,11 +131,12 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                     for k in range(rounds):
                         column = part * int64(segment) + int64(k * across) + lane * int64(piece)
                         read(x, (top + row) * leading, n, column, xs, 0)
-                        for e in range(piece):
+                        for e in range(0, piece, vector):
                             if column + int64(e) < n:
-                                z = fma(w_type(xs[e]), load_w(w, column + int64(e)), z)
-                                if two:
-                                    u = fma(w_type(xs[e]), load_w(w, n + column + int64(e)), u)
+                                for i in range(e, e + vector):
+                                    z = fma(w_type(xs[i]), load_w(w, column + int64(i)), z)
+                                    if two:
+                                        u = fma(w_type(xs[i]), load_w(w, n + column + int64(i)), u)
                     z = sum_over_lanes(z, 32, 1)
                     if two:
                         u = sum_over_lanes(u, 32, 1)
@@ -150,8 +163,9 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                 if lane < int64(ROWS_AT_ONCE) and row < count:
                     dz, loss, weight, bad = link(z, u, top + row, y, s, out)
                     dzs[row] = dz
-                    if cuda.blockIdx.x == 0:
-                        totals = add_example(totals, loss, dz, weight, bad)
+                    if sums and cuda.blockIdx.x == 0:
+                        with_this = add_example(totals_at(slots, slot, places), loss, dz, weight, bad)
+                        put_totals_at(slots, slot, places, with_this)
                 row += (all_warps if not sums else int64(warps)) * int64(ROWS_AT_ONCE)
             cuda.syncthreads()
             if with_update:
@@ -165,9 +179,11 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                         while row < stop:
                             gk = fma(dzs[row], w_type(load_one(x, column * leading + top + row)), gk)
                             row += int64(32)
-                        gk = sum_over_lanes(gk, 32, 1)
+                        high, low = join_over_lanes(gk, zero, 32, 1)
                         if lane == int64(0):
-                            keep(out, part, width, column, top, gk)
+                            at = part * int64(2) * width + column
+                            before, before_low = kept(out, at, width, top)
+                            keep(out, at, width, *join(before, before_low, high, low))
                         item += all_warps
                 else:
                     tiles = (n + int64(across - 1)) // int64(across)
@@ -189,7 +205,9 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
                             row += int64(AT_ONCE)
                         for e in range(piece):
                             if column + int64(e) < n:
-                                keep(out, part, width, column + int64(e), top, g[e])
+                                at = part * int64(2) * width + column + int64(e)
+                                high, low = kept(out, at, width, top)
+                                keep(out, at, width, *add(high, low, g[e]))
                         item += all_warps
                 cuda.syncthreads()  # before the residuals of the next panel are written
             half = int64(vectors) * panel * segments - half
@@ -197,6 +215,9 @@ def make(x_type, w_type, operation, threads, f_order, vector, segment):
         if sums and cuda.blockIdx.x == 0:
             total = cuda.shared.array(shared_size, w_type)
             clear(total, int64(shared_size), thread, int64(threads))
+            totals = no_totals(b)
+            if lane < int64(ROWS_AT_ONCE):
+                totals = totals_at(slots, slot, places)
             totals = totals_over_lanes(totals)
             for v in range(warps):
                 if thread == int64(32 * v):

@@ -63,14 +63,16 @@ def make(x_type, w_type, operation, threads, vector, group, pieces, rows):
             here = lane + unknown_zero(base)
             for r in range(rows):
                 row = base + int64(r * teams) + int64(team)
+                first = here * int64(piece)
+                # one number tells whether there is something to read: a comparison for each takes registers
+                rest = n - first if row < m else int64(0)
                 for k in range(pieces):
-                    column = (int64(k * group) + here) * int64(piece)
-                    at = r * wide + k * piece
+                    at, further = r * wide + k * piece, k * group * piece
                     for e in range(piece):
                         xs[at + e] = x_type(0)
                     for e in range(0, piece, vector):
-                        if row < m and column + int64(e) < n:
-                            load_x(xs, at + e, x, row * leading + column + int64(e))
+                        if int64(further + e) < rest:
+                            load_x(xs, at + e, x, row * leading + first + int64(further + e))
             for r in range(rows):
                 for i in range(vectors):
                     z = zero
