@@ -38,13 +38,13 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--from", dest="source", metavar="FILE", help="draw this file's figures alone")
     parser.add_argument("--quick", action="store_true", help="few columns, small sizes")
-    parser.add_argument("--size", type=float, metavar="MB", help="of X while n changes (64; 1 if quick)")
+    parser.add_argument("--size", type=float, metavar="MB", help="of X while n changes (256; 1 if quick)")
     parser.add_argument("--rounds", type=int, default=9, help="(%(default)s)")
     options = parser.parse_args(argv)
     if options.source:
         results = json.loads(Path(options.source).read_text(encoding="utf-8"))
     else:
-        fixed = int(2**20 * (options.size or (1 if options.quick else 64)))
+        fixed = int(2**20 * (options.size or (1 if options.quick else 256)))
         results = measure(shapes_by_columns(fixed, options.quick), shapes_by_size(options.quick), options.rounds)
         (DOCS / "sweep.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     draw(DOCS / "sweep.png", results)
