@@ -46,7 +46,7 @@ def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
 
 
 def loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out) -> LossAndGradient:
-    """`evaluate` and `finish` in one: a target may have both in one call for small data, which takes half the time."""
+    """`evaluate` and `finish` in one: a target may have both in one call for small data, sooner by 2 µs."""
     if hasattr(kernels, "small_loss_and_gradient"):
         dw = np.empty(w.shape, w.dtype) if out is None else out
         result = kernels.small_loss_and_gradient(X, y, w, b, sample_weight, l2, dw)

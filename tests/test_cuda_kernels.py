@@ -11,6 +11,7 @@ import pytest
 from conftest import exact_margins, example_bound, expected_objective, expected_product, make_data, margin_bound
 
 import jitlogreg as jlr
+from jitlogreg.gpu_check.predictions import h100
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("greenlet", reason="greenlet, which the simulator needs, is not installed")
@@ -23,7 +24,7 @@ call, driver, plan, steps, totals = (
 
 DEVICE = plan.Device(processors=2, shared_per_block=1 << 16, shared_per_processor=1 << 17, cache=1 << 14)
 
-H100 = plan.Device(processors=132, shared_per_block=227 << 10, shared_per_processor=228 << 10, cache=50 << 20)
+H100 = h100()
 
 # A thread takes a simulator a millisecond: the same kernels in smaller blocks, whose limits come at fewer columns
 SMALL = {

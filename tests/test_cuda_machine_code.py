@@ -10,6 +10,8 @@ from pathlib import Path
 import numba
 import pytest
 
+from jitlogreg.gpu_check.predictions import h100
+
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("nvidia.cu13", reason="the wheels cuda-toolkit[nvrtc,nvvm,nvjitlink,nvcc] are not installed")
 driver, plan, descent, device, dot, reduce, call, link = (
@@ -17,7 +19,7 @@ driver, plan, descent, device, dot, reduce, call, link = (
     for name in ("driver", "plan", "descent", "device", "dot", "reduce", "call", "link")
 )
 
-H100 = plan.Device(processors=132, shared_per_block=227 << 10, shared_per_processor=228 << 10, cache=50 << 20)
+H100 = h100()
 CAPABILITIES = (7, 5), (8, 0), (9, 0)
 
 TYPES = {"f32/f32": (4, 4), "f64/f64": (8, 8), "f32/f64": (4, 8)}

@@ -4,11 +4,13 @@ import importlib
 
 import pytest
 
+from jitlogreg.gpu_check.predictions import h100
+
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 plan, panels = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("plan", "panels"))
 
 DEVICES = {
-    "H100": plan.Device(processors=132, shared_per_block=227 << 10, shared_per_processor=228 << 10, cache=50 << 20),
+    "H100": h100(),
     "A100": plan.Device(processors=108, shared_per_block=163 << 10, shared_per_processor=164 << 10, cache=40 << 20),
     "T4": plan.Device(processors=40, shared_per_block=64 << 10, shared_per_processor=64 << 10, cache=4 << 20),
     # a made-up one, whose few warps would each take long slices of large panels

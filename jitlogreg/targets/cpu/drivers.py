@@ -25,6 +25,7 @@ from jitlogreg.targets.compile import address, inline, parallel, serial, shared
 from jitlogreg.targets.cpu import columns, panels, rows
 from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum
 from jitlogreg.targets.cpu.chunks import OF_TAIL, TASK, bounds
+from jitlogreg.targets.cpu.cut import LONG
 from jitlogreg.targets.cpu.hessian import hessian_chunk, product_chunk
 from jitlogreg.targets.cpu.link import (
     DB,
@@ -129,7 +130,7 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
             columns.margins(x, i, leading, n, w, b, a, count, ahead, False)
         elif pad > 0:
             rows.few_margins(x, 0, leading, n, w, b, a, count - pad)
-        elif n < rows.LONG:
+        elif n < LONG:
             rows.margins(x, i * leading, leading, n, w, b, a, count, i * leading + t.lead, 4, t.apart)
         else:
             rows.margins(x, i * leading, leading, n, w, b, a, count, 0, 0, 0)

@@ -21,11 +21,6 @@ from jitlogreg.targets.cpu.memory import (
     sum_lanes,
 )
 
-# The columns from which on the forward pass asks for nothing: the processor's own read-ahead follows four long rows
-# better. Shares of the read limit in float64, asking and not: 4096 columns 0.94 and 0.95, 8192 columns 0.90 and
-# 0.98, 200,000 columns 0.55 and 0.88; in float32 0.93 and 0.93 for 8192 columns, 0.50 and 0.82 for 200,000 (Zen 5)
-LONG = 8192
-
 
 @inline
 def _ask(x, ahead, asked, j):

@@ -48,9 +48,9 @@ def _sum_up(kernel, x, of_x, y, s, s_step, room, w, b):
 
 @serial
 def loss_and_gradient(kernel, x, of_x, y, s, s_step, room, w, b, l2, dw):
-    """Write dw if the examples are good and Σs is positive and finite. Returns the loss, db, Σs and whether they are.
+    """Write dw if the examples are good and Σs is positive and finite. w and dw are addresses, of numbers of b's dtype.
 
-    w and dw are addresses of numbers of b's dtype.
+    Returns the loss, db, Σs and whether the examples are good.
     """
     totals, n = _sum_up(kernel, x, of_x, y, s, s_step, room, w, np.float64(b)), of_x[2]
     weight, valid = totals[0, room + WEIGHT], totals[0, room + INVALID] == 0
