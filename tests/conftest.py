@@ -1,6 +1,7 @@
 """What every test shares: targets, dtypes, orders, data, and the tolerances."""
 
 import importlib
+import os
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -10,6 +11,26 @@ import pytest
 
 import jitlogreg as jlr
 from jitlogreg.cli import main
+
+# The tests run in a process for each core, and each of them calls kernels on all of Numba's threads. Those of GNU OpenMP
+# would spin while they wait, on cores that the other processes need. It is read when Numba first starts its threads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# What a process of the tests takes at most, imports of every optional package among it, is two gigabytes
+MOST_PROCESSES = 8
+
+
+def pytest_xdist_auto_num_workers(config):
+    """How many processes `-n auto` stands for: one for each core that may be used; none beside this for tests by name.
+
+    Without it pytest-xdist counts cores that two threads share as one, and those that are kept from this process too.
+    """
+    if any("::" in argument for argument in config.args):
+        return 0
+    asked = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(asked) if asked else min(cores, MOST_PROCESSES)
+
 
 # the fixtures below hold for a whole test, so hypothesis may run many examples within one
 hypothesis.settings.register_profile(

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 
 import llvmlite.binding
@@ -251,27 +250,37 @@ def test_no_temporaries_of_the_size_of_the_data(shape, order):
         assert peak < 8e6 < X.nbytes
 
 
-def test_the_gil_is_released():
-    data = make_data(2_000_000, 8)
-    seconds = []
+# On the calling thread, on all threads, and in panels; a loss alone takes another entry point than one with a gradient
+@pytest.mark.parametrize("function", [jlr.loss_and_gradient, jlr.loss], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("shape", [(10_000, 8), (300_000, 8), (64, 40_000)], ids=str)
+def test_the_gil_is_released(function, shape):
+    """Another thread gets on within a call, though Python asks for the GIL only after the interval set here: never."""
+    data, calls = make_data(*shape), 1000
+    may_go, went = threading.Semaphore(0), []
 
-    def work():
-        start = time.perf_counter()
-        for _ in range(5):
-            jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cpu")
-        seconds.append(time.perf_counter() - start)
+    def go():
+        for _ in range(calls):
+            may_go.acquire()
+            went.append(1)
 
-    work()
-    worker = threading.Thread(target=work)
-    worker.start()
-    last, pauses = time.perf_counter(), []
-    while worker.is_alive():
-        now = time.perf_counter()
-        pauses.append(now - last)
-        last = now
-    # a call that held the GIL would stop this loop for a fifth of the time
-    assert len(pauses) > 1000
-    assert sorted(pauses)[-3] < seconds[-1] / 10
+    function(data.X, data.y, data.w, data.b, target="cpu")
+    other, interval = threading.Thread(target=go), sys.getswitchinterval()
+    sys.setswitchinterval(1e6)
+    try:
+        other.start()
+        # whether the other thread is woken within one short call is up to the system, so there are many
+        for _ in range(calls):
+            may_go.release()
+            before = len(went)
+            function(data.X, data.y, data.w, data.b, target="cpu")
+            if len(went) > before:
+                break
+        within_a_call = len(went) > before
+    finally:
+        sys.setswitchinterval(interval)
+        may_go.release(calls)
+        other.join()
+    assert within_a_call
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
