@@ -389,18 +389,33 @@ def test_reading_takes_both_orders():
     assert first == second
 
 
+class Clock:
+    """In place of `time`: it goes on while somebody sleeps, and not otherwise."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def process_time(self):
+        return 0.0
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
 def test_calls_take_turns_and_short_ones_wake_their_threads(monkeypatch):
-    monkeypatch.setattr(timing, "_WAKING", 0.005)
-    record = []
+    clock, record, shortest = Clock(), [], 2**-9  # 2 ms, of which sums are exact
+    monkeypatch.setattr(timing, "_WAKING", 2.5 * shortest)
+    monkeypatch.setattr(timing, "time", clock)
     seconds = timing.in_turn(
-        [lambda k=k: (record.append(k), timing.time.sleep(0.002 * (k + 1)))[0] for k in range(3)], 4
+        [lambda k=k: (record.append(k), clock.sleep(shortest * (k + 1)))[0] for k in range(3)], 4
     )
     turns = [(k, len(list(calls))) for k, calls in itertools.groupby(record)][3:]  # after three trials of each
     assert [k for k, _ in turns] == [0, 1, 2] * 4
     assert max(count for k, count in turns if k == 0) > 2
     assert all((count > 1) == (k < 2) for k, count in turns)
-    assert seconds.shape == (3, 4)
-    assert (seconds.min(axis=1) >= [0.002, 0.004, 0.006]).all()
+    assert seconds.tolist() == [[shortest * (k + 1)] * 4 for k in range(3)]
 
 
 # ---------------------------------------------------------------- terminals, and packages that are not there

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ import jitlogreg as jlr
 
 # Answers as tools/compare_worker.py does; what it answers stands in its folder: seconds, or what goes wrong
 FAKE_WORKER = """
-import json, pathlib, sys, time
+import json, os, pathlib, sys, time
 says = json.loads(pathlib.Path("says.json").read_text())
 for line in sys.stdin:
     action, *name = json.loads(line)
@@ -25,7 +26,8 @@ for line in sys.stdin:
         if ready == "dies":
             sys.exit(3)
         if ready == "hangs":
-            time.sleep(60)
+            pathlib.Path(f"{os.getpid()} hangs").touch()
+            time.sleep(600)
         value = {"error": ready, "trace": ""} if isinstance(ready, str) else {"value": ready is not None}
         now = ready
     else:
@@ -77,6 +79,16 @@ def test_one_line_and_the_exit_status_say_it(compare, capsys, tmp_path, head, st
 
 
 def test_who_hangs_is_not_waited_for(compare, capsys, tmp_path, monkeypatch):
+    class Timer(threading.Timer):
+        """Counts from when the worker hangs: on a busy machine it takes any time to start."""
+
+        def run(self):
+            hangs = tmp_path / "head" / f"{self.function.__self__.pid} hangs"
+            while not (hangs.exists() or self.finished.wait(0.01)):
+                pass
+            super().run()
+
+    monkeypatch.setattr(compare.threading, "Timer", Timer)
     monkeypatch.setattr(compare, "PATIENCE", 0.5)
     status, line = run(compare, capsys, tmp_path, {"a": 1.0}, {"a": "hangs"})
     assert (status, line) == (2, "could not be measured: 1 of 1 failed, a: head: the process ended with status -9")

@@ -335,7 +335,7 @@ def test_calls_with_numpy_arrays_import_nothing_of_cuda():
         "print(*({'cuda', 'cupy', 'numba', 'numba_cuda', 'torch'} & {name.split('.')[0] for name in sys.modules}))"
     )
     command = [sys.executable, "-W", "error", "-c", code]
-    assert subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.split() == []
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() == []
 
 
 # ---------------------------------------------------------------- libraries and devices

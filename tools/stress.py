@@ -15,6 +15,8 @@ import os
 import signal
 import threading
 import time
+from functools import partial
+from operator import call
 
 import numba
 import numpy as np
@@ -135,11 +137,8 @@ def interrupt(times=20):
     late, invalid, missed = [], 0, 0
     for k in range(times):
         states, at = [], []
-
-        def strike(states=states, at=at):
-            at.append(len(states))
-            os.kill(os.getpid(), signal.SIGINT)
-
+        # one call after the other with no Python between, where the descent could take many steps before the signal
+        strike = partial(at.extend, map(call, [states.__len__, partial(os.kill, os.getpid(), signal.SIGINT)]))
         timer = threading.Timer(rng.uniform(0.001, 0.1), strike)
         try:
             timer.start()
