@@ -36,24 +36,35 @@ class Memory:
     def free(self, address):
         """Forget an allocation: what reads it from now on fails."""
         del self._allocations[address]
-        self._views.clear()
+        for views in self._views.values():
+            views.clear()
 
     def view(self, address, dtype):
         """From an address to the end of the allocation that it lies in."""
-        key = int(address), _dtype(dtype)
-        if key not in self._views:
-            for base, room in self._allocations.items():
-                if base <= address < base + len(room):
-                    rest = room[address - base :]
-                    self._views[key] = rest[: len(rest) // key[1].itemsize * key[1].itemsize].view(key[1])
-                    break
-            else:
-                raise IndexError(f"{address} lies in no allocation")
-        return self._views[key]
+        for base, room in self._allocations.items():
+            if base <= address < base + len(room):
+                rest, size = room[address - base :], np.dtype(dtype).itemsize
+                return rest[: len(rest) // size * size].view(dtype)
+        raise IndexError(f"{address} lies in no allocation")
+
+    def _views_of(self, dtype):
+        """A function that gives `view` of an address, and remembers it until something is freed."""
+        dtype = _dtype(dtype)
+        views = self._views.setdefault(dtype, {})
+
+        def view_of(address):
+            array = views.get(address)
+            if array is None:
+                array = views[int(address)] = self.view(int(address), dtype)
+            return array
+
+        return view_of
 
     def read(self, dtype):
-        def read(address, index):
-            array, i = self.view(address, dtype), int(index)
+        view_of = self._views_of(dtype)
+
+        def read(address, i):
+            array = view_of(address)
             if not 0 <= i < len(array):
                 raise IndexError(f"reads at {i} of {len(array)}")
             return array[i]
@@ -61,8 +72,10 @@ class Memory:
         return read
 
     def read_vector(self, dtype, count):
+        view_of = self._views_of(dtype)
+
         def read_vector(into, at, address, index):
-            array, i = self.view(address, dtype), int(index)
+            array, i = view_of(address), int(index)
             if not 0 <= i <= len(array) - count:
                 raise IndexError(f"reads {count} at {i} of {len(array)}")
             if (address + i * array.itemsize) % (count * array.itemsize):
@@ -72,8 +85,10 @@ class Memory:
         return read_vector
 
     def write(self, dtype):
-        def write(address, index, value):
-            array, i = self.view(address, dtype), int(index)
+        view_of = self._views_of(dtype)
+
+        def write(address, i, value):
+            array = view_of(address)
             if not 0 <= i < len(array):
                 raise IndexError(f"writes at {i} of {len(array)}")
             array[i] = value
@@ -213,6 +228,8 @@ class _Interpreter:
             if kind == "load vector":
                 return self._memory.read_vector(dtype, count)
             return self._memory.read(dtype) if kind == "load" else self._memory.write(dtype)
+        if isinstance(value, numba.types.Number):
+            return _dtype(value).type  # what Numba's type does when it is called, only sooner
         python = getattr(value, "py_func", None)
         if isinstance(python, types.FunctionType):
             return self.of(python)

@@ -408,9 +408,7 @@ def test_calls_take_turns_and_short_ones_wake_their_threads(monkeypatch):
     clock, record, shortest = Clock(), [], 2**-9  # 2 ms, of which sums are exact
     monkeypatch.setattr(timing, "_WAKING", 2.5 * shortest)
     monkeypatch.setattr(timing, "time", clock)
-    seconds = timing.in_turn(
-        [lambda k=k: (record.append(k), clock.sleep(shortest * (k + 1)))[0] for k in range(3)], 4
-    )
+    seconds = timing.in_turn([lambda k=k: (record.append(k), clock.sleep(shortest * (k + 1)))[0] for k in range(3)], 4)
     turns = [(k, len(list(calls))) for k, calls in itertools.groupby(record)][3:]  # after three trials of each
     assert [k for k, _ in turns] == [0, 1, 2] * 4
     assert max(count for k, count in turns if k == 0) > 2

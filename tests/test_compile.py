@@ -8,34 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import jitlogreg
-
-PACKAGE = Path(jitlogreg.__file__).parent
-
-# A module that is added to the package: kept on disk is an entry point and a kernel, as of the real ones, which take ten
-# times as long to compile. Its code comes from scalar.py too.
-TINY = """
-import ctypes
-import numba
-from jitlogreg import scalar
-from jitlogreg.targets.compile import address, serial
-
-def sigmoid(z):
-    return scalar.sigmoid(z)
-
-entry_point = serial(sigmoid)
-
-def kernel(dtype):
-    number = {"float32": ctypes.c_float, "float64": ctypes.c_double}[dtype]
-    return ctypes.CFUNCTYPE(number, number)(address(sigmoid, (getattr(numba, dtype),), dtype))
-"""
-
-PROGRAM = """
-from jitlogreg.targets import tiny
-print(tiny.entry_point(0.0))
-print(tiny.kernel("float64")(0.0))
-"""
-
 PUBLIC = """
 import numpy as np, jitlogreg as jlr
 print(jlr.forward(np.array([[0.0]]), np.array([0.0]), target="cpu")[0])
@@ -44,21 +16,19 @@ print(jlr.forward(np.array([[0.0]]), np.array([0.0]), target="cpu")[0])
 
 
 @pytest.fixture
-def copy(tmp_path):
-    """A copy of the package, and a function that runs the program on it with a cache of its own."""
-    root = tmp_path / "installed"
-    shutil.copytree(PACKAGE, root / "jitlogreg", ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "jitlogreg" / "targets" / "tiny.py").write_text(TINY, encoding="utf-8")
+def copy(tiny_package, tmp_path):
+    """A copy of the package, and a function that runs a program on it with a cache of its own."""
 
     def command(program, *arguments, **environment):
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "JITLOGREG_"))}
-        variables |= {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(tmp_path / "cache")} | environment
+        variables |= {"PYTHONPATH": str(tiny_package.package.parent), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        variables |= environment
         return {"args": [sys.executable, "-c", program, *arguments], "env": variables, "cwd": tmp_path, "text": True}
 
-    def run(program=PROGRAM, **environment):
+    def run(program=tiny_package.program, **environment):
         return subprocess.run(**command(program, **environment), capture_output=True, check=True)
 
-    run.command, run.package, run.cache = command, root / "jitlogreg", tmp_path / "cache"
+    run.command, run.package, run.cache = command, tiny_package.package, tmp_path / "cache"
     return run
 
 
@@ -66,8 +36,9 @@ def compiled(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.nbc")}
 
 
-@pytest.mark.parametrize("program", [PROGRAM, pytest.param(PUBLIC, marks=pytest.mark.slow)], ids=["tiny", "public"])
-def test_an_edit_of_any_source_makes_compiled_code_stale(copy, program):
+@pytest.mark.parametrize("of", ["a small kernel", pytest.param("a public call", marks=pytest.mark.slow)])
+def test_an_edit_of_any_source_makes_compiled_code_stale(copy, tiny_package, of):
+    program = PUBLIC if of == "a public call" else tiny_package.program
     assert copy(program).stdout.split() == ["0.5", "0.5"]
     first = compiled(copy.cache)
     assert len(first) == 2

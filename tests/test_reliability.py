@@ -65,8 +65,18 @@ def answer():
     return cache.right_answer()
 
 
+@pytest.fixture
+def small_answer(tiny_package, monkeypatch):
+    """That of a small kernel, in a package that every situation then takes for this one."""
+    monkeypatch.setattr(cache, "PACKAGE", tiny_package.package)
+    monkeypatch.setattr(cache, "PROGRAM", tiny_package.program)
+    return cache.right_answer()
+
+
 @NEEDS_ANOTHER_USER
-def test_a_read_only_installation_warns_once_and_works(answer):
+@pytest.mark.parametrize("of", ["small_answer", pytest.param("answer", marks=slow)])
+def test_a_read_only_installation_warns_once_and_works(request, of):
+    answer = request.getfixturevalue(of)
     assert cache.read_only(answer) == {"right": 2, "of": 2, "warnings": [1, 1], "written": 0}
 
 

@@ -215,7 +215,7 @@ def survives(mutant, folder, show=lambda text: None):
         _change(tree / mutant.file, mutant)
     environment = os.environ | {"PYTHONPATH": str(tree), "NUMBA_CACHE_DIR": str(Path(folder) / "cache")}
     for tests in [*(_FIRST.get(mutant.file, []) if mutant else []), *_LATER]:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
         try:
             done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=900)
         except subprocess.TimeoutExpired:

@@ -142,7 +142,7 @@ def is_well(situation, seen):
 
 def run_tests(path):
     """How many slow tests of a file passed and failed, and how many cases a fuzz of them says it has tried."""
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-m", "slow", path, "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-n", "0", "-m", "slow", path, "-p", "no:cacheprovider"]
     done = subprocess.run(
         command, cwd=TOOLS.parent, env=environment("default"), capture_output=True, text=True, check=False
     )
