@@ -18,6 +18,7 @@ from numba.core.errors import TypingError
 from numba.core.runtime import _nrt_python, rtsys
 
 import jitlogreg as jlr
+from jitlogreg.targets.compile import cache_folder
 
 jlr.overloads.register()  # as the entry point does where the package is installed
 
@@ -348,12 +349,23 @@ def show(*functions):
 """
 
 
-def test_functions_that_are_kept_on_disk(python, metadata, tmp_path):
+@pytest.fixture
+def with_kernels(tmp_path):
+    """The name of a cache in which the kernels are already."""
+    X, y, w = np.ones((6, 2)), np.ones(6), np.ones(2)
+    njit(lambda X, y, w: (jlr.forward(X, w), jlr.loss_and_gradient(X, y, w)))(X, y, w)
+    shutil.copytree(cache_folder(), tmp_path / "with kernels" / cache_folder().name)
+    return "with kernels"
+
+
+@pytest.mark.parametrize("kernels", ["on disk", pytest.param("compiled", marks=pytest.mark.slow)])
+def test_functions_that_are_kept_on_disk(request, python, metadata, tmp_path, kernels):
+    cache = "cold" if kernels == "compiled" else request.getfixturevalue("with_kernels")
     (tmp_path / "library.py").write_text(LIBRARY)
-    first = python("from library import *; show(inner, both)", tmp_path, metadata, cache="cache")
+    first = python("from library import *; show(inner, both)", tmp_path, metadata, cache=cache)
     # `outer` is compiled with what came from the disk of `inner`, and then comes from there alone
-    second = python("from library import *; show(inner, both, outer)", tmp_path, metadata, cache="cache")
-    third = python("from library import *; show(outer)", tmp_path, metadata, cache="cache")
+    second = python("from library import *; show(inner, both, outer)", tmp_path, metadata, cache=cache)
+    third = python("from library import *; show(outer)", tmp_path, metadata, cache=cache)
     inner, both = (line.split() for line in first.splitlines())
     outer = third.split()
     assert (inner[:2], both[:2], outer[:2]) == (["0", "1"], ["0", "1"], ["1", "0"])
@@ -366,6 +378,20 @@ def test_functions_that_are_kept_on_disk(python, metadata, tmp_path):
         assert float.fromhex(both[2]) == np.hstack(jlr.loss_and_gradient(X, y, w, l2=0.5)).sum()
 
 
+def test_functions_on_disk_with_the_stamp_of_other_sources_are_compiled_again(python, metadata, tmp_path, with_kernels):
+    (tmp_path / "library.py").write_text(LIBRARY)
+    program = "from jitlogreg.targets.cpu import symbols; from library import *; "
+
+    def show(sources=""):
+        return python(program + sources + "show(inner)", tmp_path, metadata, cache=with_kernels).split()
+
+    first, second = show(), show()
+    assert (first[:2], second) == (["0", "1"], ["1", "0", first[2]])
+    other = "symbols.sources_stamp = lambda: 'other'; "
+    assert [show(other), show(other)] == [first, second]
+
+
+@pytest.mark.slow
 def test_functions_on_disk_are_compiled_again_for_other_sources(python, metadata, tmp_path):
     copy = tmp_path / "installed"
     shutil.copytree(PACKAGE, copy / "jitlogreg", ignore=shutil.ignore_patterns("__pycache__"))
