@@ -291,8 +291,26 @@ def _release(threads):
     return True
 
 
+def _same_exchange(warp):
+    """The kind of exchange that every lane of a whole warp waits for, with all others: as mostly, and soonest told."""
+    first = warp[0].waits
+    if first is None or first[0] != "warp" or first[2] != 0xFFFFFFFF or len(warp) != 32:
+        return None
+    kind = first[1]
+    for thread in warp:
+        waits = thread.waits
+        if waits is None or thread.dead or waits[0] != "warp" or waits[1] != kind or waits[2] != 0xFFFFFFFF:
+            return None
+    return kind
+
+
 def _shuffle(warp):
     """Let the lanes that wait for the same exchange have it, once all that its mask names have come."""
+    if all_lanes := _same_exchange(warp):
+        values, source = [thread.waits[3] for thread in warp], _FROM[all_lanes]
+        for thread in warp:
+            thread.answer = values[source(thread.lane, thread.waits[4])]
+        return _release(warp)
     groups = defaultdict(list)
     for thread in warp:
         if not thread.dead and thread.waits and thread.waits[0] == "warp":
@@ -314,7 +332,7 @@ def _shuffle(warp):
 def fma(x, y, z):
     """x · y + z, rounded once."""
     if isinstance(x, np.float32):
-        return np.float32(np.float64(x) * np.float64(y) + np.float64(z))
+        return np.float32(float(x) * float(y) + float(z))
     return np.float64(np.longdouble(x) * np.longdouble(y) + np.longdouble(z))
 
 
