@@ -22,6 +22,7 @@ def small(monkeypatch):
     monkeypatch.setattr(demo, "_ROUNDS", 1)
     monkeypatch.setattr(steps, "_LOOP_NUMBERS", 30_000)
     monkeypatch.setattr(bench, "_DOT_LENGTH", 10_000)
+    monkeypatch.setattr(timing, "_WAKING", 1e-3)
 
 
 def examples(m=80, n=3):

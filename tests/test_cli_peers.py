@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from jitlogreg.cli import bench, cases, peers, picture
+from jitlogreg.cli import bench, cases, peers, picture, timing
 from jitlogreg.cli.errors import WrongAnswerError
 from jitlogreg.cli.spellings import times_rounding
 
@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore")]
 def small(monkeypatch):
     monkeypatch.delenv("JITLOGREG_TARGET", raising=False)
     monkeypatch.setattr(bench, "_DOT_LENGTH", 1000)
+    monkeypatch.setattr(timing, "_WAKING", 1e-3)
 
 
 @pytest.fixture

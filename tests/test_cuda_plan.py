@@ -82,7 +82,11 @@ def test_up_to_where_x_is_read_once(x_size, w_size, order, most):
     assert [regime == "panels" for regime in regimes] == [False, True]
 
 
-@every_device
+@pytest.mark.parametrize(
+    "device",
+    [pytest.param(device, marks=() if name == "H100" else pytest.mark.slow) for name, device in DEVICES.items()],
+    ids=DEVICES,
+)
 @every_type
 def test_the_kernels_are_few(device, x_size, w_size, order):
     found = {planned(device, 1 << 40, n, x_size, w_size, order)[:2] for n in range(1, MOST_COLUMNS + 1)}

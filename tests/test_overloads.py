@@ -75,6 +75,7 @@ def test_any_view_gives_the_same():
             assert_equal_bits(compiled, X, y, w, data.b, data.sample_weight[::-1], 0.5)
 
 
+@pytest.mark.parametrize("order", ["C", pytest.param("F", marks=pytest.mark.slow)])
 def test_on_threads_the_bits_are_the_same(order):
     for shape in SHAPES:
         data = make_data(*shape, order=order, soft=True, weighted=True)
@@ -136,8 +137,18 @@ def with_labels(X, y, w, sample_weight):
     return jlr.loss_and_gradient(X, y, w, 1, sample_weight=sample_weight, l2=1)
 
 
-@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float32", "float64"])
-@pytest.mark.parametrize("w_dtype", ["float32", "float64"])
+# a caller is compiled for each: both dtypes of w where the rounding is twofold, and one for the others in every run
+@pytest.mark.parametrize(
+    ("dtype", "w_dtype"),
+    [
+        *(("uint64", "float32"), ("uint64", "float64"), ("float64", "float32"), ("float32", "float64")),
+        *(("bool", "float32"), ("int8", "float64")),
+        *(
+            pytest.param(*dtypes, marks=pytest.mark.slow)
+            for dtypes in (("bool", "float64"), ("int8", "float32"), ("float32", "float32"), ("float64", "float64"))
+        ),
+    ],
+)
 def test_labels_and_weights_of_other_dtypes(dtype, w_dtype):
     data = make_data(45, 7, (w_dtype, w_dtype))
     y = data.y.astype(dtype)
