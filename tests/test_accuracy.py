@@ -127,7 +127,10 @@ def test_margins_of_adversarial_rows(target, dtypes, order, n, arrangement, call
 
 
 @pytest.mark.parametrize("call", ["forward", "sums"])
-@pytest.mark.parametrize("arrangement", ["cancelling", "scales 1e±12", "always rounded down"])
+@pytest.mark.parametrize(
+    "arrangement",
+    ["cancelling", *(pytest.param(name, marks=pytest.mark.slow) for name in ("scales 1e±12", "always rounded down"))],
+)
 def test_margins_of_the_longest_rows(dtypes, order, arrangement, call):
     dtypes = tuple(dtype.name for dtype in dtypes)
     with jlr.use_target("cpu"):

@@ -390,8 +390,14 @@ def test_strides_weights_and_readonly_arrays_add_no_compiled_variant():
     assert drivers.kernel.cache_info().currsize == 2 * 3 * 2  # two operations, three pairs of dtypes, two orders
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+# compiled anew for its assembly
+@pytest.mark.parametrize(
+    ("dtype", "order"),
+    [
+        *(("float64", "C"), ("float32", "F")),
+        *(pytest.param(*variant, marks=pytest.mark.slow) for variant in (("float64", "F"), ("float32", "C"))),
+    ],
+)
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
 def test_the_kernels_are_vectorised(dtype, order):
     """Packed multiply-adds, and of libm nothing but the one logarithm of a segment's product."""
