@@ -1,6 +1,7 @@
 """The public calls: check, choose the target, call it, finish.
 
-Every call takes X (m, n), one example per row, and reads it once. For all of them:
+Every call takes X (m, n), one example per row, and reads it once; but a loss with its gradient reads X of 4096 columns
+and more in F order twice on the CPU. For all of them:
 
 - X is an ndarray or memmap, float32 or float64, C- or F-ordered or a view with one unit stride, taken as it is:
   no more than the up to seven rows that do not fill a group of eight are copied, and those in F order alone.
@@ -239,7 +240,7 @@ def gradient(
     Notes
     -----
     dz is within 2 ulp for labels 0 and 1, and within 4 ulp of its larger term for others; each sum is within
-    32 u Σ|terms|. Costs about 4mn flops and one read of X from memory.
+    32 u Σ|terms|. Costs about 4mn flops and one read of X from memory, or two in F order from 4096 columns on.
 
     References
     ----------
@@ -304,7 +305,8 @@ def loss_and_gradient(
     Notes
     -----
     The same numbers, to the bit, as `loss` and `gradient`, and so the same bounds. Costs about 4mn flops and one read
-    of X from memory: a block of rows serves the margins and the update while it lies in cache.
+    of X from memory: a block of rows serves the margins and the update while it lies in cache. In F order from 4096
+    columns on a block would fit no cache, and X is read twice.
 
     References
     ----------

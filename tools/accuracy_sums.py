@@ -12,10 +12,10 @@ import numpy as np
 
 import jitlogreg as jlr
 from jitlogreg.lanes import LANES
-from jitlogreg.targets import cpu
+from jitlogreg.targets.cpu.column_panels import STRIPS_AT_ONCE
 from jitlogreg.targets.cpu.columns import ROWS_AT_ONCE
 from jitlogreg.targets.cpu.link import SEGMENT, SEGMENTS
-from jitlogreg.targets.cpu.panels import _GROUPS_AT_ONCE, PANEL
+from jitlogreg.targets.cpu.partition import Partition, partition
 
 PAIRS = [("float64", "float64"), ("float32", "float32"), ("float32", "float64")]
 COLUMNS = (1, 2, 3, 8, 28, 129, 1_000, 4_097, 100_000)
@@ -67,18 +67,20 @@ def numbers(arrangement, shape, rng, u, period):
 def roundings_of_margins(n, order, itemsize, call):
     """The most roundings that one term of a margin meets, counted from the loops of the CPU's kernels.
 
-    itemsize is that of X; call is "forward" or "sums", which shares out very long rows in panels. In C order a lane
-    takes a term for every eight columns (for every 32 where a row is read alone, and a few left over), then lanes are
-    joined in three halvings; in F order eight columns are a tree.
+    itemsize is that of X; call is "forward" or "sums". In C order a lane takes a term for every eight columns (for
+    every 32 where rows are sequential, and a few left over), then lanes are joined in three halvings; in F order eight
+    columns are a tree. Column panels have that for their own columns, and one more for each panel.
     """
-    halvings = LANES.bit_length() - 1
+    halvings, forward = LANES.bit_length() - 1, call == "forward"
+    panel = Partition(*partition(1, n, itemsize, order == "F", forward)).panel or n
+    of_parts = -(-n // panel)
     if order == "F":
-        return n // LANES + halvings + 1 + n % LANES + 1
-    if call == "sums" and n * itemsize >= cpu.WIDE:
-        return -(-min(n, PANEL) // LANES) + halvings + 1 + -(-n // PANEL)
+        return panel // LANES + halvings + 1 + panel % LANES + 1 + of_parts
+    if panel < n:
+        return -(-panel // LANES) + halvings + 1 + of_parts
     together = -(-n // LANES) + halvings + 1
-    apart = n // (4 * LANES) + 4 + 2 + halvings + 1
-    return max(together, apart)
+    sequential = n // (4 * LANES) + 4 + 2 + halvings + 1
+    return max(together, sequential)
 
 
 def exact_margins(X, w, b):
@@ -156,7 +158,7 @@ def roundings_of_sums(what, order):
         # two chains of four rows in a group of eight, their sum, and one for each group of a segment
         return LANES // 2 + 1 + SEGMENT // LANES
     if what == "dw, wide":
-        return LANES // 2 + 1 + _GROUPS_AT_ONCE
+        return LANES // 2 + 1 + STRIPS_AT_ONCE
     lane = SEGMENT // LANES
     if what == "loss":  # of the product of 1 + e: two in each step, a tree of segments, the lanes, the logarithm
         tree = 2 * (SEGMENTS.bit_length() - 1)

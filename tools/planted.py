@@ -3,10 +3,11 @@
 CPU, SCALAR, LINK = "jitlogreg/targets/cpu/__init__.py", "jitlogreg/scalar.py", "jitlogreg/targets/cpu/link.py"
 COMPILE, OBJECTIVE = "jitlogreg/targets/compile.py", "jitlogreg/objective.py"
 DRIVERS, ACCUMULATE = "jitlogreg/targets/cpu/drivers.py", "jitlogreg/targets/cpu/accumulate.py"
-COLUMNS, CUT = "jitlogreg/targets/cpu/columns.py", "jitlogreg/targets/cpu/cut.py"
+COLUMNS, PARTITION = "jitlogreg/targets/cpu/columns.py", "jitlogreg/targets/cpu/partition.py"
+PROFILE = "jitlogreg/targets/cpu/profile.py"
 
 _SUMS = "    sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)\n"
-_CUT = "    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)\n    n = X.shape[1]\n"
+_PLAN = "    plan, n = _plan(X), X.shape[1]\n    totals = np.zeros((2, (_room(n) if"
 _LANES, _OWN_COMPILE = "from jitlogreg.lanes import", "from jitlogreg.targets.compile"
 _EXP, _EXP_BODY = (
     "\n@example\ndef exp_nonpositive",
@@ -55,12 +56,12 @@ SLOWER = {
         (SCALAR, _EXP, _LIBRARY_EXP + _EXP),
         (SCALAR, _EXP_BODY, "    return where(x < _log_smallest(x), zeros(x), _library_exp(x))\n"),
     ],
-    "blocks of rows that fit no cache": [(CUT, "= LANES, SEGMENT, 8 << 10", "= LANES, 1 << 14, 1 << 30")],
+    "blocks of rows that fit no cache": [(PARTITION, "= LANES, SEGMENT, 8 << 10", "= LANES, 1 << 14, 1 << 30")],
     "float64 arithmetic in the float32 path": [
-        (CPU, _CUT, f"    y, w = y.astype(np.float64), w.astype(np.float64)\n{_CUT}"),
+        (CPU, _PLAN, f"    y, w = y.astype(np.float64), w.astype(np.float64)\n{_PLAN}"),
     ],
     "a copy of y": [(OBJECTIVE, _SUMS, f"    y = y.copy()\n{_SUMS}")],
-    "threads for small inputs too": [(CPU, "SERIAL_COST = 1 << 19", "SERIAL_COST = 0")],
+    "threads for small inputs too": [(PROFILE, "_SERIAL_BELOW = 1 << 19", "_SERIAL_BELOW = 0")],
     "the interpreter's lock is kept": [(COMPILE, _NOGIL, _NOGIL.replace("nogil=True, ", ""))],
     "the compiler is imported with the package": [
         ("jitlogreg/__init__.py", "from jitlogreg.api", "import jitlogreg.targets.cpu\nfrom jitlogreg.api"),

@@ -2,31 +2,23 @@
 
 import functools
 import threading
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from jitlogreg.lanes import LANES
 from jitlogreg.targets import may_use_threads
-from jitlogreg.targets.cpu import hessian, panels, whole
-from jitlogreg.targets.cpu.cut import LEAD, LINK_COST, chunk_count, cut
+from jitlogreg.targets.cpu import column_panels, hessian, profile, whole
 from jitlogreg.targets.cpu.drivers import kernel, run_parallel, run_serial, scratch_size
 from jitlogreg.targets.cpu.link import TOTALS
 from jitlogreg.targets.cpu.memory import data_address
+from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_count, partition
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
 
 # Numbers in a block of a dot product
 DOT_BLOCK = 4 * LANES
-
-# In C order the bytes of a row from which on the threads share each group of eight rows. Shares of the read limit,
-# where memory gives 36 GB/s, if each thread has blocks of its own, and if they share: 200,000 columns of float64 0.35
-# and 0.55, 65,536 columns 0.58 and 0.70, 16,384 columns 0.69 either way (Zen 4, 32 MB of third level)
-WIDE = 256 << 10
-
-# Below this cost threads save less than a tenth of a millisecond, and may lose much: those of GNU OpenMP spin while
-# they wait for each other, and where another process has the core that one of them needs, a call takes 8 ms
-SERIAL_COST = 1 << 19
 
 # One call at a time runs on Numba's threads, whose simplest layer aborts the process when two do. A forked child has
 # none: GNU OpenMP would kill it. Whoever may not use the threads runs the same blocks alone, to the same bits. A
@@ -34,10 +26,43 @@ SERIAL_COST = 1 << 19
 _threads = threading.RLock()
 
 
+class Plan(NamedTuple):
+    """How one operation runs on a matrix: its partition, and what the profile says."""
+
+    order: str
+    cost: int
+    serial: bool
+    hint: str
+    of_x: tuple
+    """What a driver is told of X: `leading, m, n`, the rows and the tasks of the partition, how far ahead to prefetch,
+    and whether margins are sequential, or for column panels how many columns they have."""
+    by_panels: bool
+
+
+def _plan(X, forward=False):
+    return _planned(X.shape, X.strides, X.itemsize, forward, profile.current())
+
+
+@functools.lru_cache
+def _planned(shape, strides, itemsize, forward, tuned):
+    (order, leading), (m, n) = layout(shape, strides, itemsize), shape
+    parts = Partition(*partition(m, n, itemsize, order == "F", forward))
+    prefetch = tuned.c_order if order == "C" else tuned.f_order
+    below = prefetch.forward_below if forward else prefetch.gradient_below
+    ahead = (order == "F", parts.rows, parts.panel, prefetch.cached, prefetch.distance, below)
+    offset = profile.prefetch_offset(m, n, itemsize, leading, *ahead)
+    cost, by_panels = m * (n + POINTWISE_COST), parts.panel > 0
+    of_x = leading, m, n, parts.rows, parts.tasks, offset, parts.panel if by_panels else parts.sequential
+    serial = cost < tuned.serial_below
+    return Plan(order, cost, serial, prefetch.hint, of_x, by_panels)
+
+
 def dot(u, v):
     """Σⱼ uⱼ vⱼ of contiguous vectors, computed in float64, as a Python float."""
-    cut = 0, 0, u.size, DOT_BLOCK, chunk_count(u.size, 1, DOT_BLOCK), 0, 0
-    return _run(u.size, kernel("dot", u.dtype, v.dtype, "C"), 0.0, u, v, *cut, 0, 0, 0, 0, 0, 0, _no_totals())[0]
+    tuned, chunks = profile.current(), chunk_count(u.size, 1, DOT_BLOCK)
+    of_x = 0, 0, u.size, DOT_BLOCK, chunks, 0, 0
+    plan = Plan("C", u.size, u.size < tuned.serial_below, "t0", of_x, by_panels=False)
+    return _run(plan, "dot", 0.0, u, v, 0, 0, 0, 0, 0, 0, _no_totals())[0]
 
 
 def forward(X, w, b, out):
@@ -51,25 +76,23 @@ def log_forward(X, w, b, out):
 
 
 def _activations(X, w, b, out, logarithm):
-    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
-    to = data_address(out), logarithm
-    _run(cost, kernel("activations", X.dtype, w.dtype, order), b, X, w, *cut, 0, 0, 0, *to, 0, _no_totals())
+    plan, to = _plan(X, forward=True), (data_address(out), logarithm)
+    if plan.by_panels:
+        _run_panels(plan, "activation_panels", b, X, w, 0, 0, 0, *to, _no_totals())
+    else:
+        _run(plan, "activations", b, X, w, 0, 0, 0, *to, 0, _no_totals())
     return out
 
 
 def sums(X, y, w, b, sample_weight, with_gradient):
     """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
-    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
-    n = X.shape[1]
-    room = -(-n // LANES) * LANES if with_gradient else 0
-    totals = np.zeros((2, room + TOTALS))
-    s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
-    if order == "C" and n * X.itemsize >= WIDE:
-        address = kernel("panels", X.dtype, w.dtype, order)
-        of_examples = _run_panels(address, b, X, w, cut[0], data_address(y), *s, totals)
+    plan, n = _plan(X), X.shape[1]
+    totals = np.zeros((2, (_room(n) if with_gradient else 0) + TOTALS))
+    examples = data_address(y), *_address_and_step(sample_weight)
+    if plan.by_panels:
+        of_examples = _run_panels(plan, "sum_panels", b, X, w, *examples, 0, 0, totals)
     else:
-        address = kernel("sums", X.dtype, w.dtype, order)
-        of_examples = _run(cost, address, b, X, w, *cut, data_address(y), *s, 0, 0, 0, totals)
+        of_examples = _run(plan, "sums", b, X, w, *examples, 0, 0, 0, totals)
     loss, db, weight, invalid = of_examples
     return Sums(loss, totals[0, :n] if with_gradient else np.zeros(n), db, weight, invalid == 0)
 
@@ -79,11 +102,11 @@ def small_loss_and_gradient(X, y, w, b, sample_weight, l2, dw):
 
     dw is written if the examples are good and Σs is positive and finite.
     """
-    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
-    if not _is_small(order, cost, X):
+    small = _small(X.shape, X.strides, X.dtype, w.dtype, profile.current())
+    if small is None:
         return None
-    data = _small(order, cut, X, y, sample_weight, w.dtype)
-    return whole.loss_and_gradient(*data, data_address(w), b, l2, data_address(dw))
+    examples = data_address(y), *_address_and_step(sample_weight)
+    return whole.loss_and_gradient(*small, data_address(X), *examples, data_address(w), b, l2, data_address(dw))
 
 
 def small_objective(X, y, sample_weight, l2):
@@ -91,32 +114,41 @@ def small_objective(X, y, sample_weight, l2):
 
     Whoever has it must keep the arrays: it has their addresses alone.
     """
-    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
-    if not _is_small(order, cost, X):
+    small = _small(X.shape, X.strides, X.dtype, np.dtype(np.float64), profile.current())
+    if small is None:
         return None
-    data = _small(order, cut, X, y, sample_weight, np.dtype(np.float64))
+    data = *small, data_address(X), data_address(y), *_address_and_step(sample_weight)
     return lambda theta, gradient: whole.objective(*data, theta, l2, gradient)
 
 
-def _is_small(order, cost, X):
-    return cost < SERIAL_COST and not (order == "C" and X.shape[1] * X.itemsize >= WIDE)
+@functools.lru_cache
+def _small(shape, strides, x_dtype, w_dtype, tuned):
+    """What `whole` is told of the shape of data for one thread: kernel, `Plan.of_x`, room; None for other data."""
+    plan = _planned(shape, strides, x_dtype.itemsize, False, tuned)
+    if not plan.serial or plan.by_panels:
+        return None
+    return kernel("sums", x_dtype, w_dtype, plan.order, plan.hint), plan.of_x, _room(shape[1])
 
 
-def _small(order, cut, X, y, sample_weight, dtype):
-    """What `whole` is told of the data: kernel, addresses, shape."""
-    s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
-    room = -(-X.shape[1] // LANES) * LANES
-    return kernel("sums", X.dtype, dtype, order), data_address(X), cut, data_address(y), *s, room
+def _room(n):
+    """Numbers of a row of n columns in whole vectors."""
+    return -(-n // LANES) * LANES
+
+
+def _address_and_step(sample_weight):
+    """Of weights; a step of 0 tells that there are none."""
+    return (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
 
 
 def hessian_vector_sums(X, w, b, v, sample_weight):
     """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v."""
-    order, cost, cut = _cut(X.shape, X.strides, X.itemsize)
-    n = X.shape[1]
-    totals = np.zeros((2, -(-n // LANES) * LANES + TOTALS))
-    s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
-    address = kernel("hessian_vector", X.dtype, w.dtype, order)
-    _, along_b, _, _ = _run(cost, address, b, X, w, *cut, data_address(v), *s, 0, 0, 0, totals)
+    plan, n = _plan(X), X.shape[1]
+    totals = np.zeros((2, _room(n) + TOTALS))
+    along = data_address(v), *_address_and_step(sample_weight)
+    if plan.by_panels:
+        _, along_b, _, _ = _run_panels(plan, "hessian_vector_panels", b, X, w, *along, 0, 0, totals, vectors=2)
+    else:
+        _, along_b, _, _ = _run(plan, "hessian_vector", b, X, w, *along, 0, 0, 0, totals)
     return totals[0, :n], along_b
 
 
@@ -125,50 +157,55 @@ def hessian_sums(X, w, b, sample_weight):
     n = X.shape[1]
     panels = hessian.panel_count(n)
     pairs, packed = panels * (panels + 1) // 2, hessian.BLOCK * panels * LANES
-    order, cost, cut = _cut_for_hessian(X.shape, X.strides, X.itemsize)
     totals = np.zeros((2, pairs * hessian.TILE + TOTALS))
-    s = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
-    _run(cost, kernel("hessian", X.dtype, w.dtype, order), b, X, w, *cut, 0, *s, 0, 0, packed, totals)
+    plan, weights = (
+        _plan_of_hessian(X.shape, X.strides, X.itemsize, profile.current()),
+        _address_and_step(sample_weight),
+    )
+    _run(plan, "hessian", b, X, w, 0, *weights, 0, 0, packed, totals)
     return hessian.unfold(totals[0], n)
 
 
 @functools.lru_cache
-def _cut_for_hessian(shape, strides, itemsize):
-    """What `_cut` gives, for chunks whose sums are those of a matrix, three times; and the cost of n/2 updates more."""
+def _plan_of_hessian(shape, strides, itemsize, tuned):
+    """As for the forward pass, in chunks whose sums are three matrices; it costs n/2 updates more."""
     (order, leading), (m, n) = layout(shape, strides, itemsize), shape
-    row_cost, of_chunk = (n + 1) * (n + LINK_COST) // 2, 3 * 8 * (n + 1) ** 2 // 2
+    row_cost, of_chunk = (n + 1) * (n + POINTWISE_COST) // 2, 3 * 8 * (n + 1) ** 2 // 2
     few = max(4, m * n * itemsize // (8 * of_chunk))
     chunks = min(chunk_count(m // LANES * LANES, row_cost, hessian.BLOCK), few)
-    return order, m * row_cost, (leading, m, n, hessian.BLOCK, chunks, (LANES + 2) * leading + LEAD // itemsize, 0)
+    prefetch = tuned.c_order if order == "C" else tuned.f_order
+    ahead = (order == "F", 2 * LANES, 0, prefetch.cached, prefetch.distance, prefetch.gradient_below)
+    offset = profile.prefetch_offset(m, n, itemsize, leading, *ahead)
+    cost = m * row_cost
+    of_x = leading, m, n, hessian.BLOCK, chunks, offset, 0
+    return Plan(order, cost, cost < tuned.serial_below, prefetch.hint, of_x, by_panels=False)
 
 
 def _no_totals():
     return np.zeros((2, TOTALS))
 
 
-@functools.lru_cache
-def _cut(shape, strides, itemsize):
-    """A matrix's order, what it costs, and how it is cut into blocks and chunks: that follows from its shape alone."""
-    (order, leading), (m, n) = layout(shape, strides, itemsize), shape
-    return order, m * (n + LINK_COST), (leading, m, n, *cut(m, n, itemsize, leading, order == "F"))
-
-
-def _run(cost, kernel, b, x, w, *numbers):
+def _run(plan, operation, b, x, w, *numbers):
     """Run the kernel on every chunk."""
-    _, m, n, block, chunks, *_, packed, totals = numbers
+    _, m, n, block, chunks, _, _ = plan.of_x
+    *_, packed, totals = numbers
     # NumPy's memory, which comes in large pages where there is much: Numba's took as long as 100 x 200,000 numbers do
     scratch = np.empty(scratch_size(m, n, block, chunks, totals.shape[1] - TOTALS, packed))
-    arguments = kernel, float(b), data_address(x), data_address(w), *numbers, scratch
-    return run_serial(*arguments) if cost < SERIAL_COST else _run_on_threads(run_serial, run_parallel, arguments)
+    address = kernel(operation, x.dtype, w.dtype, plan.order, plan.hint)
+    arguments = address, float(b), data_address(x), data_address(w), *plan.of_x, *numbers, scratch
+    return run_serial(*arguments) if plan.serial else _run_on_threads(run_serial, run_parallel, arguments)
 
 
-def _run_panels(kernel, b, X, w, leading, *numbers):
-    """Run the kernel on every group of eight rows."""
-    (m, n), totals = X.shape, numbers[-1]
-    scratch = np.empty(panels.scratch_size(n, totals.shape[1] - TOTALS))
-    of_x = leading, m, n, -(-n // panels.PANEL)
-    arguments = kernel, float(b), data_address(X), data_address(w), *of_x, *numbers, scratch
-    return _run_on_threads(panels.run_panels_serial, panels.run_panels_parallel, arguments)
+def _run_panels(plan, operation, b, x, w, *numbers, vectors=1):
+    """Run the kernel on every stage of every strip."""
+    _, _, _, strip, panels, _, _ = plan.of_x
+    *_, totals = numbers
+    scratch = np.empty(column_panels.scratch_size(strip, panels, totals.shape[1] - TOTALS, vectors))
+    address = kernel(operation, x.dtype, w.dtype, plan.order, plan.hint)
+    of_call = *plan.of_x, *numbers[:-1], vectors, totals, scratch
+    arguments = address, float(b), data_address(x), data_address(w), *of_call
+    serial, parallel = column_panels.run_panels_serial, column_panels.run_panels_parallel
+    return serial(*arguments) if plan.serial else _run_on_threads(serial, parallel, arguments)
 
 
 def _run_on_threads(serial, parallel, arguments):

@@ -14,9 +14,11 @@ from jitlogreg.targets.cpu.embedded import CALL
 from jitlogreg.targets.cpu.memory import address_of, at, call, get, put, put_words
 from jitlogreg.targets.cpu.symbols import symbol
 
-_step, _convert = symbol("step"), symbol("convert")
-_activations_of_rows, _activations_of_columns = symbol("activations", "C"), symbol("activations", "F")
-_sums_of_rows, _sums_of_columns, _sums_of_panels = symbol("sums", "C"), symbol("sums", "F"), symbol("panels", "C")
+_step, _convert, _profile = symbol("step"), symbol("convert"), symbol("profile")
+_activations_c, _activations_f = symbol("activations", "C"), symbol("activations", "F")
+_activation_panels_f = symbol("activation_panels", "F")
+_sums_c, _sums_f = symbol("sums", "C"), symbol("sums", "F")
+_sum_panels_c, _sum_panels_f = symbol("sum_panels", "C"), symbol("sum_panels", "F")
 
 _WORDS = CALL.itemsize // 8
 _REFUSAL, _NUMBERS, _MEMORY, _RESULT, _LOSS, _DB = (
@@ -48,7 +50,7 @@ def begin(operation, X, y, w, b, sample_weight, l2, out, result):
     record = np.empty(_WORDS)
     to = address_of(record)
     conversions = _conversion(y, w), _conversion(sample_weight, w)
-    described = np.float64(b), np.float64(l2), to, operation, X, w, y, sample_weight, out
+    described = np.float64(b), np.float64(l2), to, operation, X, w, y, sample_weight, out, _profile(X, w)
     put_words(to, described + _kernels(X, y, w) + conversions)
     call(_step(X, w), embedded.CHECK, to)
     words = at(to, 0)
@@ -143,7 +145,7 @@ def _address_in(array):
 
 
 def _kernels(X, y, w):
-    """The addresses of the kernels for rows, for columns and for panels; 0 for one that is not needed."""
+    """The addresses of the kernels for row chunks in C and F order, and for column panels; 0 for one not needed."""
 
 
 @overload(_kernels)
@@ -151,11 +153,11 @@ def _kernels_of(X, y, w):
     # only a C-ordered matrix is sure to need no other: of one row or column the others may be in C order, too
     if not isinstance(y, types.Array):
         if X.layout == "C":
-            return lambda X, y, w: (_activations_of_rows(X, w), 0, 0)
-        return lambda X, y, w: (_activations_of_rows(X, w), _activations_of_columns(X, w), 0)
+            return lambda X, y, w: (_activations_c(X, w), 0, 0, 0)
+        return lambda X, y, w: (_activations_c(X, w), _activations_f(X, w), 0, _activation_panels_f(X, w))
     if X.layout == "C":
-        return lambda X, y, w: (_sums_of_rows(X, w), 0, _sums_of_panels(X, w))
-    return lambda X, y, w: (_sums_of_rows(X, w), _sums_of_columns(X, w), _sums_of_panels(X, w))
+        return lambda X, y, w: (_sums_c(X, w), 0, _sum_panels_c(X, w), 0)
+    return lambda X, y, w: (_sums_c(X, w), _sums_f(X, w), _sum_panels_c(X, w), _sum_panels_f(X, w))
 
 
 def _conversion(array, w):

@@ -7,7 +7,22 @@ from jitlogreg.targets.compile import inline
 
 # Addresses, sizes in numbers, and switches of one call
 _INTEGERS = (
-    *("x", "w", "leading", "m", "n", "block", "chunks", "lead", "apart", "y", "s", "s_step", "out", "logarithm"),
+    *(
+        "x",
+        "w",
+        "leading",
+        "m",
+        "n",
+        "block",
+        "chunks",
+        "prefetch",
+        "sequential",
+        "y",
+        "s",
+        "s_step",
+        "out",
+        "logarithm",
+    ),
     *("room", "width", "work", "work_step", "tail", "partials"),
 )
 TASK = np.dtype([("b", np.float64), *((name, np.intp) for name in _INTEGERS)])

@@ -1,13 +1,14 @@
 """F order: the columns of a block of rows are read for its margins, and again, from cache, for the update.
 
-Both passes ask for lines of the block `ahead` rows on, as in C order: of eight columns, the margins for the first four,
-and the update for the others. An `ahead` of 0 asks for nothing new.
+Both passes prefetch lines of the block `ahead` rows on, as in C order: of eight columns, the margins the first four,
+and the update the others. An `ahead` of 0 prefetches nothing new: lines that are in L1 cost nothing, where a branch in
+the loops would cost up to a tenth (Zen 5). The hint is part of the type of `x`.
 """
 
 from jitlogreg.lanes import LANES, fma, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.accumulate import add_vector
-from jitlogreg.targets.cpu.memory import get, load, offset, prefetch, splat, store, sum_each
+from jitlogreg.targets.cpu.memory import get, load, load_first, offset, prefetch, splat, store, sum_each
 
 # The rows that a column's accumulator takes before it goes to the totals: 16 terms a lane and the pairwise sum of the
 # lanes are 19 roundings of the 32 that the bound on sums allows
@@ -19,7 +20,7 @@ def margins(x, i, leading, n, w, b, z, rows, ahead, update_follows):
     """z = xw + b for `rows` rows from element i of x on; b is a vector, `rows` a multiple of eight.
 
     Eight columns at a time, summed as a tree: a term meets at most n/8 roundings, and eleven in the tree and the rest.
-    Asks for all columns where no update follows that would ask for its half.
+    Prefetches all columns where no update follows that would prefetch its half.
     """
     for r in range(0, rows, LANES):
         store(z, r, b)
@@ -32,9 +33,9 @@ def margins(x, i, leading, n, w, b, z, rows, ahead, update_follows):
         w4, w5, w6, w7 = splat(get(w, j + 4)), splat(get(w, j + 5)), splat(get(w, j + 6)), splat(get(w, j + 7))
         for r in range(0, rows, LANES):
             k = r + ahead
-            _ask(x, i0 + k, i1 + k, i2 + k, i3 + k)
+            _prefetch(x, i0 + k, i1 + k, i2 + k, i3 + k)
             if not update_follows:
-                _ask(x, i4 + k, i5 + k, i6 + k, i7 + k)
+                _prefetch(x, i4 + k, i5 + k, i6 + k, i7 + k)
             p = fma(load(x, i1 + r, b), w1, load(x, i0 + r, b) * w0)
             q = fma(load(x, i3 + r, b), w3, load(x, i2 + r, b) * w2)
             s = fma(load(x, i5 + r, b), w5, load(x, i4 + r, b) * w4)
@@ -49,8 +50,8 @@ def margins(x, i, leading, n, w, b, z, rows, ahead, update_follows):
 
 
 @inline
-def _ask(x, i0, i1, i2, i3):
-    """Ask for a vector of each of four columns."""
+def _prefetch(x, i0, i1, i2, i3):
+    """Prefetch a vector of each of four columns."""
     prefetch(x, i0, 1)
     prefetch(x, i1, 1)
     prefetch(x, i2, 1)
@@ -58,14 +59,14 @@ def _ask(x, i0, i1, i2, i3):
 
 
 @inline
-def _four_dots(x, i0, i1, i2, i3, dz, rows, ask0, ask1, like):
-    """Four columns times dz. Asks for two columns, from elements `ask0` and `ask1` on."""
+def _four_dots(x, i0, i1, i2, i3, dz, rows, prefetch0, prefetch1, like):
+    """Four columns times dz. Prefetches two columns, from elements `prefetch0` and `prefetch1` on."""
     a0 = zeros(like)
     a1, a2, a3 = a0, a0, a0
     for r in range(0, rows, LANES):
         d = load(dz, r, like)
-        prefetch(x, ask0 + r, 1)
-        prefetch(x, ask1 + r, 1)
+        prefetch(x, prefetch0 + r, 1)
+        prefetch(x, prefetch1 + r, 1)
         a0 = fma(load(x, i0 + r, like), d, a0)
         a1 = fma(load(x, i1 + r, like), d, a1)
         a2 = fma(load(x, i2 + r, like), d, a2)
@@ -75,7 +76,10 @@ def _four_dots(x, i0, i1, i2, i3, dz, rows, ask0, ask1, like):
 
 @inline
 def update(x, i, leading, n, dz, rows, high, low, ahead, like):
-    """Add dzᵀx of `rows` rows to the totals; `rows` is a multiple of eight, the totals have room for whole vectors."""
+    """Add dzᵀx of `rows` rows to the totals; `rows` is a multiple of eight, the totals have room for whole vectors.
+
+    Of eight columns the last four are prefetched, `ahead` rows on; with an `ahead` of 0 that is nothing new.
+    """
     last = i + (n - 1) * leading
     for j in range(0, n, LANES):
         # past the last column it is read again, for totals that nobody looks at
@@ -89,3 +93,45 @@ def update(x, i, leading, n, dz, rows, high, low, ahead, like):
             a0, a1, a2, a3 = _four_dots(x, i0 + r, i1 + r, i2 + r, i3 + r, d, count, i4 + k, i5 + k, like)
             a4, a5, a6, a7 = _four_dots(x, i4 + r, i5 + r, i6 + r, i7 + r, d, count, i6 + k, i7 + k, like)
             add_vector(high, low, j, sum_each(a0, a1, a2, a3, a4, a5, a6, a7))
+
+
+@inline
+def few_margins(x, i, leading, n, w, b, z, rows):
+    """`margins` of fewer than eight rows, in the same order of sums. z has room for a vector."""
+    whole, total = n // LANES * LANES, b
+    for j in range(0, whole, LANES):
+        k, v = i + j * leading, offset(w, j)
+        p = _two_products(x, k, leading, v, rows, b)
+        q = _two_products(x, k + 2 * leading, leading, offset(v, 2), rows, b)
+        s = _two_products(x, k + 4 * leading, leading, offset(v, 4), rows, b)
+        t = _two_products(x, k + 6 * leading, leading, offset(v, 6), rows, b)
+        total = total + ((p + q) + (s + t))
+    for j in range(whole, n):
+        total = fma(load_first(x, i + j * leading, rows, b), splat(get(w, j)), total)
+    store(z, 0, total)
+
+
+@inline
+def _two_products(x, i, leading, w, rows, like):
+    """Two columns times two weights, added up, of fewer than eight rows."""
+    first = load_first(x, i, rows, like) * splat(get(w, 0))
+    return fma(load_first(x, i + leading, rows, like), splat(get(w, 1)), first)
+
+
+@inline
+def few_update(x, i, leading, n, dz, rows, high, low, like):
+    """`update` of fewer than eight rows. dz has room for a vector."""
+    last, d = i + (n - 1) * leading, load(dz, 0, like)
+    for j in range(0, n, LANES):
+        k = i + j * leading
+        a0, a1 = _one_product(x, k, last, rows, d), _one_product(x, k + leading, last, rows, d)
+        a2, a3 = _one_product(x, k + 2 * leading, last, rows, d), _one_product(x, k + 3 * leading, last, rows, d)
+        a4, a5 = _one_product(x, k + 4 * leading, last, rows, d), _one_product(x, k + 5 * leading, last, rows, d)
+        a6, a7 = _one_product(x, k + 6 * leading, last, rows, d), _one_product(x, k + 7 * leading, last, rows, d)
+        add_vector(high, low, j, sum_each(a0, a1, a2, a3, a4, a5, a6, a7))
+
+
+@inline
+def _one_product(x, i, last, rows, d):
+    """A column, or the last one in place of those beyond it, times d, of fewer than eight rows."""
+    return load_first(x, min(i, last), rows, d) * d

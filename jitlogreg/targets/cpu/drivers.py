@@ -22,10 +22,9 @@ from numba import carray, prange, types
 
 from jitlogreg.lanes import LANES, fma
 from jitlogreg.targets.compile import address, inline, parallel, serial, shared
-from jitlogreg.targets.cpu import columns, panels, rows
+from jitlogreg.targets.cpu import column_panels, columns, rows
 from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum
 from jitlogreg.targets.cpu.chunks import OF_TAIL, TASK, bounds
-from jitlogreg.targets.cpu.cut import LONG
 from jitlogreg.targets.cpu.hessian import hessian_chunk, product_chunk
 from jitlogreg.targets.cpu.link import (
     DB,
@@ -41,7 +40,21 @@ from jitlogreg.targets.cpu.link import (
     no_sums,
     residuals,
 )
-from jitlogreg.targets.cpu.memory import at, call, get, load, load_first, offset, put, splat, spread, sum_lanes
+from jitlogreg.targets.cpu.memory import (
+    Streamed,
+    address_of,
+    at,
+    call,
+    get,
+    load,
+    load_first,
+    offset,
+    put,
+    splat,
+    spread,
+    store,
+    sum_lanes,
+)
 from jitlogreg.targets.cpu.tail import copy_numbers, padded_rows
 
 
@@ -71,18 +84,18 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
     z = offset(at(t.work, w0), chunk * t.work_step)
     dz, g, products = offset(z, t.block), offset(z, 2 * t.block), offset(z, 2 * t.block + room)
     clear(g, room)
-    asked = 2 if room > 0 else 4  # the update asks for the other half
+    prefetch_rows = 0 if t.prefetch == 0 else 2 if room > 0 else 4  # of four: the update prefetches the other half
     sums, pending = no_sums(b), 0  # of a segment, and how many examples it has
     held, segments = no_sums(b), 0
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
-        position, ahead = i * leading, t.block if i + count < stop else 0
+        position, ahead = i * leading, t.prefetch if i + count < stop or chunk + 1 < t.chunks else 0
         if f_order is not None:
             columns.margins(x, i, leading, n, w, b, z, count, ahead, room > 0)
         elif pad > 0:
             rows.few_margins(x, position, leading, n, w, b, z, count - pad)
         else:
-            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, asked, t.apart)
+            rows.margins(x, position, leading, n, w, b, z, count, position + t.prefetch, prefetch_rows, t.sequential)
         for r in range(count - pad, count):
             put(z, r, 0)  # padding: its weight is 0, but 0 · inf would count
         for r in range(0, count, SEGMENT):
@@ -102,7 +115,8 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
             elif pad > 0:
                 rows.few_update(x, position, leading, n, dz, count - pad, g, b)
             else:
-                rows.update(x, position, leading, n, dz, count, g, position + t.lead + count // 2 * leading, b)
+                prefetch_at = position + t.prefetch + count // 2 * leading if t.prefetch > 0 else position
+                rows.update(x, position, leading, n, dz, count, g, prefetch_at, b)
             if f_order is None and pending == 0:
                 flush(g, high, low, room, b)
 
@@ -114,6 +128,7 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
     n, w, b = t.n, at(t.w, w0), spread(t.b, w0)
     x, leading, out = at(t.x, x0), t.leading, at(t.out, w0)
     start, stop, pad = 0, LANES, 0
+    prefetch_rows = 4 if t.prefetch > 0 else 0
     if chunk < t.chunks:
         start, stop = bounds(chunk, t.chunks, t.m // LANES * LANES, t.block)
     else:
@@ -125,15 +140,14 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
             leading = LANES
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
-        a, ahead = offset(out, i), t.block if i + count < stop else 0
+        a, ahead = offset(out, i), t.prefetch if i + count < stop or chunk + 1 < t.chunks else 0
         if f_order is not None:
             columns.margins(x, i, leading, n, w, b, a, count, ahead, False)
         elif pad > 0:
             rows.few_margins(x, 0, leading, n, w, b, a, count - pad)
-        elif n < LONG:
-            rows.margins(x, i * leading, leading, n, w, b, a, count, i * leading + t.lead, 4, t.apart)
         else:
-            rows.margins(x, i * leading, leading, n, w, b, a, count, 0, 0, 0)
+            position = i * leading
+            rows.margins(x, position, leading, n, w, b, a, count, position + t.prefetch, prefetch_rows, t.sequential)
         activate(a, count, t.logarithm, b)
     if chunk == t.chunks:
         for r in range(t.m % LANES):
@@ -162,31 +176,37 @@ def _dot_chunk(chunk, task, x0, w0, f_order):
     put(high, LOSS, sum_lanes((a0 + a1) + (a2 + a3)))
 
 
+# Columns whose sums are added up at once, and the sums of all chunks from which on threads share such blocks of columns
+ADDED_AT_ONCE, SHARED_SUMS = 128, 1 << 16
+
 KERNELS = {
     "sums": _sum_chunk,
     "hessian": hessian_chunk,
     "hessian_vector": product_chunk,
     "activations": _activate_chunk,
     "dot": _dot_chunk,
-    "panels": panels.panel_step,
+    "sum_panels": column_panels.sum_panel,
+    "hessian_vector_panels": column_panels.product_panel,
+    "activation_panels": column_panels.activate_panel,
 }
 
 
-def kernel_types(x_dtype, w_dtype, order, task=TASK):
-    """What a kernel is compiled for: a chunk's number, a task, and three null pointers whose types alone matter.
+def kernel_types(x_dtype, w_dtype, order, hint, task=TASK):
+    """What a kernel is compiled for: a task's number, its record, and three null pointers whose types alone matter.
 
-    They tell the dtype of x, that of w, and the order: None is of a type of its own.
+    They tell the dtype of x and its prefetch hint, the dtype of w, and the order: None is of a type of its own.
     """
-    x0, w0 = (types.CPointer(numba.from_dtype(dtype)) for dtype in (x_dtype, w_dtype))
-    return types.intp, types.CPointer(numba.from_dtype(task)), x0, w0, types.none if order == "C" else types.voidptr
+    x0 = Streamed(numba.from_dtype(x_dtype), hint)
+    record, w0 = (types.CPointer(numba.from_dtype(dtype)) for dtype in (task, w_dtype))
+    return types.intp, record, x0, w0, types.none if order == "C" else types.voidptr
 
 
 @functools.cache
-def kernel(operation, x_dtype, w_dtype, order):
-    """The address of a chunk's machine code, compiled when it is first asked for."""
-    variant = f"{x_dtype.name}_{w_dtype.name}_{order}"
-    task = panels.TASK if operation == "panels" else TASK
-    return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order, task), variant)
+def kernel(operation, x_dtype, w_dtype, order, hint):
+    """The address of a task's machine code, compiled when it is first asked for."""
+    variant = f"{x_dtype.name}_{w_dtype.name}_{order}_{hint}"
+    task = column_panels.TASK if operation.endswith("panels") else TASK
+    return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order, hint, task), variant)
 
 
 @functools.lru_cache
@@ -207,7 +227,25 @@ def numbers_of_scratch(m, n, block, chunks, room, packed):
 
 
 def _run(
-    kernel, b, x, w, leading, m, n, block, chunks, lead, apart, y, s, s_step, out, logarithm, packed, totals, scratch
+    kernel,
+    b,
+    x,
+    w,
+    leading,
+    m,
+    n,
+    block,
+    chunks,
+    prefetch,
+    sequential,
+    y,
+    s,
+    s_step,
+    out,
+    logarithm,
+    packed,
+    totals,
+    scratch,
 ):
     """Call the kernel for every chunk, and add up the chunks' totals.
 
@@ -216,11 +254,15 @@ def _run(
     numbers; it is read at the end, so that it lives until then: an address keeps nothing alive.
     """
     width, task = totals.shape[1], np.empty(1, TASK)
-    of_x = leading, m, n, block, chunks, lead, apart
+    of_x = leading, m, n, block, chunks, prefetch, sequential
     parts = describe(task, b, x, w, of_x, y, s, s_step, out, logarithm, packed, width, scratch.ctypes.data)
     for chunk in prange(parts):
         call(kernel, chunk, task.ctypes.data)
-    add_up(totals, scratch, parts)
+    if parts * width < SHARED_SUMS:
+        add_up(totals, scratch, parts)
+    else:
+        for block in prange(max(1, width // ADDED_AT_ONCE)):
+            add_columns(totals, scratch, parts, block)
     room = width - TOTALS
     return totals[0, room + LOSS], totals[0, room + DB], totals[0, room + WEIGHT], totals[0, room + INVALID]
 
@@ -228,12 +270,20 @@ def _run(
 @inline
 def describe(task, b, x, w, of_x, y, s, s_step, out, logarithm, packed, width, scratch):
     """Fill in a task, with `scratch` an address. Returns the number of its parts, chunks and tail."""
-    leading, m, n, block, chunks, lead, apart = of_x
+    leading, m, n, block, chunks, prefetch, sequential = of_x
     parts, room = chunks + (m % LANES > 0), width - TOTALS
     work, work_step = parts * 2 * width, 2 * block + room + SEGMENTS * LANES + packed
     t = task[0]
-    t.b, t.x, t.w, t.leading, t.m, t.n, t.block, t.chunks, t.lead = b, x, w, leading, m, n, block, chunks, lead
-    t.apart, t.y, t.s, t.s_step, t.out, t.logarithm = apart, y, s, s_step, out, logarithm
+    t.b, t.x, t.w, t.leading, t.m, t.n, t.block, t.chunks = b, x, w, leading, m, n, block, chunks
+    t.prefetch, t.sequential, t.y, t.s, t.s_step, t.out, t.logarithm = (
+        prefetch,
+        sequential,
+        y,
+        s,
+        s_step,
+        out,
+        logarithm,
+    )
     t.room, t.width, t.work_step, t.partials = room, width, work_step, scratch
     t.work, t.tail = t.partials + 8 * work, t.partials + 8 * (work + parts * work_step)
     return parts
@@ -243,13 +293,35 @@ def describe(task, b, x, w, of_x, y, s, s_step, out, logarithm, packed, width, s
 def add_up(totals, scratch, parts):
     """Add the chunks' totals, in order, to two rows of high and low parts, and join those in the first."""
     width = totals.shape[1]
+    for block in range(max(1, width // ADDED_AT_ONCE)):
+        add_columns(totals, scratch, parts, block)
+
+
+@inline
+def add_columns(totals, scratch, parts, block):
+    """`add_up` of one block of columns, in whose sums no other takes part: threads may share the blocks.
+
+    The last block has the columns that fill none.
+    """
+    width, first, like = totals.shape[1], block * ADDED_AT_ONCE, splat(0.0)
+    last = width if first + 2 * ADDED_AT_ONCE > width else first + ADDED_AT_ONCE
+    whole = first + (last - first) // LANES * LANES
+    high = at(address_of(totals), 0.0)
+    low, sums = offset(high, width), at(address_of(scratch), 0.0)
     for chunk in range(parts):
-        for j in range(width):
-            totals[0, j], lost = two_sum(totals[0, j], scratch[2 * chunk * width + j])
-            totals[1, j] += lost + scratch[(2 * chunk + 1) * width + j]
-    for j in range(width):
-        if math.isfinite(totals[0, j]):  # else the low part is NaN and means nothing
-            totals[0, j] += totals[1, j]
+        high_part = offset(sums, 2 * chunk * width)
+        low_part = offset(high_part, width)
+        for j in range(first, whole, LANES):
+            total, lost = two_sum(load(high, j, like), load(high_part, j, like))
+            store(high, j, total)
+            store(low, j, load(low, j, like) + (lost + load(low_part, j, like)))
+        for j in range(whole, last):
+            total, lost = two_sum(get(high, j), get(high_part, j))
+            put(high, j, total)
+            put(low, j, get(low, j) + (lost + get(low_part, j)))
+    for j in range(first, last):
+        if math.isfinite(get(high, j)):  # else the low part is NaN and means nothing
+            put(high, j, get(high, j) + get(low, j))
 
 
 run_serial, run_parallel = serial(_run), parallel(_run)

@@ -14,24 +14,35 @@ from numba import carray, types
 from jitlogreg.lanes import LANES
 from jitlogreg.targets import layout
 from jitlogreg.targets.compile import address, inline
-from jitlogreg.targets.cpu import SERIAL_COST, WIDE, drivers, panels
+from jitlogreg.targets.cpu import column_panels, drivers
 from jitlogreg.targets.cpu.chunks import TASK
-from jitlogreg.targets.cpu.cut import LINK_COST, cut
 from jitlogreg.targets.cpu.link import INVALID, TOTALS, WEIGHT
 from jitlogreg.targets.cpu.memory import at, call, get, put
+from jitlogreg.targets.cpu.partition import POINTWISE_COST, partition
+from jitlogreg.targets.cpu.profile import (
+    C_ORDER,
+    CACHED,
+    DISTANCE,
+    F_ORDER,
+    FORWARD_BELOW,
+    GRADIENT_BELOW,
+    SERIAL_BELOW,
+    prefetch_offset,
+)
 from jitlogreg.targets.cpu.whole import finish
 
-# What the caller writes, by `memory.put_words`: the record's own address, the operation, arrays, the kernels for either
-# order and for panels, and those that convert labels and weights, 0 where the dtype is w's
+# What the caller writes, by `memory.put_words`: the record's own address, the operation, arrays, the numbers of the
+# profile, the kernels for row chunks and column panels of either order, and those that convert labels and weights; 0
+# for a kernel that cannot be needed
 _MATRIX = ("x", "x_size", "m", "n", "down", "across")
 _VECTORS = tuple(f"{name}{what}" for name in ("w", "y", "s", "out") for what in ("", "_size", "_length", "_step"))
-_KERNELS = ("for_rows", "for_columns", "for_panels", "convert_y", "convert_s")
+_KERNELS = ("profile", "chunks_c", "chunks_f", "panels_c", "panels_f", "convert_y", "convert_s")
 _INTEGERS = (
     *("record", "operation", *_MATRIX, *_VECTORS, *_KERNELS),
     # why the call is refused; memory that is asked for, in numbers of eight bytes, and given; where the result goes
     *("refusal", "numbers", "memory", "result"),
     # how to run it: a kernel, its task's address, and in each stage part after part, on threads where that is worth it
-    *("kernel", "task", "stages", "parts", "threads"),
+    *("kernel", "task", "stages", "parts", "panels", "blocks", "threads"),
     # where the sums lie, and w, labels and weights that can be read
     *("by_panels", "width", "scratch", "parameters", "labels", "weights"),
 )
@@ -47,7 +58,7 @@ ACCEPTED, STRIDES, W_LENGTH, INTERCEPT, PENALTY, EMPTY, Y_LENGTH, S_LENGTH, OUT_
 LABEL, WEIGHT_OF_EXAMPLE, WEIGHT_BEYOND, WEIGHT_SUM = range(11, 15)
 
 # Room for a task of either kind, in numbers
-_OF_TASK = -(-max(TASK.itemsize, panels.TASK.itemsize) // 8)
+_OF_TASK = -(-max(TASK.itemsize, column_panels.TASK.itemsize) // 8)
 
 # The largest weight: what is more is infinite
 _LARGEST = float(np.finfo(np.float64).max)
@@ -106,14 +117,25 @@ def _check(t):
 def _plan(t):
     """How a call will run, and how much memory that takes: with copies of vectors that cannot be read as they are."""
     m, n = t.m, t.n
-    order, leading = _lies(m, n, t.down, t.across, t.x_size)
+    order, _ = _lies(m, n, t.down, t.across, t.x_size)
     room, of_examples = -(-n // LANES) * LANES if t.operation == GRADIENT else 0, t.operation >= MEAN
-    block, chunks, _, _ = cut(m, n, t.x_size, leading, order == layout.F)
-    t.width = room + TOTALS
-    t.by_panels = order == layout.C and of_examples and n * t.x_size >= WIDE
-    t.threads = t.by_panels or m * (n + LINK_COST) >= SERIAL_COST
-    size = panels.scratch_size(n, room) if t.by_panels else drivers.numbers_of_scratch(m, n, block, chunks, room, 0)
+    rows, tasks, panel, _ = partition(m, n, t.x_size, order == layout.F, not of_examples)
+    t.width, t.by_panels = room + TOTALS, panel > 0
+    t.threads = m * (n + POINTWISE_COST) >= get(at(t.profile, 0), SERIAL_BELOW)
+    if t.by_panels:
+        size = column_panels.scratch_size(rows, tasks, room, 1)
+    else:
+        size = drivers.numbers_of_scratch(m, n, rows, tasks, room, 0)
     t.numbers = _OF_TASK + 2 * t.width + size + n + (2 * m if of_examples else 0)
+
+
+@inline
+def _prefetch_offset(t, order, leading, rows, panel):
+    """How far ahead to prefetch, as the profile says."""
+    profile, of_order = at(t.profile, 0), C_ORDER if order == layout.C else F_ORDER
+    below = get(profile, of_order + (GRADIENT_BELOW if t.operation >= MEAN else FORWARD_BELOW))
+    ahead = get(profile, of_order + CACHED), get(profile, of_order + DISTANCE), below
+    return prefetch_offset(t.m, t.n, t.x_size, leading, order == layout.F, rows, panel, *ahead)
 
 
 @inline
@@ -137,17 +159,20 @@ def _place(t, chunks0, panels0, w0):
             call(t.convert_s, WEIGHT_OF_EXAMPLE, t.record)
         else:
             t.weights = _contiguous(t.s, t.s_step, t.w_size, m * s_step, t.weights, w0)
+    rows, tasks, panel, sequential = partition(m, n, t.x_size, order == layout.F, t.operation < MEAN)
+    prefetch = _prefetch_offset(t, order, leading, rows, panel)
+    of_examples, to = (t.labels, t.weights, s_step), (t.result, int(t.operation == LOG_FORWARD))
     if t.by_panels:
-        count = -(-n // panels.PANEL)
-        t.kernel, t.parts, t.stages = t.for_panels, count, (m + LANES - 1) // LANES * panels.STEPS
-        of_x, task = (leading, m, n, count), carray(at(t.task, panels0), 1)
-        of_examples = t.labels, t.weights, s_step
-        panels.describe(task, t.b, t.x, t.parameters, *of_x, *of_examples, t.width, totals, t.scratch)
+        t.kernel, t.blocks = t.panels_c if order == layout.C else t.panels_f, column_panels.row_blocks(rows)
+        t.panels, t.parts = tasks, max(tasks, t.blocks)
+        t.stages = (m + rows - 1) // rows * column_panels.STAGES
+        of_x, task = (leading, m, n, rows, tasks, prefetch, panel), carray(at(t.task, panels0), 1)
+        rest = t.width - TOTALS, totals, t.scratch, 1
+        column_panels.describe(task, t.b, t.x, t.parameters, of_x, *of_examples, *to, *rest)
     else:
-        t.kernel, t.stages = t.for_rows if order == layout.C else t.for_columns, 1
-        of_x, task = (leading, m, n, *cut(m, n, t.x_size, leading, order == layout.F)), carray(at(t.task, chunks0), 1)
-        of_examples, to = (t.labels, t.weights, s_step), (t.result, int(t.operation == LOG_FORWARD), 0)
-        t.parts = drivers.describe(task, t.b, t.x, t.parameters, of_x, *of_examples, *to, t.width, t.scratch)
+        t.kernel, t.stages = t.chunks_c if order == layout.C else t.chunks_f, 1
+        of_x, task = (leading, m, n, rows, tasks, prefetch, sequential), carray(at(t.task, chunks0), 1)
+        t.parts = drivers.describe(task, t.b, t.x, t.parameters, of_x, *of_examples, *to, 0, t.width, t.scratch)
     if t.refusal != ACCEPTED:
         t.stages = 0
 
@@ -184,13 +209,8 @@ def _convert(refusal, call, source0, w0, nothing):
 
 @inline
 def parts_of_stage(t, stage):
-    """How many parts a stage of a call has: in panels, one where it links, and none where it would update in vain."""
-    step = stage % panels.STEPS
-    if t.by_panels and step == panels.LINK:
-        return 1
-    if t.by_panels and step == panels.UPDATE and t.operation == MEAN:
-        return 0
-    return t.parts
+    """How many parts a stage of a call has."""
+    return column_panels.tasks_of_stage(t.panels, t.blocks, t.width - TOTALS, stage) if t.by_panels else t.parts
 
 
 @inline
@@ -207,7 +227,7 @@ def _finish(t, w0):
     room = t.width - TOTALS
     totals = carray(at(t.memory + 8 * _OF_TASK, 0.0), (2, t.width))
     if t.by_panels:
-        panels.join(totals)
+        column_panels.join(totals, carray(at(t.scratch, 0.0), 2 * TOTALS * t.blocks), t.blocks)
     else:
         drivers.add_up(totals, carray(at(t.scratch, 0.0), t.parts * 2 * t.width), t.parts)
     weight = totals[0, room + WEIGHT]
@@ -273,7 +293,8 @@ def _meets(t, start, size, step, count):
 def driver(operation, x_dtype, w_dtype):
     """The address of `_step`, or of `_convert` for labels or weights of `x_dtype`; both called as a kernel is."""
     record, x, w, task, panels_task = (
-        types.CPointer(numba.from_dtype(np.dtype(dtype))) for dtype in (CALL, x_dtype, w_dtype, TASK, panels.TASK)
+        types.CPointer(numba.from_dtype(np.dtype(dtype)))
+        for dtype in (CALL, x_dtype, w_dtype, TASK, column_panels.TASK)
     )
     if operation == "step":
         return address(_step, (types.intp, record, task, panels_task, w), w_dtype.name)

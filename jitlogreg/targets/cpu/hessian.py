@@ -94,10 +94,11 @@ def product_chunk(chunk, task, x0, w0, f_order):
     c = spread(get(v, n), w0)
     z = offset(at(t.work, w0), chunk * t.work_step)
     u, g = offset(z, t.block), offset(z, 2 * t.block)
+    prefetch_rows = 2 if t.prefetch > 0 else 0
     clear(g, room)
     for i in range(start, stop, t.block):
         count = min(t.block, stop - i)
-        position, ahead = i * leading, t.block if i + count < stop else 0
+        position, ahead = i * leading, t.prefetch if i + count < stop or chunk + 1 < t.chunks else 0
         if f_order is not None:
             columns.margins(x, i, leading, n, w, b, z, count, ahead, True)
             columns.margins(x, i, leading, n, v, c, u, count, 0, True)
@@ -105,8 +106,8 @@ def product_chunk(chunk, task, x0, w0, f_order):
             rows.few_margins(x, position, leading, n, w, b, z, count - pad)
             rows.few_margins(x, position, leading, n, v, c, u, count - pad)
         else:
-            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, 2, t.apart)
-            rows.margins(x, position, leading, n, v, c, u, count, position, 2, t.apart)
+            rows.margins(x, position, leading, n, w, b, z, count, position + t.prefetch, prefetch_rows, t.sequential)
+            rows.margins(x, position, leading, n, v, c, u, count, position, 0, t.sequential)
         for r in range(count - pad, count):
             put(z, r, 0)
             put(u, r, 0)  # padding: its weight is 0, but 0 · inf would count
@@ -117,7 +118,8 @@ def product_chunk(chunk, task, x0, w0, f_order):
         elif pad > 0:
             rows.few_update(x, position, leading, n, u, count - pad, g, b)
         else:
-            rows.update(x, position, leading, n, u, count, g, position + t.lead + count // 2 * leading, b)
+            prefetch_at = position + t.prefetch + count // 2 * leading if t.prefetch > 0 else position
+            rows.update(x, position, leading, n, u, count, g, prefetch_at, b)
         if f_order is None:
             flush(g, high, low, room, b)
 
@@ -134,16 +136,17 @@ def hessian_chunk(chunk, task, x0, w0, f_order):
     z = offset(at(t.work, w0), chunk * t.work_step)
     g = offset(z, 2 * t.block)
     packed = offset(g, t.work_step - 2 * t.block - (n // LANES + 1) * LANES * BLOCK)
+    prefetch_rows = 4 if t.prefetch > 0 else 0
     clear(g, room)
     for i in range(start, stop, BLOCK):
         count = min(BLOCK, stop - i)
-        position = i * leading
+        position, ahead = i * leading, t.prefetch if i + count < stop or chunk + 1 < t.chunks else 0
         if f_order is not None:
-            columns.margins(x, i, leading, n, w, b, z, count, BLOCK if i + count < stop else 0, False)
+            columns.margins(x, i, leading, n, w, b, z, count, ahead, False)
         elif pad > 0:
             rows.few_margins(x, position, leading, n, w, b, z, count - pad)
         else:
-            rows.margins(x, position, leading, n, w, b, z, count, position + t.lead, 4, t.apart)
+            rows.margins(x, position, leading, n, w, b, z, count, position + t.prefetch, prefetch_rows, t.sequential)
         roots(z, offset(s, i * s_step), s_step > 0, count, b)
         if f_order is None:
             _pack_rows(x, position, leading, n, z, count - pad, packed, b)

@@ -1,11 +1,11 @@
 """The per-example step of a block of margins: activations of the forward pass, losses and residuals of the gradient."""
 
-import math
+import numpy as np
 
 from jitlogreg import scalar
 from jitlogreg.lanes import LANES, fma, ones, root, where, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.accumulate import add_number
+from jitlogreg.targets.cpu.accumulate import add_number, two_sum
 from jitlogreg.targets.cpu.memory import compound_lanes, load, splat, store, sum_lanes, widen
 
 # The totals a block adds to
@@ -116,6 +116,27 @@ def _compound(p, i, half, like):
     return fma(x, y, x + y)
 
 
+# log(2) = high + low, where k * high is exact for every exponent k of float64
+_LOG2_HIGH, _LOG2_LOW = float.fromhex("0x1.62e42fefa38p-1"), float.fromhex("0x1.ef35793c7673p-45")
+
+
+@inline
+def _log1p(p):
+    """log(1 + p) of a float64 p ≥ 0 whose 1 + p is finite, within 2 ulp: libm's differs between systems.
+
+    1 + p = s + lost = 2ᵏ f + lost with 1 ≤ f < 2, so log(1 + p) = k log(2) + log(f) + lost / s, to first order in
+    lost / s, which is at most 2⁻⁵³.
+    """
+    if p <= 1:
+        return scalar.log1p_unit(p)
+    s, lost = two_sum(1.0, p)
+    bits = np.float64(s).view(np.int64)
+    k = (bits >> 52) - 1023
+    f = np.int64((bits & ((1 << 52) - 1)) | (1023 << 52)).view(np.float64)
+    value = k * _LOG2_HIGH + (k * _LOG2_LOW + (scalar.log1p_unit(f - 1.0) + lost / s))
+    return value if p < np.inf else p  # NaN goes on as well
+
+
 @inline
 def add_sums(held, products, k, high, low):
     """Add what is held of k segments to the totals."""
@@ -127,7 +148,7 @@ def add_sums(held, products, k, high, low):
         for i in range(half):
             store(products, i * LANES, _compound(products, i, half, like))
         half //= 2
-    add_number(high, low, LOSS, sum_lanes(loss) + math.log1p(compound_lanes(load(products, 0, like))))
+    add_number(high, low, LOSS, sum_lanes(loss) + _log1p(compound_lanes(load(products, 0, like))))
     add_number(high, low, DB, sum_lanes(db))
     add_number(high, low, WEIGHT, sum_lanes(weight))
     add_number(high, low, INVALID, sum_lanes(invalid))

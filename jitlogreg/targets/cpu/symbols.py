@@ -16,6 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from jitlogreg.targets.compile import sources_stamp
+from jitlogreg.targets.cpu import profile
 from jitlogreg.targets.cpu.drivers import kernel
 from jitlogreg.targets.cpu.embedded import driver
 
@@ -60,8 +61,13 @@ def _known(stamp, operation, x_dtype, w_dtype, order):
     x_dtype, w_dtype = np.dtype(x_dtype), np.dtype(w_dtype)
     if operation in ("step", "convert"):
         address = driver(operation, x_dtype, w_dtype)
+    elif operation == "profile":
+        address = profile.numbers.ctypes.data
     else:
-        address = kernel(operation, x_dtype, w_dtype, order)
+        # with the hint of this process: compiled code from the disk follows the profile
+        tuned = profile.current()
+        hint = (tuned.c_order if order == "C" else tuned.f_order).hint
+        address = kernel(operation, x_dtype, w_dtype, order, hint)
     symbol = f"jitlogreg_{stamp}_{operation}_{x_dtype}_{w_dtype}_{order}"
     llvmlite.binding.add_symbol(symbol, address)
     return symbol

@@ -33,7 +33,7 @@ def finish(totals, w, n, l2, columns, dw):
 
 
 @inline
-def _sum_up(kernel, x, of_x, y, s, s_step, room, w, b):
+def _sum_up(kernel, of_x, room, x, y, s, s_step, w, b):
     """Run every part, one after another. Returns the totals as `drivers._run` leaves them."""
     _, m, n, block, chunks, _, _ = of_x
     width = room + TOTALS
@@ -47,12 +47,12 @@ def _sum_up(kernel, x, of_x, y, s, s_step, room, w, b):
 
 
 @serial
-def loss_and_gradient(kernel, x, of_x, y, s, s_step, room, w, b, l2, dw):
+def loss_and_gradient(kernel, of_x, room, x, y, s, s_step, w, b, l2, dw):
     """Write dw if the examples are good and Σs is positive and finite. w and dw are addresses, of numbers of b's dtype.
 
     Returns the loss, db, Σs and whether the examples are good.
     """
-    totals, n = _sum_up(kernel, x, of_x, y, s, s_step, room, w, np.float64(b)), of_x[2]
+    totals, n = _sum_up(kernel, of_x, room, x, y, s, s_step, w, np.float64(b)), of_x[2]
     weight, valid = totals[0, room + WEIGHT], totals[0, room + INVALID] == 0
     if not (valid and 0 < weight < math.inf):
         return math.nan, math.nan, weight, valid
@@ -61,11 +61,11 @@ def loss_and_gradient(kernel, x, of_x, y, s, s_step, room, w, b, l2, dw):
 
 
 @serial
-def objective(kernel, x, of_x, y, s, s_step, room, theta, l2, gradient):
+def objective(kernel, of_x, room, x, y, s, s_step, theta, l2, gradient):
     """Write the gradient at θ = [w, b], or [w], and return the loss."""
     n = of_x[2]
     b = theta[n] if len(theta) > n else 0.0
-    totals = _sum_up(kernel, x, of_x, y, s, s_step, room, theta.ctypes.data, b)
+    totals = _sum_up(kernel, of_x, room, x, y, s, s_step, theta.ctypes.data, b)
     loss, db = finish(totals, at(theta.ctypes.data, l2), n, l2, n, at(gradient.ctypes.data, l2))
     if len(theta) > n:
         gradient[n] = db
