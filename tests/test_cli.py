@@ -82,6 +82,26 @@ def test_machine_is_described_in_plain_values():
     assert here["threads"] >= 1
 
 
+@pytest.mark.parametrize(
+    ("processor", "features", "simd"),
+    [
+        ("x86_64", {"avx512f": True, "avx2": True, "avx": True, "fma": True}, (512, True)),
+        ("x86_64", {"avx512f": False, "avx2": True, "avx": True, "fma": True}, (256, True)),
+        ("x86_64", {"avx": True, "fma": False}, (256, False)),
+        ("AMD64", {"sse2": True}, (128, False)),
+        # of a 64-bit ARM LLVM may list nothing: under emulation, or where it does not know the processor
+        ("aarch64", {"neon": True}, (128, True)),
+        ("aarch64", {}, (128, True)),
+        ("arm64", {}, (128, True)),
+        ("ARM64", {}, (128, True)),  # as Windows spells it
+    ],
+)
+def test_vectors_and_fused_multiply_adds_of_other_processors(monkeypatch, processor, features, simd):
+    monkeypatch.setattr(machine.platform, "machine", lambda: processor)
+    monkeypatch.setattr(machine.llvmlite.binding, "get_host_cpu_features", lambda: features)
+    assert machine.simd() == simd
+
+
 # ---------------------------------------------------------------- demo
 
 
@@ -464,7 +484,7 @@ def test_python_m_jitlogreg():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "{info,demo,bench}"),
+        ([], "{info,demo,bench,tune}"),
         (["train"], "invalid choice: 'train'"),
         (["info", "--verbose"], "unrecognized arguments: --verbose"),
         (["info", "--target", "gpu"], "invalid choice: 'gpu'"),

@@ -1,12 +1,12 @@
-"""The command line: `jitlogreg info`, `demo` and `bench`. What it says is ASCII: a pipe may take no more."""
+"""The command line: `jitlogreg info`, `demo`, `bench` and `tune`. What it says is ASCII: a pipe may take no more."""
 
 import argparse
 import os
 import sys
 
 import jitlogreg
-from jitlogreg.cli import bench, demo, info
-from jitlogreg.cli.errors import UsageError, WrongAnswerError
+from jitlogreg.cli import bench, demo, info, tune
+from jitlogreg.cli.errors import NotStoredError, UsageError, WrongAnswerError
 from jitlogreg.targets import TargetUnavailableError
 
 
@@ -21,8 +21,8 @@ def main(argv=None):
     Returns
     -------
     status : int
-        0; 1 if a result was wrong; 2 if an option, a file or a label was, or something that is needed is not there;
-        130 if interrupted. Messages go to standard error, one line each.
+        0; 1 if a result was wrong or could not be stored; 2 if an option, a file or a label was wrong, or something
+        that is needed is not there; 130 if interrupted. Messages go to standard error, one line each.
     """
     try:
         options = _parser().parse_args(argv)
@@ -30,7 +30,7 @@ def main(argv=None):
         sys.stdout.flush()  # where a closed pipe is noticed
     except (UsageError, TargetUnavailableError, MemoryError) as error:
         return _fail(2, str(error) or "out of memory")
-    except WrongAnswerError as error:
+    except (WrongAnswerError, NotStoredError) as error:
         return _fail(1, str(error))
     except KeyboardInterrupt:
         return _fail(130, "interrupted")
@@ -54,8 +54,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser():
     parser = _Parser(prog="jitlogreg", description="Compiled kernels for logistic regression.")
     parser.add_argument("--version", action="version", version=jitlogreg.__version__)
-    commands = parser.add_subparsers(required=True, metavar="{info,demo,bench}")
-    for command in (info, demo, bench):
+    commands = parser.add_subparsers(required=True, metavar="{info,demo,bench,tune}")
+    for command in (info, demo, bench, tune):
         name = command.__name__.rpartition(".")[2]
         summary = command.__doc__.split("\n")[0]
         subparser = commands.add_parser(name, help=summary, description=summary)

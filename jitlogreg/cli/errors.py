@@ -11,6 +11,10 @@ class WrongAnswerError(Exception):
     """Two implementations disagree by more than rounding. Exit status 1."""
 
 
+class NotStoredError(Exception):
+    """What was measured cannot be stored. Exit status 1."""
+
+
 def optional_module(module, package):
     """Import a module of an optional package.
 

@@ -1,10 +1,12 @@
-"""Show versions, targets, threads, vector width and the folder of compiled kernels."""
+"""Show versions, targets, threads, vector width, tuning profile and the folder of compiled kernels."""
 
+from jitlogreg.cli.errors import UsageError
 from jitlogreg.cli.machine import machine, versions
 from jitlogreg.cli.options import add_target_option, selected_targets
 from jitlogreg.cli.tables import print_table
 from jitlogreg.targets import targets
 from jitlogreg.targets.compile import cache_folder
+from jitlogreg.targets.cpu import profile
 
 
 def add_options(parser):
@@ -17,6 +19,10 @@ def run(options):
     shown = targets()
     if options.target:
         shown = {name: shown[name] for name in selected_targets(options.target)}
+    try:
+        tuned = profile.current()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     here = machine()
     print_table(
         ("<package", "<version"),
@@ -31,6 +37,7 @@ def run(options):
             ("SIMD width", f"{here['simd_bits']} bits, {'with' if here['fma'] else 'without'} fused multiply-add"),
             ("threads", f"{here['threads']} of {here['cores']} logical cores"),
             ("threading layer", here["threading_layer"]),
+            ("profile", f"{tuned.cpu} ({tuned.source})"),
             ("cache folder", str(cache_folder() or "none is writable: every process compiles anew")),
         ],
     )

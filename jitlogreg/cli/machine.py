@@ -10,6 +10,7 @@ import numpy as np
 
 import jitlogreg
 from jitlogreg.cli import bandwidth
+from jitlogreg.targets.cpu import profile
 
 
 def versions():
@@ -24,7 +25,7 @@ def versions():
 
 
 def machine():
-    """The processor and its use: system, cpu, simd_bits, fma, cores, threads, threading_layer and load.
+    """The processor and its use: system, cpu, simd_bits, fma, profile, cores, threads, threading_layer and load.
 
     The load is `load()`, before anything is measured.
     """
@@ -35,6 +36,7 @@ def machine():
         "cpu": llvmlite.binding.get_host_cpu_name(),
         "simd_bits": simd_bits,
         "fma": fma,
+        "profile": profile.current().cpu,
         "cores": os.cpu_count(),
         "threads": threads,
         "threading_layer": layer,
@@ -62,7 +64,9 @@ def simd():
         bits = 256
     else:
         bits = 128
-    return bits, bool(features.get("fma") or features.get("neon"))
+    # every 64-bit ARM has them, though LLVM may list no feature of one at all
+    fma = features.get("fma") or features.get("neon") or platform.machine().lower() in ("aarch64", "arm64")
+    return bits, bool(fma)
 
 
 def threading():
