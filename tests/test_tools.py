@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jitlogreg.cli.errors import WrongAnswerError
+from jitlogreg.targets.cpu import profile
 
 ROOT = Path(__file__).parent.parent
 TOOLS = ROOT / "tools"
@@ -29,9 +30,12 @@ def load(name):
 @pytest.fixture
 def tool(monkeypatch, tmp_path):
     tool = load("performance_table")
-    (tmp_path / "README.md").write_text(f"# before\n\n{tool.BEGIN}\nold\n{tool.END}\n\nafter\n", encoding="utf-8")
-    monkeypatch.setattr(tool, "README", tmp_path / "README.md")
-    monkeypatch.setattr(tool, "RESULTS", tmp_path / "performance.json")
+    for name in ("README", "PAGE"):
+        path = tmp_path / f"{name}.md"
+        path.write_text(f"# before\n\n{tool.BEGIN}\nold\n{tool.END}\n\nafter\n", encoding="utf-8")
+        monkeypatch.setattr(tool, name, path)
+    monkeypatch.setattr(tool, "RESULTS", tmp_path / "performance")
+    tool.RESULTS.mkdir()
     return tool
 
 
@@ -63,15 +67,20 @@ def results(**changes):
     } | changes
 
 
-def test_the_table_is_written_between_the_markers(tool, tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps(results()))
-    tool.main(["--from", str(tmp_path / "a.json")])
-    written = tool.README.read_text(encoding="utf-8")
+def test_the_table_is_written_between_the_markers(tool):
+    (tool.RESULTS / "znver4.json").write_text(json.dumps(results()))
+    tool.main(["--write"])
+    written = tool.PAGE.read_text(encoding="utf-8")
     before, _, rest = written.partition(tool.BEGIN)
     between, _, after = rest.partition(tool.END)
     assert (before, after) == ("# before\n\n", "\n\nafter\n")
     assert "old" not in between
     lines = between.strip().splitlines()
+    assert lines[0] == "### znver4, 2 threads"
+    assert lines[2] == (
+        "Of 1 cells 0 are below 1.0 x their best peer; the smallest is 1000 x 20, F, float64: 12.34 x NumPy."
+    )
+    lines = lines[4:]
     heads, cells = ([cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], lines[2]))
     assert dict(zip(heads, cells, strict=True)) == {
         "X": "1000 x 20",
@@ -97,9 +106,20 @@ def test_the_table_is_written_between_the_markers(tool, tmp_path):
     ):
         assert words in between
     assert "load" not in between
-    assert not tool.RESULTS.exists()
-    tool.main(["--from", str(tmp_path / "a.json")])
-    assert tool.README.read_text(encoding="utf-8") == written
+    tool.main(["--write"])
+    assert tool.PAGE.read_text(encoding="utf-8") == written
+
+
+def test_readme_has_each_machine_beside_the_others(tool):
+    for cpu, share in (("znver4", 50.0), ("z80", 7.0)):
+        here = results(machine=results()["machine"] | {"cpu": cpu})
+        here["rows"][2]["percent_of_limit"] = share
+        (tool.RESULTS / f"{cpu}.json").write_text(json.dumps(here))
+    tool.main(["--write"])
+    written = tool.README.read_text(encoding="utf-8")
+    assert "| X | order | dtype | z80: % of limit | x best peer | znver4: % of limit | x best peer |" in written
+    assert "| 1000 x 20 | F | float64 | 7 | 12.3 (NumPy) | 50 | 12.3 (NumPy) |" in written
+    assert "z80: 2 threads, 2031-02-03; znver4: 2 threads, 2031-02-03." in written
 
 
 def test_what_was_busy_is_told(tool):
@@ -114,12 +134,14 @@ def test_three_digits(tool, value, text):
     assert tool.digits(value) == text
 
 
-def test_a_readme_without_markers_is_left_alone(tool, tmp_path):
-    tool.README.write_text("# nothing\n")
-    (tmp_path / "a.json").write_text(json.dumps(results()))
+@pytest.mark.parametrize("name", ["README", "PAGE"])
+def test_a_page_without_markers_is_left_alone(tool, name):
+    page = getattr(tool, name)
+    page.write_text("# nothing\n")
+    (tool.RESULTS / "znver4.json").write_text(json.dumps(results()))
     with pytest.raises(SystemExit, match="performance table"):
-        tool.main(["--from", str(tmp_path / "a.json")])
-    assert tool.README.read_text() == "# nothing\n"
+        tool.main(["--write"])
+    assert page.read_text() == "# nothing\n"
 
 
 def test_shapes_are_measured_by_bench_and_put_together(tool, monkeypatch):
@@ -132,7 +154,7 @@ def test_shapes_are_measured_by_bench_and_put_together(tool, monkeypatch):
 
     monkeypatch.setattr(tool.subprocess, "run", run)
     tool.main(["--shapes", "5x4", "6x3:C,F", "--rounds", "2"])
-    kept = json.loads(tool.RESULTS.read_text())
+    kept = json.loads((tool.RESULTS / "znver4.json").read_text())
     assert len(kept["rows"]) == 8
     assert kept["machine"]["load"] == 0.2
     assert [command[-6:] for command in commands] == [
@@ -142,20 +164,100 @@ def test_shapes_are_measured_by_bench_and_put_together(tool, monkeypatch):
     assert "| 1000 x 20 | F |" in tool.README.read_text(encoding="utf-8")
 
 
+def test_a_cell_close_to_its_best_peer_is_measured_again(tool, monkeypatch):
+    factors, commands = iter((1.02, 1.06)), []
+
+    def run(command, **options):
+        commands.append(command)
+        found = results()
+        found["rows"][1]["times_ours"] = next(factors)
+        return SimpleNamespace(stdout=json.dumps(found | {"dot": []}))
+
+    monkeypatch.setattr(tool.subprocess, "run", run)
+    tool.main(["--shapes", "1000x20:F", "--rounds", "2"])
+    assert commands[1][-8:] == ["--dtype", "float64", "--shapes", "1000x20", "--order", "F", "--rounds", "2"]
+    kept = json.loads((tool.RESULTS / "znver4.json").read_text())
+    assert kept["rows"][1]["times_ours"] == pytest.approx(1.04)
+
+
+def test_shapes_that_are_named_take_the_places_of_the_kept_ones(tool, monkeypatch):
+    other = [row | {"shape": [9, 9]} for row in results()["rows"]]
+    (tool.RESULTS / "znver4.json").write_text(json.dumps(results(rows=other + results()["rows"])))
+    fresh = [row | {"seconds": 2 * row["seconds"]} for row in results()["rows"]]
+    monkeypatch.setattr(
+        tool.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=json.dumps(results(rows=fresh) | {"dot": []}))
+    )
+    tool.main(["--shapes", "1000x20:F", "--rounds", "2"])
+    assert json.loads((tool.RESULTS / "znver4.json").read_text())["rows"] == other + fresh
+    for row in fresh:
+        row["shape"] = [7, 7]
+    tool.main(["--shapes", "7x7:F", "--rounds", "2"])
+    assert len(json.loads((tool.RESULTS / "znver4.json").read_text())["rows"]) == 12
+
+
 def test_the_real_command_measures(tool):
     tool.main(["--shapes", "9x2", "--rounds", "1"])
-    kept = json.loads(tool.RESULTS.read_text())
+    (kept,) = (json.loads(path.read_text()) for path in tool.RESULTS.iterdir())
     names = {row["implementation"] for row in kept["rows"]}
     assert {"limit", "NumPy", "cpu", "scikit-learn"} <= names
     assert kept["rounds"] == 1
     assert set(kept["left_out"]) | names >= set(tool.OTHERS)
 
 
-def test_the_readme_shows_the_kept_figures():
+def test_the_pages_show_the_kept_figures():
     tool = load("performance_table")
-    kept = json.loads(tool.RESULTS.read_text(encoding="utf-8"))
-    readme = tool.README.read_text(encoding="utf-8")
-    assert tool.replaced(readme, tool.table(kept)) == readme
+    machines = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tool.RESULTS.glob("*.json"))]
+    for path, text in (
+        (tool.PAGE, "\n\n".join(map(tool.section, machines))),
+        (tool.README, tool.short_table(machines)),
+    ):
+        assert tool.replaced(path, text) == path.read_text(encoding="utf-8")
+
+
+# ---------------------------------------------------------------- profile_table.py
+
+
+@pytest.fixture
+def profiles(monkeypatch, tmp_path):
+    tool = load("profile_table")
+    monkeypatch.setattr(tool, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(tool, "RESULTS", tmp_path)
+    tool.PAGE.write_text(f"before\n{tool.BEGIN}\nold\n{tool.END}\nafter\n")
+    return tool
+
+
+def test_the_table_of_profiles_tells_where_the_default_is_worst(profiles):
+    shares = {"znver5": 0.5, "znver4": 0.8, "cascadelake": 0.4, "default": 0.6}
+    rows = [
+        {"operation": operation, "shape": [9, 2], "order": "C", "dtype": "float64", "shares": shares}
+        for operation in ("loss_and_gradient", "forward")
+    ]
+    found = {"date": "2031-02-03", "rounds": 3, "machine": {"cpu": "z80", "threads": 2}, "rows": rows}
+    (profiles.RESULTS / "z80.json").write_text(json.dumps(found))
+    profiles.main(["--write"])
+    written = profiles.PAGE.read_text()
+    assert "| 9 x 2 | C | float64 | 0.50 / 0.50 | 0.80 / 0.80 | 0.40 / 0.40 | 0.60 / 0.60 |" in written
+    assert "best profile's speed: 0.75 (loss_and_gradient, 9 x 2, C, float64)" in written
+    assert "old" not in written
+
+
+def test_profiles_are_measured_once_their_bits_are_equal(profiles, monkeypatch):
+    numbers = np.arange(64.0) % 5 - 2
+    before = profile.current()
+    rows = profiles.measured(numbers, 8, 8, "F", rounds=1)
+    assert [row["operation"] for row in rows] == ["loss_and_gradient", "forward"]
+    assert all(set(row["shares"]) == set(profile.SHIPPED) for row in rows)
+    monkeypatch.setattr(profiles, "bits", lambda result: object())
+    with pytest.raises(SystemExit, match="a profile changes the bits"):
+        profiles.measured(numbers, 8, 8, "F", rounds=1)
+    profile.use(before)
+
+
+def test_the_page_shows_the_kept_profiles():
+    tool = load("profile_table")
+    page = tool.PAGE.read_text(encoding="utf-8")
+    for path in tool.RESULTS.glob("*.json"):
+        assert tool.table(json.loads(path.read_text(encoding="utf-8"))) in page
 
 
 # ---------------------------------------------------------------- sweep.py
@@ -235,10 +337,10 @@ def test_sizes_are_told_in_units(sweep):
     ]
 
 
-@pytest.mark.parametrize("name", ["performance_table", "sweep"])
-def test_help(name):
+@pytest.mark.parametrize(("name", "option"), [("performance_table", "--write"), ("sweep", "--from")])
+def test_help(name, option):
     command = [sys.executable, str(TOOLS / f"{name}.py"), "--help"]
-    assert "--from" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert option in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 # ---------------------------------------------------------------- solver_table.py
