@@ -78,7 +78,7 @@ def _one_dot(x, i, n, w, prefetch_at, prefetch_rows, like):
         a1 = fma(load(x, i + j + LANES, like), load(w, j + LANES, like), a1)
         a2 = fma(load(x, i + j + 2 * LANES, like), load(w, j + 2 * LANES, like), a2)
         a3 = fma(load(x, i + j + 3 * LANES, like), load(w, j + 3 * LANES, like), a3)
-    if prefetch_rows > 0 and whole < n:  # up to four vectors, of which half are too few by one at most
+    if prefetch_rows > 0 and whole < n:  # what is left is four vectors at most, and half of them two
         prefetch(x, prefetch_at + whole * prefetch_rows // 4, 2)
     for j in range(whole, vectors, LANES):
         a0 = fma(load(x, i + j, like), load(w, j, like), a0)
