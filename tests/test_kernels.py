@@ -237,6 +237,13 @@ def test_padding_takes_no_part_where_margins_are_infinite(target, order, m):
     assert jlr.forward(X, -w).tolist() == [0.0] * m
 
 
+@pytest.mark.parametrize("m", [1, 9, 63, 70])
+@pytest.mark.usefixtures("by_panels")
+def test_padding_takes_no_part_in_column_panels(order, m):
+    with jlr.use_target("cpu"):
+        test_padding_takes_no_part_where_margins_are_infinite("cpu", order, m)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_float32_sums_may_be_larger_than_float32(target, order):
     weights = np.full(64, 1e38, np.float32)
