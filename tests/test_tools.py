@@ -222,7 +222,7 @@ def profiles(monkeypatch, tmp_path):
     tool = load("profile_table")
     monkeypatch.setattr(tool, "PAGE", tmp_path / "page.md")
     monkeypatch.setattr(tool, "RESULTS", tmp_path)
-    tool.PAGE.write_text(f"before\n{tool.BEGIN}\nold\n{tool.END}\nafter\n")
+    tool.PAGE.write_text("before\n<!-- profiles: measured -->\nold\n<!-- end of profiles: measured -->\nafter\n")
     return tool
 
 

@@ -11,9 +11,9 @@ import argparse
 import datetime
 import json
 import statistics
-from pathlib import Path
 
 import numpy as np
+import pages
 
 import jitlogreg as jlr
 from jitlogreg.cli import bandwidth
@@ -21,9 +21,7 @@ from jitlogreg.cli.machine import machine
 from jitlogreg.cli.timing import in_turn
 from jitlogreg.targets.cpu import profile
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGE, RESULTS = DOCS / "performance.md", DOCS / "profiles"
-BEGIN, END = "<!-- profile table: tools/profile_table.py -->", "<!-- end of the profile table -->"
+PAGE, RESULTS = pages.DOCS / "performance.md", pages.DOCS / "profiles"
 
 COLUMNS = (8, 28, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 SMALL = ((20_000, 50), (3_000, 300), (1_000, 1_000), (1_000, 100), (1_000, 20))
@@ -42,11 +40,8 @@ def main(argv=None):
         kept.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     tables = [table(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(RESULTS.glob("*.json"))]
     tables += [sweep(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(RESULTS.glob("sweeps/*.json"))]
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{PAGE} has no {BEGIN} with {END} after it")
-    PAGE.write_text(f"{before}{begin}\n\n" + "\n\n".join(tables) + f"\n\n{end}{after}", encoding="utf-8")
+    text = pages.replaced(PAGE.read_text(encoding="utf-8"), "profiles: measured", "\n\n".join(tables))
+    PAGE.write_text(text, encoding="utf-8")
 
 
 def measure(rounds):
@@ -107,7 +102,7 @@ def bits(result):
 def table(results):
     """Columns by profile, rows by shape: loss and gradient, and behind a slash the forward pass."""
     here, names = results["machine"], list(profile.SHIPPED)
-    lines = [["X", "order", "dtype", *names], ["--", "--", "--", *["--:"] * len(names)]]
+    lines = []
     for gradient, forward in zip(results["rows"][::2], results["rows"][1::2], strict=True):
         m, n = gradient["shape"]
         cells = [f"{gradient['shares'][cpu]:.2f} / {forward['shares'][cpu]:.2f}" for cpu in names]
@@ -119,20 +114,20 @@ def table(results):
         f"({worst['operation']}, {m} x {n}, {worst['order']}, {worst['dtype']})."
     )
     when = f"{results['date']}: {here['cpu']}, {here['threads']} threads, medians of {results['rounds']} rounds."
-    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", f"{told} {when}"])
+    return f"{pages.table(['X', 'order', 'dtype', *names], lines)}\n\n{told} {when}"
 
 
 def sweep(results):
     """Columns by variant, such as t0_4 for the hint t0 and 4 KB, rows by order, dtype and columns of X."""
     here, names = results["machine"], list(next(iter(results["shares"].values())))
     head = [name.replace("_", ", ") + (" KB" if "_" in name else "") for name in names]
-    lines = [["order", "dtype", "columns", *head], ["--", "--", *["--:"] * (len(names) + 1)]]
+    lines = []
     for case, shares in results["shares"].items():
         order, dtype, columns = case.split()
         cells = [f"{gradient:.2f} / {forward:.2f}" for gradient, forward in shares.values()]
         lines.append([order, {"f8": "float64", "f4": "float32"}[dtype], columns, *cells])
     told = f"{here['cpu']}, {here['threads']} threads, {results['date']}: {results['told']}."
-    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", told])
+    return f"{pages.table(['order', 'dtype', 'columns', *head], lines)}\n\n{told}"
 
 
 def default_over_best(row):

@@ -275,15 +275,8 @@ def describe(task, b, x, w, of_x, y, s, s_step, out, logarithm, packed, width, s
     work, work_step = parts * 2 * width, 2 * block + room + SEGMENTS * LANES + packed
     t = task[0]
     t.b, t.x, t.w, t.leading, t.m, t.n, t.block, t.chunks = b, x, w, leading, m, n, block, chunks
-    t.prefetch, t.sequential, t.y, t.s, t.s_step, t.out, t.logarithm = (
-        prefetch,
-        sequential,
-        y,
-        s,
-        s_step,
-        out,
-        logarithm,
-    )
+    t.prefetch, t.sequential = prefetch, sequential
+    t.y, t.s, t.s_step, t.out, t.logarithm = y, s, s_step, out, logarithm
     t.room, t.width, t.work_step, t.partials = room, width, work_step, scratch
     t.work, t.tail = t.partials + 8 * work, t.partials + 8 * (work + parts * work_step)
     return parts
