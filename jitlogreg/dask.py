@@ -11,8 +11,9 @@ import uuid
 
 import numpy as np
 
-from jitlogreg import api, checks
+from jitlogreg import api, checks, passes
 from jitlogreg import objective as in_memory
+from jitlogreg.targets import frame as frames
 from jitlogreg.targets import name_for, one_thread
 from jitlogreg.targets.device_array import device_array, on_host
 from jitlogreg.targets.layout import layout
@@ -106,41 +107,93 @@ class Objective(in_memory.Objective):
         arrays = [X, y] if s is None else [X, y, s]
         self._blocks = list(zip(*(_flat(array.__dask_keys__()) for array in arrays), strict=True))
         self._graph = _graph(arrays)
+        self._weight_scale = 1.0
         bind = functools.partial(_bind, check_finite=bool(check_finite))
-        self._weight, rows = (float(number) for number in self._add_up(bind, np.zeros(self.n_features + 1)))
+        zero = np.zeros(self.n_features + 1)
+        rows, weight, loss, db, *dw = self._add_up(bind, zero)
         self.shape = int(rows), self.n_features
         if rows == 0:
             raise ValueError(f"X has shape {self.shape}; accepted is at least one row")
-        in_memory.check_weight(self._weight)
+        if s is not None and not in_memory.WEIGHT_RANGE[0] <= weight <= in_memory.WEIGHT_RANGE[1]:
+            self._weight_scale = in_memory.power_of_two_over(max(self._of_each_block(_largest_weight, zero)))
+            rows, weight, loss, db, *dw = self._add_up(bind, zero)
+        self.total_weight = float(weight)
+        in_memory.check_weight(self.total_weight)
+        self._at_zero = Sums(float(loss), np.array(dw), float(db), self.total_weight, True)
 
     def sample(self, rows):
         """The objective, in memory, of every k-th example of each block; None where none has weight.
 
         k is such that there are about as many as asked for. They come to the caller.
         """
-        step = max(1, self.shape[0] // rows)
-        name = _new_name("sample")
-        parts = self._compute({(name, i): (_every, step, *block) for i, block in enumerate(self._blocks)})
-        X, y, *s = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        s = s[0] if s else None
+        X, y, s = self._every(max(1, self.shape[0] // rows))
         if s is not None and not np.sum(s) > 0:
             return None
         intercept = self.n_parameters > self.n_features
-        return in_memory.Objective(X, y, sample_weight=s, l2=self.l2, fit_intercept=intercept, target=self.target)
+        part = in_memory.Objective(X, y, sample_weight=s, l2=self.l2, fit_intercept=intercept, target=self.target)
+        return part if self.frame is None else part.in_frame(self.frame)
+
+    def some_rows(self, count):
+        """Every k-th row of each block, about so many in all, and their weights or None; they come to the caller."""
+        X, _, s = self._every(max(1, self.shape[0] // count))
+        return X, s
+
+    def row_blocks(self):
+        """The examples of one block after another, which come to the caller: X, y and weights."""
+        for block in self._blocks:
+            name = _new_name("block")
+            ((X, y, *s),) = self._compute({(name, 0): (_every, 1, *block)})
+            yield X, y, s[0] * self._weight_scale if s else np.ones(len(y))
+
+    def smallest_doubt(self, theta):
+        """As for data in memory."""
+        return min(self._of_each_block(_smallest_doubt, self._to_caller(theta)))
+
+    def root(self, theta):
+        """As for data in memory; each block has a factor of its own, and they are merged in order."""
+        from jitlogreg.linear_algebra import add_rows
+
+        R = self._root_of_penalty()
+        of_block = functools.partial(_root, frame=self.frame, has_b=self.n_parameters > self.n_features)
+        for part in self._of_each_block(of_block, np.append(theta, np.zeros(self.n_features + 1 - len(theta)))):
+            add_rows(R, part)
+        return R
+
+    def _every(self, step):
+        name = _new_name("sample")
+        parts = self._compute({(name, i): (_every, step, *block) for i, block in enumerate(self._blocks)})
+        X, y, *s = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return X, y, s[0] if s else None
+
+    def _to_caller(self, theta):
+        """w and b, in one vector, 0 where there is no b."""
+        theta = theta if self.frame is None else self.frame.to_caller(theta)
+        return np.append(theta, np.zeros(self.n_features + 1 - len(theta)))
+
+    def _of_each_block(self, function, theta):
+        """What a function makes of every block and of θ, in order."""
+        name = _new_name("each")
+        graph = {(name, "theta"): theta}
+        for i, block in enumerate(self._blocks):
+            graph[(name, i)] = (_of_block, function, i, self.target, self._weight_scale, (name, "theta"), *block)
+        return [found[0] for found in self._compute(graph, [(name, i) for i in range(len(self._blocks))])]
 
     def _sums(self, w, b, with_gradient):
         if not with_gradient:
-            loss = float(self._add_up(_loss, np.append(w, b))[0])
-            return Sums(loss, np.zeros(self.n_features), 0.0, self._weight, True)
-        loss, db, *_ = numbers = self._add_up(_gradient, np.append(w, b))
-        return Sums(float(loss), numbers[2:], float(db), self._weight, True)
+            loss = float(self._add_up(self._framed(_loss), np.append(w, b))[0])
+            return Sums(loss, np.zeros(self.n_features), 0.0, self.total_weight, True)
+        loss, db, *_ = numbers = self._add_up(self._framed(_gradient), np.append(w, b))
+        return Sums(float(loss), numbers[2:], float(db), self.total_weight, True)
 
     def _hessian_vector_sums(self, w, b, v):
-        numbers = self._add_up(_hessian_vector, np.stack([np.append(w, b), v]))
+        numbers = self._add_up(self._framed(_hessian_vector), np.stack([np.append(w, b), v]))
         return numbers[:-1], float(numbers[-1])
 
     def _hessian_sums(self, w, b):
-        return self._add_up(_hessian, np.append(w, b)).reshape(self.n_features + 1, -1)
+        return self._add_up(self._framed(_hessian), np.append(w, b)).reshape(self.n_features + 1, -1)
+
+    def _framed(self, sums):
+        return functools.partial(sums, frame=self.frame)
 
     def _add_up(self, sums, theta):
         """Σ over the blocks of the vectors that `sums` makes of them and of θ, which is sent once."""
@@ -149,7 +202,7 @@ class Objective(in_memory.Objective):
         level = []
         for i, block in enumerate(self._blocks):
             level.append((name, "block", i))
-            graph[level[-1]] = (_of_block, sums, i, self.target, (name, "theta"), *block)
+            graph[level[-1]] = (_of_block, sums, i, self.target, self._weight_scale, (name, "theta"), *block)
         depth = 0
         while depth == 0 or len(level) > 1:
             groups = [level[i : i + ADDED_AT_ONCE] for i in range(0, len(level), ADDED_AT_ONCE)]
@@ -218,8 +271,8 @@ def _activations(call, X, w, b, target):
 # ---------------------------------------------------------------- within a block
 
 
-def _of_block(sums, number, target, theta, X, y, sample_weight=None):
-    """What `sums` makes of a block, on one thread: a vector in the first of two rows, the second is what was lost."""
+def _of_block(function, number, target, weight_scale, theta, X, y, sample_weight=None):
+    """What a function makes of a block, on one thread, as the first of a list or array: what it lost may follow."""
     try:
         with one_thread():
             arrays = [_served(array) for array in (X, y, sample_weight)]
@@ -228,34 +281,62 @@ def _of_block(sums, number, target, theta, X, y, sample_weight=None):
                 raise ValueError(
                     f"X has shape {X.shape}; accepted are {theta.shape[-1] - 1} columns, as it was declared"
                 )
-            return sums(kernels, X, y, s, theta)[np.newaxis]
+            if weight_scale != 1:
+                s = s * weight_scale
+            found = function(kernels, X, y, s, theta)
+            return found[np.newaxis] if isinstance(found, np.ndarray) else [found]
     except (TypeError, ValueError) as error:
         raise type(error)(f"block {number}: {error}") from error
 
 
 def _bind(kernels, X, y, s, theta, check_finite):
-    sums = in_memory.evaluate(kernels, X, y, s, theta[:-1], 0.0, with_gradient=False)
+    sums = kernels.sums(X, y, theta[:-1], 0.0, s, True)
+    in_memory.check_examples(sums.weight, sums.valid, y, s)
     if check_finite and not math.isfinite(sums.loss):
         checks.finite(on_host(X))
-    return np.array([sums.weight, X.shape[0]])
+    return np.concatenate([[X.shape[0], sums.weight, sums.loss, sums.db], sums.dw])
 
 
-def _loss(kernels, X, y, s, theta):
-    return np.array([kernels.sums(X, y, theta[:-1], theta[-1], s, False).loss])
+def _largest_weight(kernels, X, y, s, theta):
+    return float(on_host(s).max(initial=0.0))
 
 
-def _gradient(kernels, X, y, s, theta):
-    sums = kernels.sums(X, y, theta[:-1], theta[-1], s, True)
+def _smallest_doubt(kernels, X, y, s, theta):
+    X, y, s = (None if array is None else on_host(array) for array in (X, y, s))
+    return passes.smallest_doubt(kernels, X, y, s, theta[:-1], float(theta[-1]))
+
+
+def _root(kernels, X, y, s, theta, frame, has_b):
+    X, s = (None if array is None else on_host(array) for array in (X, s))
+    theta = theta if has_b else theta[:-1]
+    return passes.add_weighted_rows(kernels, X, s, theta, frame, np.zeros((len(theta), len(theta))))
+
+
+def _sums(kernels, X, y, s, theta, with_gradient, frame):
+    if frame is None:
+        return kernels.sums(X, y, theta[:-1], theta[-1], s, with_gradient)
+    return frames.sums(kernels, X, y, theta[:-1], theta[-1], s, with_gradient, frame)
+
+
+def _loss(kernels, X, y, s, theta, frame):
+    return np.array([_sums(kernels, X, y, s, theta, False, frame).loss])
+
+
+def _gradient(kernels, X, y, s, theta, frame):
+    sums = _sums(kernels, X, y, s, theta, True, frame)
     return np.concatenate([[sums.loss, sums.db], sums.dw])
 
 
-def _hessian_vector(kernels, X, _, s, theta):
+def _hessian_vector(kernels, X, _, s, theta, frame):
     at, v = theta
-    return np.append(*kernels.hessian_vector_sums(X, at[:-1], at[-1], v, s))
+    if frame is None:
+        return np.append(*kernels.hessian_vector_sums(X, at[:-1], at[-1], v, s))
+    return np.append(*frames.hessian_vector_sums(kernels, X, at[:-1], at[-1], v, s, frame))
 
 
-def _hessian(kernels, X, _, s, theta):
-    return kernels.hessian_sums(X, theta[:-1], theta[-1], s).ravel()
+def _hessian(kernels, X, _, s, theta, frame):
+    in_frame = {} if frame is None else {"frame": frame}
+    return kernels.hessian_sums(X, theta[:-1], theta[-1], s, **in_frame).ravel()
 
 
 def add_up(parts):

@@ -6,15 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jitlogreg import checks
+from jitlogreg import checks, passes
 from jitlogreg.arrays import takes_arrays
-from jitlogreg.targets import TargetUnavailableError, choose
+from jitlogreg.targets import TargetUnavailableError, choose, frame
 from jitlogreg.targets.device_array import DeviceArray, on_host
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
 
 # The most columns whose Hessian is made: it has 32 MB then, and each of some threads needs 48 MB to sum it up
 HESSIAN_COLUMNS = 2000
+
+# Sums of weights within which no product with a weight leaves float64's range where its mean does not
+WEIGHT_RANGE = 2.0**-512, 2.0**512
 
 
 class Gradient(NamedTuple):
@@ -35,6 +38,9 @@ class LossAndGradient(NamedTuple):
 def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
     """The sums over the examples of checked arrays, once the labels and weights that passed are known to be good.
 
+    Where they leave the range of numbers, they are those of weights that are smaller, or larger, by a power of two: the
+    means are the same.
+
     Raises
     ------
     ValueError
@@ -42,7 +48,28 @@ def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
     """
     sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)
     check_examples(sums.weight, sums.valid, y, sample_weight)
-    return sums
+    if sample_weight is None or _within_range(sums.weight, sums.loss, sums.db, sums.dw):
+        return sums
+    return kernels.sums(X, y, w, b, rescaled(sample_weight), with_gradient)
+
+
+def _within_range(weight, loss, db, dw):
+    """Whether sums of weighted examples are, or tell that nothing has weight."""
+    in_range = weight == 0 or WEIGHT_RANGE[0] <= weight <= WEIGHT_RANGE[1]
+    return in_range and math.isfinite(loss) and math.isfinite(db) and bool(np.isfinite(on_host(dw)).all())
+
+
+def rescaled(sample_weight):
+    """Weights times the power of two that brings the largest to between 1 and 2: their ratios decide all results."""
+    on_cpu = on_host(sample_weight)
+    scaled = on_cpu * on_cpu.dtype.type(power_of_two_over(float(on_cpu.max(initial=0.0))))
+    return sample_weight.from_numpy(scaled) if type(sample_weight) is DeviceArray else scaled
+
+
+def power_of_two_over(largest):
+    """The power of two that brings a number to between 1 and 2, or as near as float64 can."""
+    _, exponent = math.frexp(largest)
+    return 2.0 ** min(1 - exponent, 1023)
 
 
 def loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out) -> LossAndGradient:
@@ -53,8 +80,9 @@ def loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out) -> LossAndGra
         if result is not None:
             loss, db, weight, valid = result
             check_examples(weight, valid, y, sample_weight)
-            check_weight(weight)
-            return LossAndGradient(loss, dw, db)
+            if sample_weight is None or _within_range(weight, loss, db, dw):
+                check_weight(weight)
+                return LossAndGradient(loss, dw, db)
     return finish(evaluate(kernels, X, y, sample_weight, w, b), w, l2, out)
 
 
@@ -75,7 +103,7 @@ def finish(sums, w, l2, dw_out=None, with_gradient=True) -> LossAndGradient:
     """Means from sums, with the penalty: J = ΣsL/S + l2/2 ‖w‖², dw = Σs·dz·x/S + l2 w, db = Σs·dz/S.
 
     Computed in float64 and rounded to w's dtype at the end; the intercept is not penalised. dw comes to lie where w
-    does, unless nobody asked for a gradient.
+    does, unless nobody asked for a gradient. In a frame l2 is an array, of one penalty for each column.
 
     Raises
     ------
@@ -85,7 +113,10 @@ def finish(sums, w, l2, dw_out=None, with_gradient=True) -> LossAndGradient:
     check_weight(sums.weight)
     dw = sums.dw / sums.weight
     loss = sums.loss / sums.weight
-    if l2:
+    if np.ndim(l2):
+        dw += l2 * w
+        loss += 0.5 * float(np.sum(l2 * w * w))
+    elif l2:
         w_wide = on_host(w).astype(np.float64, copy=False)
         dw += l2 * w_wide
         loss += 0.5 * l2 * float(np.sum(w_wide * w_wide))  # pairwise, where a BLAS dot's order is its own
@@ -175,11 +206,18 @@ class Objective:
     """
 
     def __init__(self, X, y, *, sample_weight=None, l2=0.0, fit_intercept=True, check_finite=True, target=None):
-        self._kernels, self._X, self._y, self._s = bound(X, y, sample_weight, target=target)
+        self._kernels, *given = bound(X, y, sample_weight, target=target)
+        self._given = tuple(given)
+        self._X, self._y, self._s = (_held(self._kernels, array) for array in given)
         self._describe(self._X, self._kernels.__name__.rpartition(".")[2], l2, fit_intercept)
-        sums = evaluate(self._kernels, self._X, self._y, self._s, np.zeros(self.n_features), 0.0, with_gradient=False)
+        sums = self._kernels.sums(self._X, self._y, np.zeros(self.n_features), 0.0, self._s, True)
+        check_examples(sums.weight, sums.valid, self._y, self._s)
+        if self._s is not None and not WEIGHT_RANGE[0] <= sums.weight <= WEIGHT_RANGE[1]:
+            self._given = *given[:2], rescaled(given[2])
+            self._s = _held(self._kernels, self._given[2])
+            sums = self._kernels.sums(self._X, self._y, np.zeros(self.n_features), 0.0, self._s, True)
         check_weight(sums.weight)
-        self._weight = sums.weight
+        self.total_weight, self._at_zero = sums.weight, sums
         if hasattr(self._kernels, "small_objective"):
             self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
         if check_finite and not math.isfinite(sums.loss):  # 0 times what is not finite is NaN
@@ -191,7 +229,8 @@ class Objective:
         self.n_features, self._has_b = X.shape[1], bool(fit_intercept)
         self.n_parameters = self.n_features + self._has_b
         self.has_hessian = target != "cuda" and self.n_features <= HESSIAN_COLUMNS
-        self._small = None
+        self._small = self._at_zero = self.frame = None
+        self.penalty = self.l2
 
     def __call__(self, theta):
         """The objective and its gradient at θ.
@@ -210,15 +249,24 @@ class Objective:
             theta = checks.vector("theta", theta, self.n_parameters, "n_parameters")
             return self._small(theta, gradient), gradient
         w, b = self._split("theta", theta)
-        result = finish(self._sums(w, b, True), w, self.l2, gradient[: self.n_features])
+        return self._finished(self._sums(w, b, True), w, gradient)
+
+    def _finished(self, sums, w, gradient):
+        result = finish(sums, w, self.penalty, gradient[: self.n_features])
         if self._has_b:
             gradient[self.n_features] = result.db
         return result.loss, gradient
 
+    def at_zero(self):
+        """The objective and its gradient at θ = 0, which the read of X that checked it has told already."""
+        if self._at_zero is None:
+            return self(np.zeros(self.n_parameters))
+        return self._finished(self._at_zero, np.zeros(self.n_features), np.empty(self.n_parameters))
+
     def loss(self, theta):
         """The objective at θ, a float."""
         w, b = self._split("theta", theta)
-        return finish(self._sums(w, b, False), w, self.l2, with_gradient=False).loss
+        return finish(self._sums(w, b, False), w, self.penalty, with_gradient=False).loss
 
     def gradient(self, theta):
         """The gradient at θ, an ndarray of float64, shape (n_parameters,)."""
@@ -241,9 +289,9 @@ class Objective:
         along = v if self._has_b else np.append(v, 0.0)
         of_w, of_b = self._hessian_vector_sums(w, b, along)
         product = np.empty(self.n_parameters)
-        product[: self.n_features] = of_w / self._weight + self.l2 * v[: self.n_features]
+        product[: self.n_features] = of_w / self.total_weight + self.penalty * v[: self.n_features]
         if self._has_b:
-            product[self.n_features] = of_b / self._weight
+            product[self.n_features] = of_b / self.total_weight
         return product
 
     def hessian(self, theta):
@@ -275,9 +323,9 @@ class Objective:
             )
         if self.target == "cuda":
             raise TargetUnavailableError("the target 'cuda' has no kernel for it yet; 'cpu' and 'reference' have")
-        hessian = self._hessian_sums(w, b)[: self.n_parameters, : self.n_parameters] / self._weight
+        hessian = self._hessian_sums(w, b)[: self.n_parameters, : self.n_parameters] / self.total_weight
         diagonal = hessian.reshape(-1)[:: self.n_parameters + 1]
-        diagonal[: self.n_features] += self.l2
+        diagonal[: self.n_features] += self.penalty
         return hessian
 
     def sample(self, rows):
@@ -287,16 +335,52 @@ class Objective:
         """
         step = max(1, len(self._y) // rows)
         part = copy.copy(self)
-        part._small = None
+        part._small = part._at_zero = None
         if step > 1:
             part._X, part._y = self._X[::step], np.ascontiguousarray(self._y[::step])
             if layout(part._X.shape, part._X.strides, part._X.itemsize) is None:
                 part._X = np.ascontiguousarray(part._X)
             if self._s is not None:
                 part._s = np.ascontiguousarray(self._s[::step])
-            part.shape = part._X.shape
-            part._weight = float(len(part._y)) if part._s is None else float(np.sum(part._s))
-        return part if part._weight > 0 else None
+            part.shape, part._given = part._X.shape, (part._X, part._y, part._s)
+            part.total_weight = float(len(part._y)) if part._s is None else float(np.sum(part._s))
+        return part if part.total_weight > 0 else None
+
+    def some_rows(self, count):
+        """Every k-th row of X, about so many, and their weights or None: NumPy arrays."""
+        step = max(1, self.shape[0] // count)
+        X, _, s = self._on_host()
+        return X[::step], None if s is None else s[::step]
+
+    def row_blocks(self):
+        """The examples some rows at a time: X, y and weights, as NumPy arrays."""
+        X, y, s = self._on_host()
+        for first in range(0, self.shape[0], passes.ROWS):
+            rows = slice(first, first + passes.ROWS)
+            yield X[rows], y[rows], np.ones(len(y[rows])) if s is None else s[rows]
+
+    def in_frame(self, columns):
+        """The same objective as a function of θ in a frame's columns: its w are divided by the frame's scales."""
+        framed = copy.copy(self)
+        framed.frame, framed._small, framed._at_zero = columns, None, None
+        # 0 · inf would be NaN
+        framed.penalty = np.zeros(self.n_features) if self.l2 == 0 else self.l2 * columns.scale * columns.scale
+        return framed
+
+    def smallest_doubt(self, theta):
+        """The least of sᵢ σ(−z) over examples of label 1 and of sᵢ σ(z) over those of label 0, that have weight.
+
+        inf where there are none. One read of X; where that is less than about 1e-16 of the sum of weights, it may come
+        out as 0.
+        """
+        w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
+        if self.target == "cuda":
+            _, y, s = self._on_host()
+            return passes.least_doubt(self._kernels.forward(self._X, w, b, np.empty(len(y))), y, s)
+        return passes.smallest_doubt(self._kernels, *self._given, w, b)
+
+    def _on_host(self):
+        return (None if array is None else on_host(array) for array in self._given)
 
     def sums_at(self, w, b):
         """What a descent adds up."""
@@ -304,13 +388,35 @@ class Objective:
         return sums if self._has_b else sums._replace(db=0.0)
 
     def _sums(self, w, b, with_gradient):
-        return self._kernels.sums(self._X, self._y, w, b, self._s, with_gradient)
+        if self.frame is None:
+            return self._kernels.sums(self._X, self._y, w, b, self._s, with_gradient)
+        return frame.sums(self._kernels, self._X, self._y, w, b, self._s, with_gradient, self.frame)
 
     def _hessian_vector_sums(self, w, b, v):
-        return self._kernels.hessian_vector_sums(self._X, w, b, v, self._s)
+        if self.frame is None:
+            return self._kernels.hessian_vector_sums(self._X, w, b, v, self._s)
+        return frame.hessian_vector_sums(self._kernels, self._X, w, b, v, self._s, self.frame)
 
     def _hessian_sums(self, w, b):
-        return self._kernels.hessian_sums(self._X, w, b, self._s)
+        in_frame = {} if self.frame is None else {"frame": self.frame}
+        return self._kernels.hessian_sums(self._X, w, b, self._s, **in_frame)
+
+    def root(self, theta):
+        """The triangular R with RᵀR = S H, of the Hessian H at θ: from the rows, so that it sees their condition alone.
+
+        One read of X, and about 2mn² flops on one thread.
+        """
+        return self._add_weighted_rows(theta, self._root_of_penalty())
+
+    def _root_of_penalty(self):
+        R = np.zeros((self.n_parameters, self.n_parameters))
+        diagonal = R.reshape(-1)[:: self.n_parameters + 1]
+        diagonal[: self.n_features] = np.sqrt(self.total_weight * self.penalty)
+        return R
+
+    def _add_weighted_rows(self, theta, R):
+        X, _, s = self._on_host()
+        return passes.add_weighted_rows(self._kernels, X, s, theta, self.frame, R)
 
     def _split(self, name, theta):
         theta = checks.vector(name, theta, self.n_parameters, "n_parameters")
@@ -319,9 +425,18 @@ class Objective:
 
 @takes_arrays
 def bound(X, y, sample_weight=None, *, target=None, may_be_empty=False):
-    """The target, and the data as its kernels take it."""
+    """The target, and the data once it is checked."""
     kernels = choose(target, X)
     checks.matrix(X)
     y, sample_weight = checks.examples(X, y, sample_weight, np.dtype(np.float64), may_be_empty)
-    hold = getattr(kernels, "hold", lambda array: array)
-    return [kernels, hold(X), hold(y), None if sample_weight is None else hold(sample_weight)]
+    return [kernels, X, y, sample_weight]
+
+
+def _held(kernels, array):
+    """An array, or None, where the target's calls find it."""
+    return kernels.hold(array) if array is not None and hasattr(kernels, "hold") else array
+
+
+def split(theta, n):
+    """w, a view, and b, 0 if θ has none."""
+    return theta[:n], float(theta[n]) if len(theta) > n else 0.0

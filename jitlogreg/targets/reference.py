@@ -94,9 +94,15 @@ def log_forward(X, w, b, out):
     return out
 
 
+def standardizes(X):
+    """Whether sums of this X may be asked for in a frame."""
+    return True
+
+
 @_ieee
-def sums(X, y, w, b, sample_weight, with_gradient):
-    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
+def sums(X, y, w, b, sample_weight, with_gradient, frame=None):
+    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples; of standardized columns if there is a frame."""
+    X = X if frame is None else frame.columns(X)
     y = y.astype(np.float64)
     s = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
     z = _margins(X, w, b)
@@ -112,8 +118,9 @@ def sums(X, y, w, b, sample_weight, with_gradient):
 
 
 @_ieee
-def hessian_vector_sums(X, w, b, v, sample_weight):
+def hessian_vector_sums(X, w, b, v, sample_weight, frame=None):
     """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v."""
+    X = X if frame is None else frame.columns(X)
     s = np.ones(len(X)) if sample_weight is None else sample_weight.astype(np.float64)
     upper, lower = _both_tails(_margins(X, w, b))
     h = s * (upper * lower) * _margins(X, v[:-1], v[-1])
@@ -121,8 +128,9 @@ def hessian_vector_sums(X, w, b, v, sample_weight):
 
 
 @_ieee
-def hessian_sums(X, w, b, sample_weight):
+def hessian_sums(X, w, b, sample_weight, frame=None):
     """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
+    X = X if frame is None else frame.columns(X)
     s = np.ones(len(X)) if sample_weight is None else sample_weight.astype(np.float64)
     upper, lower = _both_tails(_margins(X, w, b))
     with_ones = np.append(X.astype(np.float64), np.ones((len(X), 1)), axis=1)

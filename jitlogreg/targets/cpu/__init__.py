@@ -84,15 +84,20 @@ def _activations(X, w, b, out, logarithm):
     return out
 
 
-def sums(X, y, w, b, sample_weight, with_gradient):
-    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
+def standardizes(X):
+    """Whether sums of this X may be asked for in a frame: column panels take X as it is."""
+    return not _plan(X).by_panels
+
+
+def sums(X, y, w, b, sample_weight, with_gradient, frame=None):
+    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples; of standardized columns if there is a frame."""
     plan, n = _plan(X), X.shape[1]
     totals = np.zeros((2, (_room(n) if with_gradient else 0) + TOTALS))
     examples = data_address(y), *_address_and_step(sample_weight)
     if plan.by_panels:
         of_examples = _run_panels(plan, "sum_panels", b, X, w, *examples, 0, 0, totals)
     else:
-        of_examples = _run(plan, "sums", b, X, w, *examples, 0, 0, 0, totals)
+        of_examples = _run(plan, "sums", b, X, w, *examples, 0, 0, 0, totals, frame=frame)
     loss, db, weight, invalid = of_examples
     return Sums(loss, totals[0, :n] if with_gradient else np.zeros(n), db, weight, invalid == 0)
 
@@ -140,7 +145,7 @@ def _address_and_step(sample_weight):
     return (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
 
 
-def hessian_vector_sums(X, w, b, v, sample_weight):
+def hessian_vector_sums(X, w, b, v, sample_weight, frame=None):
     """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v."""
     plan, n = _plan(X), X.shape[1]
     totals = np.zeros((2, _room(n) + TOTALS))
@@ -148,11 +153,11 @@ def hessian_vector_sums(X, w, b, v, sample_weight):
     if plan.by_panels:
         _, along_b, _, _ = _run_panels(plan, "hessian_vector_panels", b, X, w, *along, 0, 0, totals, vectors=2)
     else:
-        _, along_b, _, _ = _run(plan, "hessian_vector", b, X, w, *along, 0, 0, 0, totals)
+        _, along_b, _, _ = _run(plan, "hessian_vector", b, X, w, *along, 0, 0, 0, totals, frame=frame)
     return totals[0, :n], along_b
 
 
-def hessian_sums(X, w, b, sample_weight):
+def hessian_sums(X, w, b, sample_weight, frame=None):
     """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
     n = X.shape[1]
     panels = hessian.panel_count(n)
@@ -162,7 +167,7 @@ def hessian_sums(X, w, b, sample_weight):
         _plan_of_hessian(X.shape, X.strides, X.itemsize, profile.current()),
         _address_and_step(sample_weight),
     )
-    _run(plan, "hessian", b, X, w, 0, *weights, 0, 0, packed, totals)
+    _run(plan, "hessian", b, X, w, 0, *weights, 0, 0, packed, totals, frame=frame)
     return hessian.unfold(totals[0], n)
 
 
@@ -185,14 +190,17 @@ def _no_totals():
     return np.zeros((2, TOTALS))
 
 
-def _run(plan, operation, b, x, w, *numbers):
+def _run(plan, operation, b, x, w, *numbers, frame=None):
     """Run the kernel on every chunk."""
     _, m, n, block, chunks, _, _ = plan.of_x
-    *_, packed, totals = numbers
+    *of_examples, out, logarithm, packed, totals = numbers
+    if frame is not None:
+        out = data_address(frame.packed)
     # NumPy's memory, which comes in large pages where there is much: Numba's took as long as 100 x 200,000 numbers do
     scratch = np.empty(scratch_size(m, n, block, chunks, totals.shape[1] - TOTALS, packed))
-    address = kernel(operation, x.dtype, w.dtype, plan.order, plan.hint)
-    arguments = address, float(b), data_address(x), data_address(w), *plan.of_x, *numbers, scratch
+    address = kernel(operation, x.dtype, w.dtype, plan.order, plan.hint, frame is not None)
+    to = out, logarithm, packed, totals, scratch
+    arguments = address, float(b), data_address(x), data_address(w), *plan.of_x, *of_examples, *to
     return run_serial(*arguments) if plan.serial else _run_on_threads(run_serial, run_parallel, arguments)
 
 

@@ -5,7 +5,8 @@ import numpy as np
 from jitlogreg.lanes import LANES
 from jitlogreg.targets.compile import inline
 
-# Addresses, sizes in numbers, and switches of one call
+# Addresses, sizes in numbers, and switches of one call. `out` is where activations go; where X is standardized, sums
+# find the frame of its columns there
 _INTEGERS = (
     *(
         "x",

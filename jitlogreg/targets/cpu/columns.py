@@ -8,7 +8,8 @@ the loops would cost up to a tenth (Zen 5). The hint is part of the type of `x`.
 from jitlogreg.lanes import LANES, fma, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.accumulate import add_vector
-from jitlogreg.targets.cpu.memory import get, load, load_first, offset, prefetch, splat, store, sum_each
+from jitlogreg.targets.cpu.memory import get, load, load_first, moments_of, offset, prefetch, splat, store, sum_each
+from jitlogreg.targets.cpu.rows import standardized
 
 # The rows that a column's accumulator takes before it goes to the totals: 16 terms a lane and the pairwise sum of the
 # lanes are 19 roundings of the 32 that the bound on sums allows
@@ -31,22 +32,30 @@ def margins(x, i, leading, n, w, b, z, rows, ahead, update_follows):
         i4, i5, i6, i7 = i0 + 4 * leading, i1 + 4 * leading, i2 + 4 * leading, i3 + 4 * leading
         w0, w1, w2, w3 = splat(get(w, j)), splat(get(w, j + 1)), splat(get(w, j + 2)), splat(get(w, j + 3))
         w4, w5, w6, w7 = splat(get(w, j + 4)), splat(get(w, j + 5)), splat(get(w, j + 6)), splat(get(w, j + 7))
+        of0, of1, of2, of3 = _moments_of_four(x, j, b)
+        of4, of5, of6, of7 = _moments_of_four(x, j + 4, b)
         for r in range(0, rows, LANES):
             k = r + ahead
             _prefetch(x, i0 + k, i1 + k, i2 + k, i3 + k)
             if not update_follows:
                 _prefetch(x, i4 + k, i5 + k, i6 + k, i7 + k)
-            p = fma(load(x, i1 + r, b), w1, load(x, i0 + r, b) * w0)
-            q = fma(load(x, i3 + r, b), w3, load(x, i2 + r, b) * w2)
-            s = fma(load(x, i5 + r, b), w5, load(x, i4 + r, b) * w4)
-            t = fma(load(x, i7 + r, b), w7, load(x, i6 + r, b) * w6)
+            p = fma(standardized(load(x, i1 + r, b), of1), w1, standardized(load(x, i0 + r, b), of0) * w0)
+            q = fma(standardized(load(x, i3 + r, b), of3), w3, standardized(load(x, i2 + r, b), of2) * w2)
+            s = fma(standardized(load(x, i5 + r, b), of5), w5, standardized(load(x, i4 + r, b), of4) * w4)
+            t = fma(standardized(load(x, i7 + r, b), of7), w7, standardized(load(x, i6 + r, b), of6) * w6)
             store(z, r, load(z, r, b) + ((p + q) + (s + t)))
     for j in range(whole, n):
         column = i + j * leading
-        weight = splat(get(w, j))
+        weight, of = splat(get(w, j)), moments_of(x, j, b)
         for r in range(0, rows, LANES):
             prefetch(x, column + r + ahead, 1)
-            store(z, r, fma(load(x, column + r, b), weight, load(z, r, b)))
+            store(z, r, fma(standardized(load(x, column + r, b), of), weight, load(z, r, b)))
+
+
+@inline
+def _moments_of_four(x, j, like):
+    """`moments_of` four columns from column j on."""
+    return moments_of(x, j, like), moments_of(x, j + 1, like), moments_of(x, j + 2, like), moments_of(x, j + 3, like)
 
 
 @inline
@@ -59,18 +68,19 @@ def _prefetch(x, i0, i1, i2, i3):
 
 
 @inline
-def _four_dots(x, i0, i1, i2, i3, dz, rows, prefetch0, prefetch1, like):
-    """Four columns times dz. Prefetches two columns, from elements `prefetch0` and `prefetch1` on."""
+def _four_dots(x, j, i0, i1, i2, i3, dz, rows, prefetch0, prefetch1, like):
+    """Four columns, from column j on, times dz. Prefetches two, from elements `prefetch0` and `prefetch1` on."""
     a0 = zeros(like)
     a1, a2, a3 = a0, a0, a0
+    of0, of1, of2, of3 = _moments_of_four(x, j, like)
     for r in range(0, rows, LANES):
         d = load(dz, r, like)
         prefetch(x, prefetch0 + r, 1)
         prefetch(x, prefetch1 + r, 1)
-        a0 = fma(load(x, i0 + r, like), d, a0)
-        a1 = fma(load(x, i1 + r, like), d, a1)
-        a2 = fma(load(x, i2 + r, like), d, a2)
-        a3 = fma(load(x, i3 + r, like), d, a3)
+        a0 = fma(standardized(load(x, i0 + r, like), of0), d, a0)
+        a1 = fma(standardized(load(x, i1 + r, like), of1), d, a1)
+        a2 = fma(standardized(load(x, i2 + r, like), of2), d, a2)
+        a3 = fma(standardized(load(x, i3 + r, like), of3), d, a3)
     return a0, a1, a2, a3
 
 
@@ -90,8 +100,8 @@ def update(x, i, leading, n, dz, rows, high, low, ahead, like):
         for r in range(0, rows, ROWS_AT_ONCE):
             count = min(ROWS_AT_ONCE, rows - r)
             d, k = offset(dz, r), r + ahead
-            a0, a1, a2, a3 = _four_dots(x, i0 + r, i1 + r, i2 + r, i3 + r, d, count, i4 + k, i5 + k, like)
-            a4, a5, a6, a7 = _four_dots(x, i4 + r, i5 + r, i6 + r, i7 + r, d, count, i6 + k, i7 + k, like)
+            a0, a1, a2, a3 = _four_dots(x, j, i0 + r, i1 + r, i2 + r, i3 + r, d, count, i4 + k, i5 + k, like)
+            a4, a5, a6, a7 = _four_dots(x, j + 4, i4 + r, i5 + r, i6 + r, i7 + r, d, count, i6 + k, i7 + k, like)
             add_vector(high, low, j, sum_each(a0, a1, a2, a3, a4, a5, a6, a7))
 
 

@@ -48,6 +48,7 @@ from jitlogreg.targets.cpu.memory import (
     get,
     load,
     load_first,
+    matrix,
     offset,
     put,
     splat,
@@ -65,7 +66,7 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
     high = offset(at(t.partials, 0.0), chunk * 2 * t.width)
     low = offset(high, t.width)
     clear(high, 2 * t.width)
-    x, leading, y, s, s_step, pad = at(t.x, x0), t.leading, at(t.y, w0), at(t.s, w0), t.s_step, 0
+    x, leading, y, s, s_step, pad = matrix(t.x, t.out, x0), t.leading, at(t.y, w0), at(t.s, w0), t.s_step, 0
     start, stop = 0, LANES
     if chunk < t.chunks:
         start, stop = bounds(chunk, t.chunks, t.m // LANES * LANES, t.block)
@@ -191,22 +192,22 @@ KERNELS = {
 }
 
 
-def kernel_types(x_dtype, w_dtype, order, hint, task=TASK):
+def kernel_types(x_dtype, w_dtype, order, hint, task=TASK, standardized=False):
     """What a kernel is compiled for: a task's number, its record, and three null pointers whose types alone matter.
 
     They tell the dtype of x and its prefetch hint, the dtype of w, and the order: None is of a type of its own.
     """
-    x0 = Streamed(numba.from_dtype(x_dtype), hint)
+    x0 = Streamed(numba.from_dtype(x_dtype), hint, standardized)
     record, w0 = (types.CPointer(numba.from_dtype(dtype)) for dtype in (task, w_dtype))
     return types.intp, record, x0, w0, types.none if order == "C" else types.voidptr
 
 
 @functools.cache
-def kernel(operation, x_dtype, w_dtype, order, hint):
+def kernel(operation, x_dtype, w_dtype, order, hint, standardized=False):
     """The address of a task's machine code, compiled when it is first asked for."""
-    variant = f"{x_dtype.name}_{w_dtype.name}_{order}_{hint}"
+    variant = f"{x_dtype.name}_{w_dtype.name}_{order}_{hint}{'_standardized' if standardized else ''}"
     task = column_panels.TASK if operation.endswith("panels") else TASK
-    return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order, hint, task), variant)
+    return address(KERNELS[operation], kernel_types(x_dtype, w_dtype, order, hint, task, standardized), variant)
 
 
 @functools.lru_cache

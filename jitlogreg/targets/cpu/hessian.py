@@ -20,8 +20,12 @@ from jitlogreg.targets.cpu.link import DB, curved, roots
 from jitlogreg.targets.cpu.memory import (
     at,
     get,
+    lane,
     load,
     load_first,
+    matrix,
+    moments,
+    moments_of,
     offset,
     put,
     splat,
@@ -62,7 +66,7 @@ def _places(n):
 @inline
 def _rows_of(chunk, t, x0, w0, f_order):
     """A chunk's x, its leading dimension, the weights and their step, the first row, the one after, and the padding."""
-    x, leading, s, s_step, pad = at(t.x, x0), t.leading, at(t.s, w0), t.s_step, 0
+    x, leading, s, s_step, pad = matrix(t.x, t.out, x0), t.leading, at(t.s, w0), t.s_step, 0
     start, stop = 0, LANES
     if chunk < t.chunks:
         start, stop = bounds(chunk, t.chunks, t.m // LANES * LANES, t.block)
@@ -167,9 +171,11 @@ def _pack_rows(x, i, leading, n, scale, count, packed, like):
     for r in range(count):
         row, factor = i + r * leading, splat(get(scale, r))
         for j in range(0, whole, LANES):
-            store(packed, j * BLOCK + r * LANES, load(x, row + j, like) * factor)
+            numbers = rows.standardized(load(x, row + j, like), moments(x, j, like))
+            store(packed, j * BLOCK + r * LANES, numbers * factor)
         last = offset(packed, whole * BLOCK + r * LANES)
-        store(last, 0, load_first(x, row + whole, n - whole, like) * factor)
+        numbers = rows.standardized(load_first(x, row + whole, n - whole, like), moments(x, whole, like))
+        store(last, 0, numbers * factor)
         put(last, n - whole, get(scale, r))
 
 
@@ -181,22 +187,30 @@ def _pack_columns(x, i, leading, n, scale, count, packed, like):
         factor = load(scale, r, like)
         for j in range(0, whole, LANES):
             p = i + r + j * leading
-            x0, x1 = load(x, p, like), load(x, p + leading, like)
-            x2, x3 = load(x, p + 2 * leading, like), load(x, p + 3 * leading, like)
-            x4, x5 = load(x, p + 4 * leading, like), load(x, p + 5 * leading, like)
-            x6, x7 = load(x, p + 6 * leading, like), load(x, p + 7 * leading, like)
+            x0, x1 = _column(x, p, j, like), _column(x, p + leading, j + 1, like)
+            x2, x3 = _column(x, p + 2 * leading, j + 2, like), _column(x, p + 3 * leading, j + 3, like)
+            x4, x5 = _column(x, p + 4 * leading, j + 4, like), _column(x, p + 5 * leading, j + 5, like)
+            x6, x7 = _column(x, p + 6 * leading, j + 6, like), _column(x, p + 7 * leading, j + 7, like)
             turned = transpose(
                 x0 * factor, x1 * factor, x2 * factor, x3 * factor, x4 * factor, x5 * factor, x6 * factor, x7 * factor
             )
             to = offset(packed, j * BLOCK + r * LANES)
             for k in range(LANES):
                 store(to, k * LANES, turned[k])
+        rest = offset(packed, whole * BLOCK + r * LANES)
         for k in range(LANES):
-            to = offset(packed, whole * BLOCK + (r + k) * LANES)
-            store(to, 0, zeros(like))
-            for j in range(whole, n):
-                put(to, j - whole, get(scale, r + k) * get(x, i + r + k + j * leading))
-            put(to, n - whole, get(scale, r + k))
+            store(rest, k * LANES, zeros(like))
+            put(rest, k * LANES + n - whole, get(scale, r + k))
+        for j in range(whole, n):
+            numbers = _column(x, i + r + j * leading, j, like) * factor
+            for k in range(LANES):
+                put(rest, k * LANES + j - whole, lane(numbers, k))
+
+
+@inline
+def _column(x, i, j, like):
+    """Eight numbers of column j, from element i on."""
+    return rows.standardized(load(x, i, like), moments_of(x, j, like))
 
 
 @inline

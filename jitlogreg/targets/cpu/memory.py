@@ -30,18 +30,39 @@ class Streamed(types.CPointer):
     The instruction is part of the machine code, so a kernel is compiled for a hint as it is for a dtype.
     """
 
-    def __init__(self, dtype, hint):
+    def __init__(self, dtype, hint, standardized=False):
         super().__init__(dtype)
-        self.hint = hint
-        self.name = f"{hint}({dtype})*"
+        self.hint, self.standardized = hint, standardized
+        self.name = f"{hint}({dtype}{', standardized' if standardized else ''})*"
 
     @property
     def key(self):  # by which Numba tells types apart
         """What makes two types the same."""
-        return self.dtype, self.hint
+        return self.dtype, self.hint, self.standardized
 
 
 register_model(Streamed)(models.PointerModel)
+
+
+class Standardized(types.Type):
+    """A pointer to the numbers of a matrix, and one to the centres and scales of its columns: see `moments`."""
+
+    def __init__(self, numbers):
+        self.numbers, self.dtype, self.hint = numbers, numbers.dtype, numbers.hint
+        super().__init__(name=f"standardized({numbers.name})")
+
+
+@register_model(Standardized)
+class _StandardizedModel(models.StructModel):
+    def __init__(self, manager, fe_type):
+        members = [("numbers", fe_type.numbers), ("frame", types.CPointer(types.float64))]
+        super().__init__(manager, fe_type, members)
+
+
+def _same_lanes(vector, number):
+    """A constant vector of one number."""
+    scalar = llvm_scalar(vector.dtype)
+    return ir.Constant(ir.VectorType(scalar, LANES), [ir.Constant(scalar, number)] * LANES)
 
 
 def _splat(builder, value):
@@ -63,6 +84,82 @@ def at(typingctx, address, like):
         return builder.inttoptr(args[0], context.get_value_type(p))
 
     return p(types.intp, like), codegen
+
+
+@intrinsic
+def matrix(typingctx, address, frame, like):
+    """The matrix at an address, as `at` gives it; where `like` says so, with the frame of its columns at another."""
+    if not like.standardized:
+        return like(types.intp, types.intp, like), lambda context, builder, sig, args: builder.inttoptr(
+            args[0], context.get_value_type(like)
+        )
+    standardized = Standardized(like)
+
+    def codegen(context, builder, sig, args):
+        value = ir.Constant(context.get_value_type(standardized), ir.Undefined)
+        value = builder.insert_value(value, builder.inttoptr(args[0], context.get_value_type(like)), 0)
+        return builder.insert_value(value, builder.inttoptr(args[1], ir.DoubleType().as_pointer()), 1)
+
+    return standardized(types.intp, types.intp, like), codegen
+
+
+@intrinsic
+def moved(typingctx, x, p):
+    """The matrix x with its numbers at p."""
+
+    def codegen(context, builder, sig, args):
+        return builder.insert_value(*args, 0) if isinstance(x, Standardized) else args[1]
+
+    return x(x, p), codegen
+
+
+def _numbers(builder, pointer_type, args):
+    """The arguments of an intrinsic, of whose first, a pointer or a matrix, the address of the numbers is left."""
+    if isinstance(pointer_type, Standardized):
+        return [builder.extract_value(args[0], 0), *args[1:]]
+    return args
+
+
+def _moments_at(builder, args):
+    """Pointers to the centre and the scale of column args[1]: in a frame eight scales follow on eight centres."""
+    j, lanes = args[1], args[1].type(LANES)
+    within = builder.and_(j, j.type(LANES - 1))
+    first = builder.add(builder.mul(builder.sub(j, within), j.type(2)), within)
+    frame = builder.extract_value(args[0], 1)
+    return [builder.gep(frame, [k]) for k in (first, builder.add(first, lanes))]
+
+
+@intrinsic
+def moments(typingctx, x, j, like):
+    """The centres and scales of the eight columns of x from column j on, a multiple of eight.
+
+    Of a matrix that is taken as it is they are zeros and ones, and nothing is left of the arithmetic with them.
+    """
+
+    def codegen(context, builder, sig, args):
+        if isinstance(x, Standardized):
+            vector = ir.VectorType(ir.DoubleType(), LANES).as_pointer()
+            pointers = [builder.bitcast(p, vector) for p in _moments_at(builder, args)]
+            values = [builder.load(p, align=8) for p in pointers]
+        else:
+            values = [_same_lanes(like, number) for number in (0.0, 1.0)]
+        return context.make_tuple(builder, sig.return_type, values)
+
+    return types.UniTuple(like, 2)(x, types.intp, like), codegen
+
+
+@intrinsic
+def moments_of(typingctx, x, j, like):
+    """The centre and the scale of column j, each in every lane."""
+
+    def codegen(context, builder, sig, args):
+        if isinstance(x, Standardized):
+            values = [_splat(builder, builder.load(p)) for p in _moments_at(builder, args)]
+        else:
+            values = [_same_lanes(like, number) for number in (0.0, 1.0)]
+        return context.make_tuple(builder, sig.return_type, values)
+
+    return types.UniTuple(like, 2)(x, types.intp, like), codegen
 
 
 @intrinsic
@@ -120,13 +217,22 @@ def put_words(typingctx, address, values):
 @intrinsic
 def offset(typingctx, p, i):
     """The pointer to element i of p."""
-    return p(p, types.intp), lambda context, builder, sig, args: builder.gep(args[0], [args[1]])
+
+    def codegen(context, builder, sig, args):
+        moved_on = builder.gep(_numbers(builder, p, args)[0], [args[1]])
+        return builder.insert_value(args[0], moved_on, 0) if isinstance(p, Standardized) else moved_on
+
+    return p(p, types.intp), codegen
 
 
 @intrinsic
 def get(typingctx, p, i):
     """p[i], one number."""
-    return p.dtype(p, types.intp), lambda context, builder, sig, args: builder.load(builder.gep(*_element(args)))
+
+    def codegen(context, builder, sig, args):
+        return builder.load(builder.gep(*_element(_numbers(builder, p, args))))
+
+    return p.dtype(p, types.intp), codegen
 
 
 @intrinsic
@@ -144,9 +250,9 @@ def _element(args):
     return args[0], [args[1]]
 
 
-def _vector_pointer(builder, dtype, args):
-    address = builder.gep(*_element(args))
-    return builder.bitcast(address, ir.VectorType(llvm_scalar(dtype), LANES).as_pointer())
+def _vector_pointer(builder, p, args):
+    address = builder.gep(*_element(_numbers(builder, p, args)))
+    return builder.bitcast(address, ir.VectorType(llvm_scalar(p.dtype), LANES).as_pointer())
 
 
 def _convert(builder, value, source, target):
@@ -163,7 +269,7 @@ def load(typingctx, p, i, like):
     """p[i : i + LANES], widened to the type of `like`."""
 
     def codegen(context, builder, sig, args):
-        vector = builder.load(_vector_pointer(builder, p.dtype, args), align=p.dtype.bitwidth // 8)
+        vector = builder.load(_vector_pointer(builder, p, args), align=p.dtype.bitwidth // 8)
         return _convert(builder, vector, p.dtype, like.dtype)
 
     return like(p, types.intp, like), codegen
@@ -180,7 +286,7 @@ def load_first(typingctx, p, i, count, like):
         lane = ir.Constant(ir.VectorType(integer, LANES), list(range(LANES)))
         limit = args[2] if integer.width == args[2].type.width else builder.trunc(args[2], integer)
         arguments = [
-            _vector_pointer(builder, p.dtype, args),
+            _vector_pointer(builder, p, args),
             _I32(p.dtype.bitwidth // 8),
             builder.icmp_signed("<", lane, _splat(builder, limit)),
             ir.Constant(vector_type, [0.0] * LANES),
@@ -198,7 +304,7 @@ def store(typingctx, p, i, vector):
         return None
 
     def codegen(context, builder, sig, args):
-        builder.store(args[2], _vector_pointer(builder, p.dtype, args), align=p.dtype.bitwidth // 8)
+        builder.store(args[2], _vector_pointer(builder, p, args), align=p.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(p, types.intp, vector), codegen
@@ -215,7 +321,7 @@ def prefetch(typingctx, p, i, vectors):
 
     def codegen(context, builder, sig, args):
         read, locality, data = _I32(0), _I32(HINTS[p.hint]), _I32(1)
-        first = builder.gep(args[0], [args[1]])
+        first = builder.gep(*_element(_numbers(builder, p, args)))
         for k in range(0, vectors.literal_value * LANES, CACHE_LINE * 8 // p.dtype.bitwidth):
             line = builder.bitcast(builder.gep(first, [_I32(k)]), ir.IntType(8).as_pointer())
             call_llvm(builder, "llvm.prefetch.p0", ir.VoidType(), [line, read, locality, data])
@@ -287,6 +393,12 @@ def transpose(typingctx, x0, x1, x2, x3, x4, x5, x6, x7):
         return context.make_tuple(builder, sig.return_type, vectors)
 
     return types.UniTuple(x0, LANES)(*[x0] * LANES), codegen
+
+
+@intrinsic
+def lane(typingctx, x, k):
+    """Lane k of a vector."""
+    return x.dtype(x, types.intp), lambda context, builder, sig, args: builder.extract_element(*args)
 
 
 @intrinsic

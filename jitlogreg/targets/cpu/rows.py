@@ -12,6 +12,8 @@ from jitlogreg.targets.cpu.memory import (
     get,
     load,
     load_first,
+    moments,
+    moments_of,
     odd_lanes,
     prefetch,
     put,
@@ -20,6 +22,13 @@ from jitlogreg.targets.cpu.memory import (
     sum_each,
     sum_lanes,
 )
+
+
+@inline
+def standardized(numbers, moments_of_columns):
+    """Numbers of columns less the columns' centres, times their scales."""
+    centre, scale = moments_of_columns
+    return (numbers - centre) * scale
 
 
 @inline
@@ -42,21 +51,27 @@ def _four_dots(x, i, leading, n, w, prefetch_at, prefetch_rows, like):
     whole = n // LANES * LANES
     i1, i2, i3 = i + leading, i + 2 * leading, i + 3 * leading
     for j in range(0, whole, LANES):
-        v = load(w, j, like)
+        v, of = load(w, j, like), moments(x, j, like)
         _prefetch(x, prefetch_at, prefetch_rows, j)
-        a0 = fma(load(x, i + j, like), v, a0)
-        a1 = fma(load(x, i1 + j, like), v, a1)
-        a2 = fma(load(x, i2 + j, like), v, a2)
-        a3 = fma(load(x, i3 + j, like), v, a3)
+        a0 = fma(standardized(load(x, i + j, like), of), v, a0)
+        a1 = fma(standardized(load(x, i1 + j, like), of), v, a1)
+        a2 = fma(standardized(load(x, i2 + j, like), of), v, a2)
+        a3 = fma(standardized(load(x, i3 + j, like), of), v, a3)
     if whole < n:
         j, rest = whole, n - whole
-        v = load_first(w, j, rest, like)
+        v, of = load_first(w, j, rest, like), moments(x, j, like)
         _prefetch(x, prefetch_at, prefetch_rows, j)
-        a0 = fma(load_first(x, i + j, rest, like), v, a0)
-        a1 = fma(load_first(x, i1 + j, rest, like), v, a1)
-        a2 = fma(load_first(x, i2 + j, rest, like), v, a2)
-        a3 = fma(load_first(x, i3 + j, rest, like), v, a3)
+        a0 = fma(standardized(load_first(x, i + j, rest, like), of), v, a0)
+        a1 = fma(standardized(load_first(x, i1 + j, rest, like), of), v, a1)
+        a2 = fma(standardized(load_first(x, i2 + j, rest, like), of), v, a2)
+        a3 = fma(standardized(load_first(x, i3 + j, rest, like), of), v, a3)
     return a0, a1, a2, a3
+
+
+@inline
+def _columns(x, i, j, like):
+    """Eight columns from column j on of the row that begins at element i."""
+    return standardized(load(x, i + j, like), moments(x, j, like))
 
 
 @inline
@@ -74,17 +89,18 @@ def _one_dot(x, i, n, w, prefetch_at, prefetch_rows, like):
             prefetch(x, prefetch_at + j * prefetch_rows // 4, 2)
         if prefetch_rows == 4:
             prefetch(x, prefetch_at + j + 2 * LANES, 2)
-        a0 = fma(load(x, i + j, like), load(w, j, like), a0)
-        a1 = fma(load(x, i + j + LANES, like), load(w, j + LANES, like), a1)
-        a2 = fma(load(x, i + j + 2 * LANES, like), load(w, j + 2 * LANES, like), a2)
-        a3 = fma(load(x, i + j + 3 * LANES, like), load(w, j + 3 * LANES, like), a3)
+        a0 = fma(_columns(x, i, j, like), load(w, j, like), a0)
+        a1 = fma(_columns(x, i, j + LANES, like), load(w, j + LANES, like), a1)
+        a2 = fma(_columns(x, i, j + 2 * LANES, like), load(w, j + 2 * LANES, like), a2)
+        a3 = fma(_columns(x, i, j + 3 * LANES, like), load(w, j + 3 * LANES, like), a3)
     if prefetch_rows > 0 and whole < n:  # what is left is four vectors at most, and half of them two
         prefetch(x, prefetch_at + whole * prefetch_rows // 4, 2)
     for j in range(whole, vectors, LANES):
-        a0 = fma(load(x, i + j, like), load(w, j, like), a0)
+        a0 = fma(_columns(x, i, j, like), load(w, j, like), a0)
     if vectors < n:
         rest = n - vectors
-        a1 = fma(load_first(x, i + vectors, rest, like), load_first(w, vectors, rest, like), a1)
+        last = standardized(load_first(x, i + vectors, rest, like), moments(x, vectors, like))
+        a1 = fma(last, load_first(w, vectors, rest, like), a1)
     return (a0 + a1) + (a2 + a3)
 
 
@@ -103,9 +119,11 @@ def _four_dots_sequential(x, i, leading, n, w, prefetch_at, prefetch_rows, like)
 def _pair_margins(x, i, w, b, z, rows):
     """`margins` of two columns side by side, taken apart in registers: eight rows are two loads instead of eight."""
     w0, w1 = splat(get(w, 0)), splat(get(w, 1))
+    of0, of1 = moments_of(x, 0, b), moments_of(x, 1, b)
     for r in range(0, rows, LANES):
         p, q = load(x, i + 2 * r, b), load(x, i + 2 * r + LANES, b)
-        store(z, r, fma(even_lanes(p, q), w0, fma(odd_lanes(p, q), w1, b)))
+        first, second = standardized(even_lanes(p, q), of0), standardized(odd_lanes(p, q), of1)
+        store(z, r, fma(first, w0, fma(second, w1, b)))
 
 
 @inline
@@ -113,10 +131,12 @@ def _pair_update(x, i, dz, rows, g, like):
     """`update` of two columns side by side: a term meets one rounding for every eight rows, and four in the end."""
     zero = zeros(like)
     a0, a1 = zero, zero
+    of0, of1 = moments_of(x, 0, like), moments_of(x, 1, like)
     for r in range(0, rows, LANES):
         p, q = load(x, i + 2 * r, like), load(x, i + 2 * r + LANES, like)
         d = load(dz, r, like)
-        a0, a1 = fma(even_lanes(p, q), d, a0), fma(odd_lanes(p, q), d, a1)
+        a0 = fma(standardized(even_lanes(p, q), of0), d, a0)
+        a1 = fma(standardized(odd_lanes(p, q), of1), d, a1)
     store(g, 0, load(g, 0, like) + sum_each(a0, a1, zero, zero, zero, zero, zero, zero))
 
 
@@ -163,27 +183,29 @@ def update(x, i, leading, n, dz, rows, g, prefetch_at, like):
         d4, d5, d6, d7 = splat(get(dz, r + 4)), splat(get(dz, r + 5)), splat(get(dz, r + 6)), splat(get(dz, r + 7))
         q0 = prefetch_at + r // 2 * leading
         for j in range(0, whole, LANES):
+            of = moments(x, j, like)
             _prefetch(x, q0, 4, j)
-            p = load(x, i0 + j, like) * d0
-            q = load(x, i1 + j, like) * d1
-            p = fma(load(x, i2 + j, like), d2, p)
-            q = fma(load(x, i3 + j, like), d3, q)
-            p = fma(load(x, i4 + j, like), d4, p)
-            q = fma(load(x, i5 + j, like), d5, q)
-            p = fma(load(x, i6 + j, like), d6, p)
-            q = fma(load(x, i7 + j, like), d7, q)
+            p = standardized(load(x, i0 + j, like), of) * d0
+            q = standardized(load(x, i1 + j, like), of) * d1
+            p = fma(standardized(load(x, i2 + j, like), of), d2, p)
+            q = fma(standardized(load(x, i3 + j, like), of), d3, q)
+            p = fma(standardized(load(x, i4 + j, like), of), d4, p)
+            q = fma(standardized(load(x, i5 + j, like), of), d5, q)
+            p = fma(standardized(load(x, i6 + j, like), of), d6, p)
+            q = fma(standardized(load(x, i7 + j, like), of), d7, q)
             store(g, j, load(g, j, like) + (p + q))
         if whole < n:
             j, rest = whole, n - whole
+            of = moments(x, j, like)
             _prefetch(x, q0, 4, j)
-            p = load_first(x, i0 + j, rest, like) * d0
-            q = load_first(x, i1 + j, rest, like) * d1
-            p = fma(load_first(x, i2 + j, rest, like), d2, p)
-            q = fma(load_first(x, i3 + j, rest, like), d3, q)
-            p = fma(load_first(x, i4 + j, rest, like), d4, p)
-            q = fma(load_first(x, i5 + j, rest, like), d5, q)
-            p = fma(load_first(x, i6 + j, rest, like), d6, p)
-            q = fma(load_first(x, i7 + j, rest, like), d7, q)
+            p = standardized(load_first(x, i0 + j, rest, like), of) * d0
+            q = standardized(load_first(x, i1 + j, rest, like), of) * d1
+            p = fma(standardized(load_first(x, i2 + j, rest, like), of), d2, p)
+            q = fma(standardized(load_first(x, i3 + j, rest, like), of), d3, q)
+            p = fma(standardized(load_first(x, i4 + j, rest, like), of), d4, p)
+            q = fma(standardized(load_first(x, i5 + j, rest, like), of), d5, q)
+            p = fma(standardized(load_first(x, i6 + j, rest, like), of), d6, p)
+            q = fma(standardized(load_first(x, i7 + j, rest, like), of), d7, q)
             store(g, j, load(g, j, like) + (p + q))
 
 
@@ -203,6 +225,7 @@ def few_update(x, i, leading, n, dz, rows, g, like):
     for r in range(rows):
         row, d = i + r * leading, splat(get(dz, r))
         for j in range(0, whole, LANES):
-            store(g, j, fma(load(x, row + j, like), d, load(g, j, like)))
+            store(g, j, fma(_columns(x, row, j, like), d, load(g, j, like)))
         if rest > 0:
-            store(g, whole, fma(load_first(x, row + whole, rest, like), d, load(g, whole, like)))
+            last = standardized(load_first(x, row + whole, rest, like), moments(x, whole, like))
+            store(g, whole, fma(last, d, load(g, whole, like)))

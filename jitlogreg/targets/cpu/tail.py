@@ -2,15 +2,17 @@
 
 from jitlogreg.lanes import LANES
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.memory import get, offset, put
+from jitlogreg.targets.cpu.memory import get, moved, offset, put
 
 
 @inline
 def padded_rows(x, i, leading, count, n, tail):
-    """Copy to `tail` the `count` rows of F order from row i of x on, padded to eight with zeros. Returns the copy."""
+    """Copy to `tail` the `count` rows of F order from row i of x on, padded to eight with zeros. Returns the copy,
+    standardized if x is.
+    """
     for j in range(n):
         copy_numbers(x, i + j * leading, count, offset(tail, j * LANES))
-    return tail
+    return moved(x, tail)
 
 
 @inline

@@ -1,21 +1,27 @@
-"""Fitting: minimising the objective until the gradient vanishes."""
+"""Fitting: minimising the objective until Newton's decrement is within its tolerance, if there is a minimum."""
 
-import math
 import os
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from jitlogreg import checkpoint as checkpoints
-from jitlogreg import checks, minimise
+from jitlogreg import checks
 from jitlogreg.arrays import takes_arrays
-from jitlogreg.descent import State, is_true
+from jitlogreg.descent import State
 from jitlogreg.objective import Objective
-from jitlogreg.progress import progress_bar
+from jitlogreg.solvers.gradient_descent import GradientDescent
+from jitlogreg.solvers.lbfgs import LBFGS
+from jitlogreg.solvers.newton import Newton
+from jitlogreg.solvers.point import Point
+from jitlogreg.solvers.run import Run, Watch
+from jitlogreg.solvers.separation import SeparationWarning
 from jitlogreg.targets.device_array import like, on_host
 
-SOLVERS = ("auto", "newton", "lbfgs", "gradient_descent")
+METHODS = {"newton": Newton, "lbfgs": LBFGS, "gradient_descent": GradientDescent}
+SOLVERS = ("auto", *METHODS)
 
 # The most m (n + 1)² for which "auto" takes Newton's method: below, what an iteration costs is not its arithmetic
 NEWTON_COST = 1e7
@@ -37,9 +43,12 @@ class Fit(NamedTuple):
     n_evaluations : int
         How often loss and gradient were computed.
     converged : bool
-        Whether the gradient's norm came down to its tolerance.
+        Whether this is the minimum: λ came down to its tolerance, and classes are not separated.
     message : str
         Why the run ended.
+    decrement : float
+        Newton's λ = √(gᵀH⁻¹g) there, as the last Hessian tells it: λ²/2 is about how far `loss` is above the minimum,
+        and no coefficient is further than √S λ of its standard errors from its limit. inf where it is not known.
     """
 
     w: np.ndarray
@@ -50,6 +59,7 @@ class Fit(NamedTuple):
     n_evaluations: int
     converged: bool
     message: str
+    decrement: float
 
 
 @takes_arrays
@@ -72,7 +82,7 @@ def fit(
     resume: str | os.PathLike | None = None,
     target: str | None = None,
 ) -> Fit:
-    """Minimise the objective J(w, b) until its gradient vanishes.
+    """Minimise the objective J(w, b).
 
     J(w, b) = 1/S Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + l2/2 ‖w‖², S = Σ sᵢ; the intercept is not penalised.
 
@@ -85,9 +95,8 @@ def fit(
         Labels from 0 to 1.
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
         "newton" factors the Hessian in each iteration, which costs about mn² flops (n ≤ 2,000); it takes the fewest
-        iterations, whatever the columns' scales. "lbfgs" needs gradients alone, and begins with the Hessian of a sample
-        of the rows where the target has one. "gradient_descent" goes along −gradient. "auto" is "newton" where the data
-        is small, else "lbfgs".
+        iterations. "lbfgs" needs gradients alone, and begins with the Hessian of a sample of the rows where the target
+        has one. "gradient_descent" goes along −gradient. "auto" is "newton" where the data is small, else "lbfgs".
     l2 : float
         Penalty of l2/2 ‖w‖², at least 0.
     sample_weight : ndarray, shape (m,), optional
@@ -97,7 +106,10 @@ def fit(
     w, b : optional
         Where to start; 0 if left out. They are not written to.
     tolerance : float
-        Stop once ‖∇J‖ ≤ tolerance · max(1, ‖∇J‖ at the start), in the Euclidean norm of [dw, db].
+        Stop once λ = √(gᵀH⁻¹g) ≤ tolerance, g and H being gradient and Hessian of J. λ has no units: at the default of
+        1e-6 the mean loss is within 5e-13 of its minimum, and each coefficient within 1e-6 √S standard errors of its
+        limit; the step that has told λ is taken, and Newton's leaves about λ². "gradient_descent" first waits until
+        ‖∇J‖ ≤ tolerance · max(1, ‖∇J‖ at the start), and takes no last step.
     max_iterations : int
     callback : callable, optional
         Called as callback(state) before each iteration and after the last one, with `iteration`, `loss`,
@@ -128,15 +140,32 @@ def fit(
     TargetUnavailableError
         If the target cannot run here, or has no Hessian and the solver is "newton".
 
+    Warns
+    -----
+    SeparationWarning
+        If J has no minimum, because classes are separated or all labels are the same, and nothing penalises that; or if
+        that is suspected. `converged` is False then.
+
     Notes
     -----
-    An iteration costs one read of X, and one more for a Hessian. Every step goes downhill, by a line search for the
-    Wolfe conditions. Where classes are separable and l2 is 0, J has no minimum: w grows until the gradient is small
-    enough, and the fit counts as converged. Duplicate columns share their weight; a column of zeros gets none.
+    An iteration costs one read of X, and one more for a Hessian; the read that checks the data is the first evaluation
+    where the run starts at 0, and one more at the end looks for separation. Every step goes downhill, by a line search
+    for the Wolfe conditions.
+
+    Where a column's values share leading digits, such as those of a time stamp, or its unit is odd, all is computed
+    with x − centre, times a power of two, in registers. Columns that depend on each other so much that the Hessian has
+    no Cholesky factor are factored by rows; where they depend on each other altogether, this is the solution of least
+    norm in columns divided by their deviations, in which duplicates share their weight, and the message names them. A
+    column of zeros gets none. Without a penalty and with an intercept, neither the unit nor the zero of a column
+    changes more than roundings.
+
+    The bits of the result are the same on any number of threads and any CPU, and on the target "reference" those of
+    NumPy's matrix products.
 
     References
     ----------
-    Nocedal & Wright, Numerical Optimization, 2006: chapters 3 and 7.
+    Nocedal & Wright, Numerical Optimization, 2006: chapters 3 and 7. Boyd & Vandenberghe, Convex Optimization, 2004,
+    section 9.5: λ. Albert & Anderson, Biometrika 71, 1984: separation.
 
     Examples
     --------
@@ -146,6 +175,49 @@ def fit(
     >>> fitted.w.round(4), round(fitted.b, 4), fitted.converged
     (array([1.3267]), -0.478, True)
     """
+    fitted, separated = fit_quietly(
+        X,
+        y,
+        solver=solver,
+        l2=l2,
+        sample_weight=sample_weight,
+        fit_intercept=fit_intercept,
+        w=w,
+        b=b,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        callback=callback,
+        progress=progress,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        target=target,
+    )
+    if separated:
+        warnings.warn(fitted.message, SeparationWarning, stacklevel=3)  # past the wrapper that takes others' arrays
+    return fitted
+
+
+def fit_quietly(
+    X,
+    y,
+    *,
+    solver,
+    l2,
+    sample_weight,
+    fit_intercept,
+    w,
+    b,
+    tolerance,
+    max_iterations,
+    callback,
+    progress,
+    checkpoint,
+    checkpoint_every,
+    resume,
+    target,
+):
+    """`fit` without a warning. Returns the `Fit`, and whether classes are separated."""
     if solver not in SOLVERS:
         raise ValueError(f"solver is {solver!r}; accepted are {', '.join(map(repr, SOLVERS))}")
     tolerance = checks.nonnegative("tolerance", tolerance)
@@ -167,58 +239,26 @@ def fit(
     run = {"call": "fit", "solver": solver, "target": objective.target, "l2": objective.l2, "shape": list(X.shape)}
     run |= {"dtype": X.dtype.name, "fit_intercept": objective.n_parameters > objective.n_features}
     saved = None if resume is None else checkpoints.load(resume, run)
-    start = point = minimise.start(objective, theta if saved is None else saved["start"])
+    begun = Run(objective, METHODS[solver], tolerance, theta if saved is None else saved["start"])
+    point = first = begun.start
     if saved is not None:
-        checkpoints.check_start(resume, saved, start.loss, start.gradient)
-        point = minimise.Point(*(_number_or_array(saved[name]) for name in minimise.Point._fields))
+        checkpoints.check_start(resume, saved, first.loss, first.gradient)
+        point = Point(*(_number_or_array(saved[name]) for name in Point._fields))
 
     def keep_in_file(point):
-        first = {"start": start.theta, "start_loss": start.loss, "start_gradient": start.gradient}
-        checkpoints.save(checkpoint, run, first | point._asdict())
+        begin = {"start": begun.theta, "start_loss": first.loss, "start_gradient": first.gradient}
+        checkpoints.save(checkpoint, run, begin | point._asdict())
 
-    enough = tolerance * max(1.0, start.gradient_norm)
-    keep = None if checkpoint is None else keep_in_file
-    point, converged, message = _run(objective, solver, point, enough, max_iterations, callback, progress, keep, every)
-    w, b = _split(point.theta, objective.n_features)
-    return Fit(like(X, w), b, point.loss, point.gradient_norm, point.iteration, point.n_evaluations, converged, message)
-
-
-def _run(objective, solver, point, enough, max_iterations, callback, progress, keep, every):
-    """The last point of a run, whether it converged, and why it ended."""
-    direction_at, n = minimise.directions(objective, solver), objective.n_features
-    with progress_bar(solver.replace("_", " "), max_iterations, enabled=progress) as advance:
-        advance(point.iteration, point.loss)
-        while True:
-            if keep and point.iteration % every == 0:
-                keep(point)
-            w, b = _split(point.theta, n)
-            state = State(point.iteration, point.loss, point.gradient_norm, w, b)
-            stop = callback is not None and is_true(callback(state))
-            ended = _ended(point, enough, max_iterations, stop)
-            following = None if ended else minimise.following(objective, direction_at, point)
-            if following is None:
-                if keep and point.iteration % every != 0:
-                    keep(point)
-                return point, *(ended or (False, f"no step lowers the loss further: {_far(point, enough)}"))
-            point = following
-            advance(1, point.loss)
-
-
-def _ended(point, enough, max_iterations, stop):
-    """Whether the run converged and why it ends here, or None."""
-    if point.gradient_norm <= enough:
-        return True, f"converged: {_far(point, enough)}"
-    if not math.isfinite(point.loss):
-        return False, f"the loss is {point.loss} at the start: X, w or b, or a sum of them, is not finite"
-    if stop:
-        return False, f"stopped by the callback: {_far(point, enough)}"
-    if point.iteration >= max_iterations:
-        return False, f"max_iterations={max_iterations} is reached: {_far(point, enough)}"
-    return None
-
-
-def _far(point, enough):
-    return f"the gradient's norm is {point.gradient_norm:.3g}, the tolerance {enough:.3g}"
+    watch = Watch(callback, progress, None if checkpoint is None else keep_in_file, every)
+    ending = begun.to_end(point, max_iterations, watch)
+    point = ending.point
+    w, b = begun.parameters(point)
+    if np.isfinite(point.theta).all() and not (np.isfinite(w).all() and np.isfinite(b)):
+        raise ValueError(
+            "w or b would be beyond float64; accepted is an X whose columns are larger, or less far from 0"
+        )
+    ends = begun.gradient_norm(point), point.iteration, point.n_evaluations, ending.converged, ending.message
+    return Fit(like(X, w), b, point.loss, *ends, point.decrement), ending.separated
 
 
 def _number_or_array(saved):
@@ -230,8 +270,3 @@ def _theta(X, w, b, n_parameters):
     w = np.zeros(X.shape[1]) if w is None else on_host(checks.weights(w, X)).astype(np.float64)
     b = checks.start_of_intercept(b, w.dtype, n_parameters > len(w))
     return np.append(w, b)[:n_parameters]
-
-
-def _split(theta, n):
-    """w, a copy, and b."""
-    return theta[:n].copy(), float(theta[n]) if len(theta) > n else 0.0

@@ -1,0 +1,37 @@
+"""What a solver proposes at a point."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from jitlogreg.solvers.point import Point
+
+
+class Direction(NamedTuple):
+    """Where to go from a point, and how near the minimum is by the same model of the Hessian.
+
+    Attributes
+    ----------
+    step : ndarray of float64, shape (p,)
+    length : float
+        The multiple of the step to try first.
+    point : Point
+        As it is to be kept, with what the model was made at.
+    decrement : float
+        λ there; inf where nothing is known of it.
+    decrement_of : callable or None
+        λ of another gradient, by the same model.
+    is_exact : bool
+        Whether the model is of H itself at this point, and not of a sample of the rows or of steps gone before.
+    ends_here : bool
+        Whether the run ends without the step.
+    """
+
+    step: np.ndarray
+    length: float
+    point: Point
+    decrement: float = np.inf
+    decrement_of: Callable[[np.ndarray], float] | None = None
+    is_exact: bool = False
+    ends_here: bool = False

@@ -1,0 +1,139 @@
+"""From a point to the next: a step that a line search finds along a direction, or the last one, which needs none.
+
+Source: Nocedal & Wright, Numerical Optimization, 2006, 3.1.
+"""
+
+import math
+
+import numpy as np
+
+from jitlogreg.objective import norm
+from jitlogreg.solvers.gradient_descent import cauchy_length
+from jitlogreg.solvers.lbfgs import MEMORY
+from jitlogreg.solvers.point import dot
+
+# The share of the slope that a step must gain, and the share that may be left (Nocedal & Wright, 3.1: the Wolfe
+# conditions with the values recommended for quasi-Newton methods)
+C1, C2 = 1e-4, 0.9
+MAX_TRIALS = 60
+
+# Iterations in a row that neither lower the loss by more than rounding nor the gradient's norm below the lowest so far,
+# before a run ends
+PATIENCE = 3
+
+# A model that is not of the Hessian at a point is borne out where the step that it gave has left at most this share of
+# λ, or next to nothing of what is asked for. Where classes are separated it is 1/e at least
+BORNE_OUT, NEXT_TO_NOTHING = 1 / 4, 1 / 64
+
+
+@np.errstate(all="ignore")
+def following(task, method, point):
+    """The next point; None where no step lowers the loss any more."""
+    if point.standing >= PATIENCE:
+        return None
+    towards = method.direction(point)
+    point = towards.point
+    if towards.ends_here:
+        return point._replace(converged=True)
+    if towards.decrement <= task.tolerance:
+        last = _last_step(task, point, towards)
+        if last is not None:
+            return last
+    elif towards.decrement == math.inf and towards.decrement_of is not None:
+        point = point._replace(unverified=point.unverified + 1)
+    stepped = _step(task, point, towards.step, towards.length)
+    if stepped is None:  # a direction that rounding has spoilt
+        stepped = _step(task, point, -point.gradient, cauchy_length(task.objective, point))
+    if stepped is None or towards.decrement_of is None:
+        return stepped
+    return stepped._replace(decrement=towards.decrement_of(stepped.gradient), before=towards.decrement)
+
+
+def _last_step(task, point, towards):
+    """The end of a run whose λ is within its tolerance, after the step that told λ, unless that leaves a larger one.
+
+    Where the step does not bear λ out it is not the end; None if it is no step at all.
+    """
+    end = point._replace(decrement=towards.decrement, converged=True)
+    if not np.any(towards.step):
+        return end
+    theta = point.theta + towards.step
+    loss, gradient = task.objective(theta)
+    left = towards.decrement if towards.decrement_of is None else towards.decrement_of(gradient)
+    stepped = _moved(point, 1.0, loss, theta, gradient, 1)
+    stepped = stepped._replace(decrement=left, before=towards.decrement, converged=True)
+    is_lower = loss <= point.loss + task.rounding(point)
+    if towards.is_exact:
+        return stepped if is_lower and left <= towards.decrement else end._replace(n_evaluations=stepped.n_evaluations)
+    if is_lower and left <= max(BORNE_OUT * towards.decrement, NEXT_TO_NOTHING * task.tolerance):
+        return stepped
+    return stepped._replace(unverified=point.unverified + 1, converged=False) if is_lower else None
+
+
+def _step(task, point, direction, length):
+    """The point that a line search finds along a direction; None where there is none lower."""
+    slope = dot(direction, point.gradient)
+    if not (slope < 0 and math.isfinite(slope)):
+        return None
+    found = _search(task, point, direction, slope, length)
+    if found is None:
+        return None
+    stepped = _moved(point, *found)
+    lower = stepped.loss < point.loss - task.rounding(point) or stepped.gradient_norm < point.lowest
+    return stepped._replace(standing=0 if lower else point.standing + 1)
+
+
+def _moved(point, length, loss, theta, gradient, evaluations):
+    """The point after a step, and the step with the gradient's change among those that are remembered."""
+    steps, slopes = point.steps, point.slopes
+    step, change = theta - point.theta, gradient - point.gradient
+    if dot(step, change) > 0:
+        steps, slopes = (np.vstack([old[-MEMORY + 1 :], new]) for old, new in ((steps, step), (slopes, change)))
+    gradient_norm = norm(gradient)
+    return point._replace(
+        iteration=point.iteration + 1,
+        n_evaluations=point.n_evaluations + evaluations,
+        theta=theta,
+        loss=loss,
+        gradient=gradient,
+        gradient_norm=gradient_norm,
+        steps=steps,
+        slopes=slopes,
+        length=length,
+        lowest=min(point.lowest, gradient_norm),
+    )
+
+
+def _search(task, point, direction, slope, length):
+    """A length that meets the weak Wolfe conditions, by bracketing; or the lowest loss met, or None.
+
+    The loss may rise by its rounding: near the minimum the slope alone can tell.
+    """
+    shortest, longest, best = 0.0, math.inf, None
+    highest = point.loss + task.rounding(point)
+    for trial in range(1, MAX_TRIALS + 1):
+        theta = point.theta + length * direction
+        loss, gradient = task.objective(theta)
+        if not loss <= highest + C1 * length * slope:
+            longest = length
+        else:
+            if best is None or loss <= best[1]:
+                best = length, loss, theta, gradient
+            if dot(gradient, direction) >= C2 * slope:
+                return length, loss, theta, gradient, trial
+            shortest = length
+        if longest == math.inf:
+            length *= 4
+        elif shortest == 0:
+            length = longest * _parabola(loss - point.loss, longest * slope)
+        else:
+            length = (shortest + longest) / 2
+        if not 0 < length < math.inf:
+            break
+    return None if best is None else (*best, trial)
+
+
+def _parabola(rise, slope):
+    """Where the parabola with this slope at 0 and this rise at 1 is lowest, within a tenth and a half."""
+    bend = rise - slope
+    return min(max(-slope / (2 * bend), 0.1), 0.5) if 0 < bend < math.inf else 0.1

@@ -1,0 +1,83 @@
+"""Newton's method: steps −H⁻¹g, from a factored Hessian or by conjugate gradients."""
+
+import functools
+import math
+
+import numpy as np
+
+from jitlogreg.solvers.curvature import Cholesky, decrement, factored, newton_step
+from jitlogreg.solvers.direction import Direction
+from jitlogreg.solvers.point import dot
+
+# Where a step has brought λ, by the Hessian before it, below this share of what it was, that Hessian has changed by
+# about twice the share: it is good for one more step
+STILL_GOOD = 1 / 8
+
+# Conjugate gradients go on until what is left of the gradient is this share of it, in the norm of the preconditioner:
+# λ is known to half of that
+ENOUGH, MOST_PRODUCTS = 0.1, 100
+
+
+class Newton:
+    """Directions of Newton's method."""
+
+    name = "newton"
+
+    def __init__(self, task):
+        self._task = task
+        self._made_at, self._model = None, None
+
+    def model_at(self, theta):
+        """The factored Hessian at θ; that of the last θ is kept."""
+        if self._made_at is None or not np.array_equal(self._made_at, theta):
+            self._made_at, self._model = theta, factored(self._task.objective, theta, self._task.spread)
+        return self._model
+
+    def is_sound_at(self, theta):
+        """Whether the Hessian at θ has a Cholesky factor to go by, in columns as they are."""
+        if not self._task.objective.has_hessian:
+            return True
+        self._made_at, self._model = theta, Cholesky(self._task.objective.hessian(theta))
+        return self._model.is_sound
+
+    def direction(self, point):
+        """−H⁻¹g; with the Hessian before where that is still good and the end is near."""
+        settled = point.decrement <= min(self._task.tolerance, STILL_GOOD * point.before)
+        if not settled or not len(point.scaled_at):
+            point = point._replace(scaled_at=point.theta)
+        model = self.model_at(point.scaled_at)
+        decrement_of = functools.partial(decrement, model)
+        step = newton_step(model, point.gradient)
+        return Direction(step, 1.0, point, decrement_of(point.gradient), decrement_of, is_exact=True)
+
+    @property
+    def dependent(self):
+        """The numbers of the parameters that the last Hessian could not tell apart."""
+        return () if self._model is None else self._model.dependent
+
+
+def by_conjugate_gradients(task, point, precondition):
+    """Newton's direction from products of the Hessian with vectors alone, each of which reads X once.
+
+    λ² is Σ α gᵀp over the products made, which grows towards its limit.
+    """
+    objective, residual = task.objective, -point.gradient
+    step, weighed = np.zeros_like(residual), precondition(residual)
+    along, square = weighed.copy(), dot(residual, weighed)
+    first = square
+    for _ in range(MOST_PRODUCTS):
+        if not square > ENOUGH * ENOUGH * first:
+            break
+        product = objective.hessian_vector(point.theta, along)
+        curvature = dot(along, product)
+        if not curvature > 0:
+            break
+        length = square / curvature
+        step += length * along
+        residual -= length * product
+        weighed = precondition(residual)
+        before, square = square, dot(residual, weighed)
+        along = weighed + (square / before) * along
+    known = np.any(step) or not np.any(point.gradient)
+    size = math.sqrt(max(-dot(point.gradient, step), 0.0)) if known else math.inf
+    return Direction(step, 1.0, point, size, None, is_exact=True)

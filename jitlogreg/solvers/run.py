@@ -1,0 +1,147 @@
+"""A run from its start to its end: in which columns it computes, where it has come to, and what that is worth."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jitlogreg.descent import State, is_true
+from jitlogreg.objective import Objective, norm, split
+from jitlogreg.progress import progress_bar
+from jitlogreg.solvers import point as points
+from jitlogreg.solvers import separation
+from jitlogreg.solvers.line_search import following
+from jitlogreg.solvers.point import Point, Task
+from jitlogreg.solvers.standardize import ROWS, standard
+
+# A last step that has left this share of λ or more has not gone to a minimum: along exponentials 1/e is left
+RUNS_AWAY = 0.3
+
+
+class Watch(NamedTuple):
+    """Who looks on at a run: a callback, a progress bar, and a function that keeps every so manieth point."""
+
+    callback: Callable[[State], object] | None
+    progress: bool
+    keep: Callable[[Point], None] | None
+    every: int
+
+
+class Ending(NamedTuple):
+    """The last point of a run, whether it is at the minimum, why it ended there, and whether classes are separated."""
+
+    point: Point
+    converged: bool
+    message: str
+    separated: bool
+
+
+class Run:
+    """One fit: what is minimised, in which columns, and how.
+
+    Columns are taken as they are where that loses no digits. Where they lie far from 0, or depend on each other so much
+    that their Hessian has no Cholesky factor, the run computes in the frame of their centres and scales.
+    """
+
+    @np.errstate(all="ignore")
+    def __init__(self, objective: Objective, make_method: Callable[[Task], Any], tolerance: float, theta: np.ndarray):
+        self._objective, self._make_method, self._tolerance = objective, make_method, tolerance
+        self.theta = theta
+        has_b = objective.n_parameters > objective.n_features
+        self._standard = standard(*objective.some_rows(ROWS), l2=objective.l2, has_intercept=has_b)
+        if not self._standard.matters:
+            self._begin(objective, self._standard.size, np.ones(objective.n_features))
+        if self._standard.matters or not self._method.is_sound_at(self.start.theta):
+            spread = self._standard.spread
+            self._begin(objective.in_frame(self._standard.frame), spread, spread)
+
+    def _begin(self, objective, size, spread):
+        n, p = objective.n_features, objective.n_parameters
+        theta = self.theta if objective.frame is None else objective.frame.from_caller(self.theta)
+        loss, gradient = objective(theta) if np.any(theta) else objective.at_zero()
+        self.start = points.start(theta, loss, gradient)
+        enough = self._tolerance * max(1.0, self.start.gradient_norm)
+        with_b = [np.append(columns, np.ones(p - n)) for columns in (size, spread)]
+        self._task = Task(objective, self._tolerance, enough, *with_b)
+        self._method = self._make_method(self._task)
+
+    @np.errstate(all="ignore")
+    def parameters(self, point):
+        """w and b in the caller's columns."""
+        frame = self._task.objective.frame
+        w, b = split(point.theta if frame is None else frame.to_caller(point.theta), self._objective.n_features)
+        return w.copy(), b
+
+    @np.errstate(all="ignore")
+    def gradient_norm(self, point):
+        """The Euclidean norm of the gradient in the caller's columns."""
+        frame = self._task.objective.frame
+        return point.gradient_norm if frame is None else norm(frame.gradient_to_caller(point.gradient))
+
+    def to_end(self, point, max_iterations, watch):
+        """Go on from a point. Returns the `Ending`."""
+        name = type(self._method).name
+        with progress_bar(name, max_iterations, enabled=watch.progress) as advance:
+            advance(point.iteration, point.loss)
+            while True:
+                if watch.keep and point.iteration % watch.every == 0:
+                    watch.keep(point)
+                state = State(point.iteration, point.loss, self.gradient_norm(point), *self.parameters(point))
+                stop = watch.callback is not None and is_true(watch.callback(state))
+                ended = self._ended(point, max_iterations, stop)
+                found = None if ended else following(self._task, self._method, point)
+                if found is None or found.iteration == point.iteration:
+                    point = point if found is None else found
+                    if watch.keep and point.iteration % watch.every != 0:
+                        watch.keep(point)
+                    return self._judged(point, ended or "no step lowers the loss further")
+                point = found
+                advance(1, point.loss)
+
+    def _ended(self, point, max_iterations, stop):
+        """Why the run ends at a point, or None."""
+        if point.converged:
+            return "converged"
+        if not np.isfinite(point.loss):
+            return f"the loss is {point.loss} at the start: X, w or b, or a sum of them, is not finite"
+        if stop:
+            return "stopped by the callback"
+        if point.iteration >= max_iterations:
+            return f"max_iterations={max_iterations} is reached"
+        return None
+
+    def _judged(self, point, why):
+        """The ending at a point, once it is known whether there is a minimum."""
+        if point.converged:
+            why = "converged"
+        separated = self._separation(point)
+        if separated is not None:
+            return Ending(point, False, separated, True)
+        if not np.isfinite(point.loss):
+            return Ending(point, False, why, False)
+        if np.isfinite(point.decrement):
+            message = f"{why}: Newton's decrement is {point.decrement:.3g}, the tolerance {self._tolerance:.3g}"
+        else:
+            message = f"{why}: the gradient's norm is {self.gradient_norm(point):.3g}, Newton's decrement not known"
+        if point.converged and self._method.dependent:
+            message += f"; {self._names(self._method.dependent)}: of all solutions this is the one of least norm"
+        return Ending(point, point.converged, message, False)
+
+    def _separation(self, point):
+        """What to say where the objective has no minimum, or seems to have none; else None."""
+        objective = self._task.objective
+        if not np.isfinite(point.decrement) or not separation.is_possible(objective, point):
+            return None
+        found = separation.find(objective, point, self._standard.frame)
+        if found is not None:
+            return f"the objective has no minimum: {found.described()}; with l2 above 0 it has one"
+        if point.converged and RUNS_AWAY * point.before <= point.decrement and self._tolerance * 1e-3 < point.before:
+            return "separation is suspected: w grows and the loss falls ever more slowly; with l2 above 0 that ends"
+        return None
+
+    def _names(self, parameters):
+        n = self._objective.n_features
+        columns = [str(j) for j in parameters if j < n]
+        if len(columns) == 1:
+            return f"column {columns[0]} of X is constant or depends on others"
+        return f"columns {', '.join(columns)} of X depend on each other"

@@ -1,0 +1,90 @@
+"""Columns of X seen from their own centre, in their own unit: where a solver computes if the caller's would not do.
+
+Column j becomes x′ = (x − centreⱼ) · scaleⱼ, in registers, as it is read. Scales are powers of two, so that the product
+rounds nothing.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Numbers of a vector of the CPU's kernels
+LANES = 8
+
+
+class Frame(NamedTuple):
+    """A centre and a scale for each column.
+
+    Attributes
+    ----------
+    centre, scale : ndarray of float64, shape (n,)
+    packed : ndarray of float64
+        Both as the kernels read them: eight scales follow on eight centres; 0 beyond the last column.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+    packed: np.ndarray
+
+    @classmethod
+    def of(cls, centre, scale):
+        """The frame of these centres and scales."""
+        n = len(centre)
+        packed = np.zeros((-(-n // LANES), 2, LANES))
+        for k, moment in enumerate((centre, scale)):
+            padded = np.zeros(packed[:, k].size)
+            padded[:n] = moment
+            packed[:, k] = padded.reshape(-1, LANES)
+        return cls(centre, scale, packed.reshape(-1))
+
+    def columns(self, X):
+        """The columns of a NumPy matrix as this frame has them, in float64: a copy."""
+        return (X.astype(np.float64, copy=False) - self.centre) * self.scale
+
+    def to_caller(self, theta):
+        """θ = [w, b] or [w] in the caller's columns."""
+        n = len(self.centre)
+        w = theta[:n] * self.scale
+        if len(theta) == n:
+            return w
+        return np.append(w, theta[n] - float(np.sum(self.centre * w)))
+
+    def from_caller(self, theta):
+        """θ in this frame's columns."""
+        n = len(self.centre)
+        w = theta[:n] / self.scale
+        if len(theta) == n:
+            return w
+        return np.append(w, theta[n] + float(np.sum(self.centre * theta[:n])))
+
+    def gradient_to_caller(self, gradient):
+        """A gradient with respect to the caller's θ, from that with respect to this frame's."""
+        n = len(self.centre)
+        of_w, of_b = gradient[:n] / self.scale, gradient[n:]
+        return np.append(of_w + self.centre * (of_b[0] if len(of_b) else 0.0), of_b)
+
+
+def sums(kernels, X, y, w, b, sample_weight, with_gradient, frame):
+    """A target's sums over the examples of a frame's columns.
+
+    Where the target takes columns as they are, these are turned afterwards, which costs the digits that a column's
+    centre has more than its deviation.
+    """
+    if hasattr(kernels, "standardizes") and kernels.standardizes(X):
+        return kernels.sums(X, y, w, b, sample_weight, with_gradient, frame)
+    found = kernels.sums(X, y, *_to_caller(frame, w, b), sample_weight, with_gradient)
+    return found._replace(dw=frame.scale * (found.dw - frame.centre * found.db)) if with_gradient else found
+
+
+def hessian_vector_sums(kernels, X, w, b, v, sample_weight, frame):
+    """A target's products of the Hessian with a vector, likewise."""
+    if hasattr(kernels, "standardizes") and kernels.standardizes(X):
+        return kernels.hessian_vector_sums(X, w, b, v, sample_weight, frame)
+    along = frame.to_caller(v)
+    of_w, of_b = kernels.hessian_vector_sums(X, *_to_caller(frame, w, b), along, sample_weight)
+    return frame.scale * (of_w - frame.centre * of_b), of_b
+
+
+def _to_caller(frame, w, b):
+    theta = frame.to_caller(np.append(w, b))
+    return theta[:-1], float(theta[-1])
