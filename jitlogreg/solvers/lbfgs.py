@@ -23,6 +23,10 @@ MEMORY = 10
 SAMPLE, SAMPLE_PER_PARAMETER = 10_000, 20
 SAMPLED_AT, SAMPLED_EVERY = 3, 10
 
+# Parameters up to which the Hessian costs an evaluation. There, and where the sample has all rows, the last step is
+# Newton's
+CHEAP = 8
+
 # How often the model may be wrong about the end before the Hessian itself is asked
 PATIENCE = 2
 
@@ -42,6 +46,8 @@ class LBFGS:
         self._sample = objective.sample(rows) if objective.has_hessian else None
         self._scaled_at, self._model, self._pairs = None, _AsIs(), {}
         self._newton = Newton(task) if objective.has_hessian else None
+        small = objective.n_parameters <= CHEAP or (self._sample is not None and objective.shape[0] <= rows)
+        self._ends_exactly = objective.has_hessian and small
 
     @property
     def dependent(self):
@@ -75,10 +81,13 @@ class LBFGS:
             x = model.of_gradient(gradient)
             return math.sqrt(max(dot(x, _two_loops(pairs, x, model.is_unit)), 0.0))
 
+        decrement = decrement_of(point.gradient)
+        if decrement <= self._task.tolerance and self._ends_exactly:
+            return self._newton.direction(point._replace(scaled_at=np.empty(0)))
         if near:
             return by_conjugate_gradients(self._task, point, inverse)
         length = 1.0 if model.is_unit or pairs else cauchy_length(self._task.objective, point)
-        return Direction(-inverse(point.gradient), length, point, decrement_of(point.gradient), decrement_of)
+        return Direction(-inverse(point.gradient), length, point, decrement, decrement_of)
 
     def _model_at(self, theta):
         """The factored Hessian of the sample at θ; that of the last θ is kept. The unit matrix if there is none."""
