@@ -119,6 +119,7 @@ class Objective(in_memory.Objective):
             rows, weight, loss, db, *dw = self._add_up(bind, zero)
         self.total_weight = float(weight)
         in_memory.check_weight(self.total_weight)
+        self.imbalance = float(db) / self.total_weight if self.n_parameters > self.n_features else 0.0
         self._at_zero = Sums(float(loss), np.array(dw), float(db), self.total_weight, True)
 
     def sample(self, rows):

@@ -133,7 +133,11 @@ def finish(sums, w, l2, dw_out=None, with_gradient=True) -> LossAndGradient:
 
 
 def norm(gradient):
-    """The Euclidean norm, scaled so that no square overflows or vanishes."""
+    """The Euclidean norm, scaled where a square would overflow or vanish."""
+    with np.errstate(all="ignore"):
+        square = float(np.add.reduce(gradient * gradient))
+    if 1e-250 < square < 1e250:
+        return math.sqrt(square)
     largest = float(np.abs(gradient).max(initial=0.0))
     if not 0 < largest < math.inf:
         return largest
@@ -218,6 +222,7 @@ class Objective:
             sums = self._kernels.sums(self._X, self._y, np.zeros(self.n_features), 0.0, self._s, True)
         check_weight(sums.weight)
         self.total_weight, self._at_zero = sums.weight, sums
+        self.imbalance = sums.db / sums.weight if self._has_b else 0.0
         if hasattr(self._kernels, "small_objective"):
             self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
         if check_finite and not math.isfinite(sums.loss):  # 0 times what is not finite is NaN

@@ -40,11 +40,12 @@ class Cholesky:
         from jitlogreg import linear_algebra  # and with it Numba
 
         self._algebra = linear_algebra
-        self._diagonal = np.sqrt(np.diag(hessian))
-        self._flat = ~(self._diagonal > 0)
-        self._scale = np.divide(1.0, self._diagonal, out=np.zeros_like(self._diagonal), where=~self._flat)
+        self._diagonal = np.sqrt(hessian.reshape(-1)[:: len(hessian) + 1])
+        self._flat = np.flatnonzero(~(self._diagonal > 0))
+        self._scale = 1.0 / self._diagonal
+        self._scale[self._flat] = 0.0
         self._R = hessian * self._scale * self._scale[:, np.newaxis]
-        np.fill_diagonal(self._R, 1.0)
+        self._R.reshape(-1)[:: len(hessian) + 1] = 1.0
         self.is_sound = linear_algebra.cholesky(self._R) >= PIVOT
 
     def of_gradient(self, gradient):
@@ -67,7 +68,7 @@ class Cholesky:
 
     def misses(self, gradient):
         """Whether the gradient has a part along which H is 0."""
-        return bool(np.any(gradient[self._flat] != 0))
+        return len(self._flat) > 0 and bool(np.any(gradient[self._flat] != 0))
 
 
 class Root:

@@ -16,6 +16,7 @@ class GradientDescent:
     """Directions of gradient descent; twice the last length is tried first."""
 
     name = "gradient descent"
+    memory = 1
 
     dependent = ()
 

@@ -39,6 +39,7 @@ class LBFGS:
     """
 
     name = "lbfgs"
+    memory = MEMORY
 
     def __init__(self, task):
         self._task, objective = task, task.objective

@@ -9,7 +9,7 @@ import numpy as np
 
 from jitlogreg.objective import norm
 from jitlogreg.solvers.gradient_descent import cauchy_length
-from jitlogreg.solvers.lbfgs import MEMORY
+from jitlogreg.solvers.newton import STILL_GOOD
 from jitlogreg.solvers.point import dot
 
 # The share of the slope that a step must gain, and the share that may be left (Nocedal & Wright, 3.1: the Wolfe
@@ -25,6 +25,9 @@ PATIENCE = 3
 # λ, or next to nothing of what is asked for. Where classes are separated it is 1/e at least
 BORNE_OUT, NEXT_TO_NOTHING = 1 / 4, 1 / 64
 
+# A step of Newton's that has left at most this share of λ's tolerance needs no other after it
+NOTHING_LEFT = 1e-3
+
 
 @np.errstate(all="ignore")
 def following(task, method, point):
@@ -36,20 +39,22 @@ def following(task, method, point):
     if towards.ends_here:
         return point._replace(converged=True)
     if towards.decrement <= task.tolerance:
-        last = _last_step(task, point, towards)
+        last = _last_step(task, method.memory, point, towards)
         if last is not None:
             return last
     elif towards.decrement == math.inf and towards.decrement_of is not None:
         point = point._replace(unverified=point.unverified + 1)
-    stepped = _step(task, point, towards.step, towards.length)
+    stepped = _step(task, method.memory, point, towards.step, towards.length)
     if stepped is None:  # a direction that rounding has spoilt
-        stepped = _step(task, point, -point.gradient, cauchy_length(task.objective, point))
+        stepped = _step(task, method.memory, point, -point.gradient, cauchy_length(task.objective, point))
     if stepped is None or towards.decrement_of is None:
         return stepped
-    return stepped._replace(decrement=towards.decrement_of(stepped.gradient), before=towards.decrement)
+    left = towards.decrement_of(stepped.gradient)
+    arrived = towards.is_exact and left <= min(STILL_GOOD * towards.decrement, NOTHING_LEFT * task.tolerance)
+    return stepped._replace(decrement=left, before=towards.decrement, converged=arrived)
 
 
-def _last_step(task, point, towards):
+def _last_step(task, memory, point, towards):
     """The end of a run whose λ is within its tolerance, after the step that told λ, unless that leaves a larger one.
 
     Where the step does not bear λ out it is not the end; None if it is no step at all.
@@ -60,7 +65,7 @@ def _last_step(task, point, towards):
     theta = point.theta + towards.step
     loss, gradient = task.objective(theta)
     left = towards.decrement if towards.decrement_of is None else towards.decrement_of(gradient)
-    stepped = _moved(point, 1.0, loss, theta, gradient, 1)
+    stepped = _moved(memory, point, 1.0, loss, theta, gradient, 1)
     stepped = stepped._replace(decrement=left, before=towards.decrement, converged=True)
     is_lower = loss <= point.loss + task.rounding(point)
     if towards.is_exact:
@@ -70,25 +75,28 @@ def _last_step(task, point, towards):
     return stepped._replace(unverified=point.unverified + 1, converged=False) if is_lower else None
 
 
-def _step(task, point, direction, length):
+def _step(task, memory, point, direction, length):
     """The point that a line search finds along a direction; None where there is none lower."""
     slope = dot(direction, point.gradient)
     if not (slope < 0 and math.isfinite(slope)):
         return None
-    found = _search(task, point, direction, slope, length)
+    rounding = task.rounding(point)
+    found = _search(task.objective, point, direction, slope, length, rounding)
     if found is None:
         return None
-    stepped = _moved(point, *found)
-    lower = stepped.loss < point.loss - task.rounding(point) or stepped.gradient_norm < point.lowest
+    stepped = _moved(memory, point, *found)
+    lower = stepped.loss < point.loss - rounding or stepped.gradient_norm < point.lowest
     return stepped._replace(standing=0 if lower else point.standing + 1)
 
 
-def _moved(point, length, loss, theta, gradient, evaluations):
+def _moved(memory, point, length, loss, theta, gradient, evaluations):
     """The point after a step, and the step with the gradient's change among those that are remembered."""
     steps, slopes = point.steps, point.slopes
     step, change = theta - point.theta, gradient - point.gradient
-    if dot(step, change) > 0:
-        steps, slopes = (np.vstack([old[-MEMORY + 1 :], new]) for old, new in ((steps, step), (slopes, change)))
+    if memory == 1:
+        steps, slopes = step[np.newaxis], change[np.newaxis]
+    elif dot(step, change) > 0:
+        steps, slopes = (np.vstack([old[-memory + 1 :], new]) for old, new in ((steps, step), (slopes, change)))
     gradient_norm = norm(gradient)
     return point._replace(
         iteration=point.iteration + 1,
@@ -104,16 +112,16 @@ def _moved(point, length, loss, theta, gradient, evaluations):
     )
 
 
-def _search(task, point, direction, slope, length):
+def _search(objective, point, direction, slope, length, rounding):
     """A length that meets the weak Wolfe conditions, by bracketing; or the lowest loss met, or None.
 
     The loss may rise by its rounding: near the minimum the slope alone can tell.
     """
     shortest, longest, best = 0.0, math.inf, None
-    highest = point.loss + task.rounding(point)
+    highest = point.loss + rounding
     for trial in range(1, MAX_TRIALS + 1):
         theta = point.theta + length * direction
-        loss, gradient = task.objective(theta)
+        loss, gradient = objective(theta)
         if not loss <= highest + C1 * length * slope:
             longest = length
         else:

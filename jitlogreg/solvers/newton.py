@@ -10,8 +10,8 @@ from jitlogreg.solvers.direction import Direction
 from jitlogreg.solvers.point import dot
 
 # Where a step has brought λ, by the Hessian before it, below this share of what it was, that Hessian has changed by
-# about twice the share: it is good for one more step
-STILL_GOOD = 1 / 8
+# about twice the share, and another step with it leaves about so much of λ: within GROWTH times
+STILL_GOOD, GROWTH = 1 / 8, 4.0
 
 # Conjugate gradients go on until what is left of the gradient is this share of it, in the norm of the preconditioner:
 # λ is known to half of that
@@ -22,6 +22,7 @@ class Newton:
     """Directions of Newton's method."""
 
     name = "newton"
+    memory = 1
 
     def __init__(self, task):
         self._task = task
@@ -42,8 +43,8 @@ class Newton:
 
     def direction(self, point):
         """−H⁻¹g; with the Hessian before where that is still good and the end is near."""
-        settled = point.decrement <= min(self._task.tolerance, STILL_GOOD * point.before)
-        if not settled or not len(point.scaled_at):
+        share = point.decrement / point.before if len(point.scaled_at) else math.inf
+        if not (share <= STILL_GOOD and GROWTH * share * point.decrement <= self._task.tolerance):
             point = point._replace(scaled_at=point.theta)
         model = self.model_at(point.scaled_at)
         decrement_of = functools.partial(decrement, model)

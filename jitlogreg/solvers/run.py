@@ -86,8 +86,7 @@ class Run:
             while True:
                 if watch.keep and point.iteration % watch.every == 0:
                     watch.keep(point)
-                state = State(point.iteration, point.loss, self.gradient_norm(point), *self.parameters(point))
-                stop = watch.callback is not None and is_true(watch.callback(state))
+                stop = watch.callback is not None and is_true(watch.callback(self._state(point)))
                 ended = self._ended(point, max_iterations, stop)
                 found = None if ended else following(self._task, self._method, point)
                 if found is None or found.iteration == point.iteration:
@@ -97,6 +96,9 @@ class Run:
                     return self._judged(point, ended or "no step lowers the loss further")
                 point = found
                 advance(1, point.loss)
+
+    def _state(self, point):
+        return State(point.iteration, point.loss, self.gradient_norm(point), *self.parameters(point))
 
     def _ended(self, point, max_iterations, stop):
         """Why the run ends at a point, or None."""

@@ -18,6 +18,9 @@ from jitlogreg.solvers.point import UNIT
 # known to a factor, whose square this is
 MARGIN = 64.0
 
+# The imbalance, of ½ at most, that one class has but for rounding
+ONE_SIDED = 0.5 * (1 - 1e-9)
+
 # The widest gaps between the examples' p that are tried for the border between those that a direction must leave where
 # they are and those that it may move
 BORDERS = 4
@@ -57,8 +60,11 @@ class Separation(NamedTuple):
 
 
 def is_possible(objective, point):
-    """Whether λ leaves room for a separation: some example must be as good as settled. One read of X."""
-    if np.any(objective.penalty > 0) and objective.n_parameters == objective.n_features:
+    """Whether λ leaves room for a separation: some example must be as good as settled. One read of X.
+
+    Where all columns are penalised the intercept alone may grow without end, and only if there is one class.
+    """
+    if np.all(objective.penalty > 0) and abs(objective.imbalance) < ONE_SIDED:
         return False
     most = MARGIN * objective.total_weight * max(point.decrement, UNIT) ** 2
     return objective.smallest_doubt(point.theta) <= most
