@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from jitlogreg.api import forward, log_forward
-from jitlogreg.objective import check_weight
-from jitlogreg.solvers import SOLVERS, Fit, fit
+from jitlogreg.objective import check_weight, power_of_two_over
+from jitlogreg.solvers import SOLVERS, Fit, fit_quietly
 from jitlogreg.targets.layout import layout
 
 try:
@@ -27,9 +27,8 @@ except ImportError as error:
 # Kept as they are; everything else becomes float64, as in scikit-learn
 FLOATS = [np.float64, np.float32]
 
-# Where rounding ends a run, the gradient's norm up to which nobody is warned. It is scikit-learn's tolerance; its own
-# takes a loss that changes by rounding alone for the minimum, whatever the gradient
-FLAT = 1e-4
+# Where rounding ends a run, the λ up to which nobody is warned: the mean loss is within 5e-13 of its minimum
+FLAT = 1e-6
 
 
 class LogisticRegression(ClassifierMixin, BaseEstimator):
@@ -46,10 +45,10 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
     C : float
         The inverse of the penalty's strength, above 0. np.inf means no penalty.
     tol : float
-        The fit stops once ‖∇J‖ ≤ tol · max(1, ‖∇J‖ at the start), in the Euclidean norm. scikit-learn's "lbfgs" asks
-        for max |∇J| ≤ tol, and by default for 1e-4; with 1e-10 two fits to the same data, in another order or from
-        another start, agree to 1e-7 of the largest coefficient on all but ill-conditioned data. A run also ends where
-        no step lowers J by more than its rounding.
+        The fit stops once Newton's decrement λ = √(gᵀH⁻¹g) of J is at most this: the `tolerance` of `jitlogreg.fit`. λ
+        has no units, where scikit-learn's "lbfgs" asks for max |∇J| ≤ tol, by default 1e-4, in those of X. With 1e-10
+        two fits to the same data, in another order or from another start, agree to 1e-7 of the largest coefficient on
+        all but ill-conditioned data. A run also ends where no step lowers J by more than its rounding.
     fit_intercept : bool
         Whether there is an intercept; it is 0 otherwise.
     class_weight : dict or "balanced", optional
@@ -58,7 +57,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
         That of `jitlogreg.fit`: "auto" is "newton" where the data is small, else "lbfgs".
     max_iter : int
-        The most iterations. A `ConvergenceWarning` tells that they were not enough.
+        The most iterations. A `ConvergenceWarning` tells that they were not enough; or that there is no minimum, as
+        with C=np.inf where a plane separates the classes.
     warm_start : bool
         Begin the next fit where the last one ended.
     n_jobs : int, optional
@@ -167,14 +167,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         X = _with_unit_stride(X)
         self.classes_, encoded = _encoded(y)
         weights = _weights(self.class_weight, self.classes_, X, y, encoded, sample_weight)
-        total = float(len(y) if weights is None else np.sum(weights))
-        check_weight(total)
+        l2 = _penalty(C, len(y), weights)
         w, b = self._start(X.shape[1])
-        fitted = fit(
+        fitted, separated = fit_quietly(
             X,
             encoded,
             solver=self.solver,
-            l2=1 / C / total,
+            l2=l2,
             sample_weight=weights,
             fit_intercept=self.fit_intercept,
             w=w,
@@ -183,10 +182,12 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             max_iterations=self.max_iter,
             target=self.target,
         )
-        if not _is_settled(fitted, self.max_iter):
+        if separated:
+            _warn(f"{fitted.message}; with a finite C it has one.", ConvergenceWarning)
+        elif not _is_settled(fitted, self.max_iter):
             _warn(
                 f"{self.solver} failed to converge after {fitted.n_iterations} iteration(s): {fitted.message}. "
-                "Increase the number of iterations (max_iter), or scale the data, which takes fewer.",
+                "Increase the number of iterations (max_iter) or the tolerance (tol).",
                 ConvergenceWarning,
             )
         self.coef_ = fitted.w.astype(X.dtype)[np.newaxis]
@@ -326,8 +327,19 @@ def _weights(class_weight, classes, X, y, encoded, sample_weight):
     return weights * of_classes[encoded]
 
 
+def _penalty(C, m, weights):
+    """The l2 of `jitlogreg.fit`, 1 / (C S). Sums of weights may be beyond float64."""
+    scale = 1.0 if weights is None else power_of_two_over(float(weights.max()))
+    total = float(m if weights is None else np.sum(weights * scale))
+    check_weight(total)
+    l2 = scale / total / C
+    if l2 == math.inf:
+        raise ValueError(f"C is {C}; accepted is a number whose inverse is finite")
+    return l2
+
+
 def _is_settled(fitted: Fit, max_iter):
-    return fitted.converged or (fitted.n_iterations < max_iter and fitted.gradient_norm <= FLAT)
+    return fitted.converged or (fitted.n_iterations < max_iter and fitted.decrement <= FLAT)
 
 
 def _warn(message, category):

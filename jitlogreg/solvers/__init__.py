@@ -9,7 +9,7 @@ standardize.py   the centre and the spread of the columns
 separation.py    whether there is a minimum at all
 """
 
-from jitlogreg.solvers.fit import SOLVERS, Fit, fit
+from jitlogreg.solvers.fit import SOLVERS, Fit, fit, fit_quietly
 from jitlogreg.solvers.separation import SeparationWarning
 
-__all__ = ["SOLVERS", "Fit", "SeparationWarning", "fit"]
+__all__ = ["SOLVERS", "Fit", "SeparationWarning", "fit", "fit_quietly"]

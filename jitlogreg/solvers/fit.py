@@ -194,6 +194,7 @@ def fit(
         target=target,
     )
     if separated:
+        fitted = fitted._replace(message=f"{fitted.message}; with l2 above 0 it has one")
         warnings.warn(fitted.message, SeparationWarning, stacklevel=3)  # past the wrapper that takes others' arrays
     return fitted
 
@@ -210,14 +211,14 @@ def fit_quietly(
     b,
     tolerance,
     max_iterations,
-    callback,
-    progress,
-    checkpoint,
-    checkpoint_every,
-    resume,
     target,
+    callback=None,
+    progress=False,
+    checkpoint=None,
+    checkpoint_every=10,
+    resume=None,
 ):
-    """`fit` without a warning. Returns the `Fit`, and whether classes are separated."""
+    """`fit` of NumPy arrays, without a warning. Returns the `Fit`, and whether it seems that there is no minimum."""
     if solver not in SOLVERS:
         raise ValueError(f"solver is {solver!r}; accepted are {', '.join(map(repr, SOLVERS))}")
     tolerance = checks.nonnegative("tolerance", tolerance)

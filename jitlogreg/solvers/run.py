@@ -136,9 +136,9 @@ class Run:
             return None
         found = separation.find(objective, point, self._standard.frame)
         if found is not None:
-            return f"the objective has no minimum: {found.described()}; with l2 above 0 it has one"
+            return f"the objective has no minimum: {found.described()}"
         if point.converged and RUNS_AWAY * point.before <= point.decrement and self._tolerance * 1e-3 < point.before:
-            return "separation is suspected: w grows and the loss falls ever more slowly; with l2 above 0 that ends"
+            return "the objective seems to have no minimum: separation is suspected, as w grows without end"
         return None
 
     def _names(self, parameters):
