@@ -17,6 +17,9 @@ ROWS = 256
 # Deviations of which nothing over- or underflows
 SQUARES = 1e-140, 1e140
 
+# The part of its mean from which on a deviation is more than the mean's rounding
+ROUNDED = 2.0**-40
+
 # From a centre of so many deviations on, columns are centred. A Hessian scaled to ones on its diagonal has the
 # condition 4 · 1024² then, of which Newton's steps keep nine digits
 FAR = 1024.0
@@ -54,7 +57,7 @@ def standard(X, sample_weight, *, l2, has_intercept):
     """The `Standard` of some rows and their weights, or None for equal ones."""
     X = np.array(X, dtype=np.float64, order="C")
     mean, centre, deviation = _moments(X, _shares(len(X), sample_weight), has_intercept)
-    if not np.all((deviation > SQUARES[0]) & (deviation < SQUARES[1])):
+    if not np.all((deviation > np.maximum(SQUARES[0], ROUNDED * np.abs(mean))) & (deviation < SQUARES[1])):
         largest = np.abs(X).max(axis=0, initial=0.0)
         largest = np.where(largest > 0, largest, 1.0)
         moments = _moments(X / largest, _shares(len(X), sample_weight), has_intercept)
