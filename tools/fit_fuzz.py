@@ -1,6 +1,6 @@
 """Fit data of every kind, easy and hard, and hold each answer against the minimum in 80 bits.
 
-    python tools/fit_fuzz.py                                 # 20,000 fits, in a quarter of an hour on two cores
+    python tools/fit_fuzz.py                                 # 20,000 fits, in some minutes on two cores
     python tools/fit_fuzz.py --kind offset --cases 500       # one kind
     python tools/fit_fuzz.py --case offset:17                # one fit, with all its details
     python tools/fit_fuzz.py --write                         # docs/fit_fuzz.json and the table in docs/reliability.md
@@ -515,9 +515,12 @@ def _write(path, results):
 
 
 def write_page(results):
-    page = replaced(PAGE.read_text(encoding="utf-8"), "reliability: fits", f"{text(results)}\n\n{measured_on(results)}")
-    PAGE.write_text(page, encoding="utf-8")
+    PAGE.write_text(page_with(results, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
+
+
+def page_with(results, page):
+    return replaced(page, "reliability: fits", f"{text(results)}\n\n{measured_on(results)}")
 
 
 if __name__ == "__main__":
