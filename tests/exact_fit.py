@@ -250,7 +250,9 @@ def _free(problem):
     v, loss, residual, steps = _newton(Q, none, y, s)
     theta = _least_norm(R, v, order, problem)
     a, u = (theta[0], theta[1:]) if problem.has_b else (WIDE(0), theta)
-    exists = True if steps < MOST_STEPS and overlap(Q, R, residual, y) else _exists(problem, Q, R, order, v)
+    exists = (
+        True if steps < MOST_STEPS and overlap(problem, Q, R, order, residual) else _exists(problem, Q, R, order, v)
+    )
     return u, a, loss, steps, exists
 
 
@@ -272,31 +274,37 @@ def _least_norm(R, v, order, problem):
 # ---------------------------------------------------------------- is there a minimum?
 
 
-def overlap(Q, R, residual, y):
-    """Whether the residuals prove that no direction is downhill for ever.
+def overlap(problem, Q, R, order, residual):
+    """Whether numbers like these residuals prove that no direction is downhill for ever.
 
-    Without a penalty there is a minimum unless some t = Qv ≠ 0 has no tᵢ on its label's wrong side, and none other than
-    0 where a label is soft. Then, over any of the examples, soft ones among them,
-
-        |v·Qᵀr| ≥ Σ |rᵢtᵢ| ≥ min |rᵢ| ‖Qv‖ ≥ min |rᵢ| σ ‖v‖
-
-    with the least over those with labels 0 and 1, and σ the least singular value of these rows of Q. So a Qᵀr shorter
-    than min |rᵢ| σ proves a minimum. Examples with next to no residual are left out. Q is off by the condition of R in
-    units of rounding.
+    Without a penalty there is a minimum unless some t = [1, Z]θ ≠ 0 has no tᵢ on its label's wrong side, and none other
+    than 0 where a label is soft. Numbers λ with the residuals' signs and [1, Z]ᵀλ = 0 exclude that: Σ|λᵢtᵢ| would be 0,
+    and so would t, as long as the rows where λ is not 0 have full rank. The residuals are such numbers but for
+    rounding: they are changed by as small a share as [1, Z]ᵀλ = 0 asks for, until hardly any change is left to make.
     """
-    size, hard = np.abs(residual), (y == 0) | (y == 1)
-    diagonal = np.abs(np.diag(R))
-    condition = diagonal.max() / diagonal.min() if diagonal.size else 1
-    off = EPS * (condition + len(y)) * size.sum()
-    for least in size.max(initial=0) * WIDE(10) ** -np.arange(1, 18, 2):
-        kept = ~hard | (size > least)
-        if kept.sum() < Q.shape[1]:
-            continue
-        gradient = Q[kept].T @ residual[kept]
-        sigma = np.linalg.svd(Q[kept].astype(float), compute_uv=False).min(initial=1) - 1e-14
-        if sigma > 0 and off + np.sqrt(gradient @ gradient) < sigma * size[kept & hard].min(initial=np.inf):
-            return True
+    rank, within = len(R), residual
+    for _ in range(4):
+        gradient = _gradient(problem, within)[order[:rank]]
+        rows = np.abs(within)[:, None] * Q
+        its_q, its_r, its_order = orthonormal(rows)
+        if its_q.shape[1] < rank:
+            return False
+        share = its_q @ _forth(its_r, _forth(R[:, :rank], gradient)[its_order])
+        worst = np.abs(share).max(initial=0)
+        if not worst < 0.5 or worst < 1e-6:
+            return bool(worst < 1e-6)
+        within = within - np.abs(within) * share
     return False
+
+
+def _gradient(problem, residual):
+    """[1, Z]ᵀ times the residuals, in fractions, and rounded once."""
+    (rows, unit), (of, unit_of) = _integers(problem.X), _integers(residual)
+    total = sum(of.tolist()) * unit_of
+    sums = [int(column) * unit * unit_of for column in of @ rows]
+    centres, scales = map(_fraction, problem.centre), map(_fraction, problem.scale)
+    moved = [(z - c * total) / d for z, c, d in zip(sums, centres, scales, strict=True)]
+    return np.array([_of_fraction(z) for z in [total] * problem.has_b + moved], WIDE)
 
 
 def _exists(problem, Q, R, order, v):
@@ -318,7 +326,7 @@ def _exists(problem, Q, R, order, v):
     # whatever the weights, as long as they are positive
     even = np.ones(len(y), WIDE)
     _, _, residual, steps = _newton(Q, np.zeros((0, Q.shape[1]), WIDE), y, even)
-    return True if steps < MOST_STEPS and overlap(Q, R, residual, y) else None
+    return True if steps < MOST_STEPS and overlap(problem, Q, R, order, residual) else None
 
 
 def _candidates(Q, side):
@@ -425,6 +433,11 @@ def orthonormal(A, first=0):
         v = reflectors[k]
         Q[k:] -= 2 * np.outer(v, v @ Q[k:])
     return Q, R[: len(reflectors)], order
+
+
+def _forth(R, wanted):
+    """x with Rᵀx = wanted, R being triangular."""
+    return back(R.T[::-1, ::-1], wanted[::-1])[::-1]
 
 
 def back(R, wanted):
