@@ -349,9 +349,9 @@ def _candidates(Q, side):
 
 
 def separates(X, side, direction, active):
-    """Whether this direction, moved to where the active rows are at 0, has all others on their side: in fractions.
+    """Whether this direction, moved to where active rows and soft labels are at 0, has all others on their side.
 
-    The direction is one of [w, b], or of w alone.
+    The direction is one of [w, b], or of w alone; all is in fractions.
     """
     rows, unit = _integers(X)
     if len(direction) > X.shape[1]:
@@ -360,8 +360,7 @@ def separates(X, side, direction, active):
     moved = _within_null_space(rows[active | (side == 0)], direction)
     common = math.lcm(*(of.denominator for of in moved))
     t = side * (rows @ np.array([int(of * common) for of in moved], object))
-    stays = (rows[side == 0] @ np.array([int(of * common) for of in moved], object) == 0).all()
-    return bool(stays and (t >= 0).all() and (t > 0).any())
+    return bool((t >= 0).all() and (t > 0).any())
 
 
 def _within_null_space(rows, direction):

@@ -155,6 +155,7 @@ def test_a_direction_separates_by_less_than_float64_can_tell():
     none = np.zeros(3, bool)
     assert exact_fit.separates(X, side, numbers_of([0, 1]), none)
     assert not exact_fit.separates(X, side, numbers_of([0, -1]), none)
+    assert not exact_fit.separates(X, side, numbers_of([1e-17, 0]), none)  # to both sides
     # moved to where the soft label's row is at 0
     assert exact_fit.separates(X, side, numbers_of([1e-3, 1]), none)
 
@@ -182,12 +183,13 @@ def test_a_perturbed_answer_has_lost_the_quadratic_form(shift, l2):
     assert lost(truth, np.full(3, np.inf), 0.0) == np.inf
 
 
-@pytest.mark.parametrize("size", [2.0**40, 2.0**80])
+@pytest.mark.parametrize("size", [2.0**10, 2.0**40, 2.0**80])
 def test_margins_are_exact_where_80_bits_are_too_few(size):
     _, data = centred_problem()
-    X = np.column_stack([data.X[:, 0], data.X[:, 0], data.X[:, 1]])
+    X = np.round(data.X * 2**20) / 2**20
+    X[:, 2] = X[:, 0] + X[:, 1]
     truth = exact_fit.exact_fit(X, data.y)
-    assert lost(truth, [size, -size, 0.25], 0.125) == pytest.approx(lost(truth, [0, 0, 0.25], 0.125), abs=1e-12)
+    assert lost(truth, [size, size, -size], 0.125) == pytest.approx(lost(truth, [0, 0, 0], 0.125), abs=1e-9)
 
 
 def test_a_sum_of_fractions_is_rounded_once():
