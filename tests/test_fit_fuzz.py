@@ -155,7 +155,7 @@ def test_a_direction_separates_by_less_than_float64_can_tell():
     none = np.zeros(3, bool)
     assert exact_fit.separates(X, side, numbers_of([0, 1]), none)
     assert not exact_fit.separates(X, side, numbers_of([0, -1]), none)
-    assert not exact_fit.separates(X, side, numbers_of([1e-17, 0]), none)  # to both sides
+    assert not exact_fit.separates(X[:2], side[:2], numbers_of([1e-17, 0]), none[:2])  # to both sides
     # moved to where the soft label's row is at 0
     assert exact_fit.separates(X, side, numbers_of([1e-3, 1]), none)
 
