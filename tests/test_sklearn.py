@@ -188,9 +188,9 @@ def given(monkeypatch):
 
     def fit(X, y, **options):
         seen.update(options, X=X, y=y)
-        return jlr.fit(X, y, **options)
+        return jlr.fit(X, y, **options), None
 
-    monkeypatch.setattr(module, "fit", fit)
+    monkeypatch.setattr(module, "fit_quietly", fit)
     return seen
 
 
@@ -278,18 +278,18 @@ def test_too_few_iterations_warn(solver, count):
 
 
 @pytest.mark.parametrize(
-    ("n_iterations", "gradient_norm", "converged", "warned"),
+    ("n_iterations", "decrement", "converged", "warned"),
     [
         (5, 1e-11, True, False),
-        (5, FLAT, False, False),  # rounding ended it, where scikit-learn's own would have stopped before
+        (5, FLAT, False, False),  # rounding ended it
         (5, 2 * FLAT, False, True),
         (100, 1e-9, False, True),  # it could have gone on
         (0, np.nan, False, True),
     ],
 )
-def test_who_is_warned(monkeypatch, n_iterations, gradient_norm, converged, warned):
-    fitted = Fit(np.zeros(6), 0.0, 0.5, gradient_norm, n_iterations, 9, converged, "why it ended")
-    monkeypatch.setattr(module, "fit", lambda *args, **kwargs: fitted)
+def test_who_is_warned(monkeypatch, n_iterations, decrement, converged, warned):
+    fitted = Fit(np.zeros(6), 0.0, 0.5, 0.1, n_iterations, 9, converged, "why it ended", decrement)
+    monkeypatch.setattr(module, "fit_quietly", lambda *args, **kwargs: (fitted, None))
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         LogisticRegression().fit(X, Y)
