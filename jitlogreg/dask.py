@@ -20,7 +20,7 @@ from jitlogreg.targets.device_array import device_array, on_host
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.libraries import library_of
 from jitlogreg.targets.sums import Sums
-from jitlogreg.travel import keeps_by_itself, packed, unpacked
+from jitlogreg.travel import keeps_by_itself, pack, unpack
 
 try:
     import cloudpickle
@@ -186,7 +186,7 @@ class _Pickler(cloudpickle.Pickler):
 
     def reducer_override(self, value):
         if type(value) in (np.ndarray, np.memmap) and not value.dtype.hasobject and not keeps_by_itself(value):
-            return unpacked, (packed(value),)
+            return unpack, (pack(value),)
         return super().reducer_override(value)
 
 

@@ -197,16 +197,19 @@ class Objective:
         return other
 
     def __getstate__(self):
-        arrays = {name: packed(self.__dict__[name]) for name in ("_X", "_y", "_s")}
-        return {**self.__dict__, **arrays, "_kernels": None, "_small": self._small is not None}
+        if self.target == "cuda":
+            raise TypeError(
+                "an Objective on the target 'cuda' is neither pickled nor copied deeply: it holds arrays on a GPU; "
+                "accepted is one on 'cpu' or 'reference', or a new one where it is to run"
+            )
+        # the function for small data has addresses
+        return packed({**self.__dict__, "_kernels": None, "_small": self._small is not None})
 
     def __setstate__(self, state):
-        self.__dict__.update(state, _kernels=choose(state["target"]))
-        self._X, self._y, self._s = (unpacked(state[name]) for name in ("_X", "_y", "_s"))
-        if self._small:  # which has addresses
+        self.__dict__.update(unpacked(state), _kernels=choose(state["target"]))
+        is_small, self._small = self._small, None
+        if is_small:
             self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
-        else:
-            self._small = None
 
     def _describe(self, X, target, l2, fit_intercept):
         self.l2 = checks.nonnegative("l2", l2)

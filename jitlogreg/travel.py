@@ -58,32 +58,45 @@ class Mapped(NamedTuple):
         return np.ndarray(self.shape, self.dtype, span, 0, self.strides)
 
 
-def packed(array) -> Numbers | Mapped | None:
-    """What an array travels as: a mapped file by name, other arrays with their numbers; None for None.
+def packed(attributes) -> dict:
+    """The attributes of an object, with what arrays travel as in place of arrays, and of those in tuples.
 
-    Raises
-    ------
-    TypeError
-        If the array lies in the memory of a GPU.
+    An array that is there twice is there once in a pickle, and comes out as one.
     """
-    if array is None:
-        return None
-    if not isinstance(array, np.ndarray):
-        raise TypeError(
-            "an Objective on the target 'cuda' is neither pickled nor copied deeply: its arrays are held for a GPU; "
-            "accepted is one on 'cpu' or 'reference', or a new one where it is to run"
-        )
+    return _each(attributes, lambda value: pack(value) if isinstance(value, np.ndarray) else value)
+
+
+def unpacked(attributes) -> dict:
+    """The attributes that `packed` made these of."""
+    return _each(attributes, lambda value: value.unpacked() if isinstance(value, (Numbers, Mapped)) else value)
+
+
+def _each(attributes, change):
+    done = {}
+
+    def changed(value):
+        if type(value) is tuple:
+            return tuple(map(changed, value))
+        if id(value) not in done:
+            done[id(value)] = change(value)
+        return done[id(value)]
+
+    return {name: changed(value) for name, value in attributes.items()}
+
+
+def pack(array) -> Numbers | Mapped:
+    """What an array travels as: a view of a mapped file by name, another one with its numbers."""
     return _mapped(array) or _numbers(array)
 
 
+def unpack(what) -> np.ndarray:
+    """The array that `pack` made this of."""
+    return what.unpacked()
+
+
 def keeps_by_itself(array) -> bool:
-    """Whether a plain pickle of an array keeps all that `packed` does."""
+    """Whether a plain pickle of an array keeps all that `pack` does."""
     return array.flags.c_contiguous and _mapped(array) is None
-
-
-def unpacked(value):
-    """The array that `packed` made this of."""
-    return None if value is None else value.unpacked()
 
 
 def _numbers(array):

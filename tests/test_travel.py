@@ -13,7 +13,6 @@ import pytest
 from conftest import make_data
 
 import jitlogreg as jlr
-from jitlogreg.targets.device_array import DeviceArray
 from jitlogreg.targets.layout import layout
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -85,6 +84,17 @@ def test_a_copy_shares_the_data_and_a_deep_copy_does_not():
     assert bits(objective) != before
 
 
+def test_an_array_that_is_there_twice_travels_once():
+    objective = jlr.Objective(*(getattr(make_data(1000, 5, order="F"), name) for name in ("X", "y")))
+    size = len(pickle.dumps(objective))
+    objective.again = (objective._X, (objective._X, None)), objective._y
+    text = pickle.dumps(objective)
+    assert len(text) < size + 200
+    other = pickle.loads(text)
+    assert other.again[0][0] is other.again[0][1][0] is other._X
+    assert other.again[1] is other._y
+
+
 def test_the_target_is_the_one_that_was_chosen():
     data = make_data()
     with jlr.use_target("reference"):
@@ -135,7 +145,7 @@ def test_the_sample_of_an_objective_travels():
 def test_what_is_held_on_a_gpu_does_not_travel():
     data = make_data()
     objective = jlr.Objective(data.X, data.y)
-    objective._X = DeviceArray(None, None, 0, 0, 0, data.X.shape, data.X.strides, data.X.dtype)
+    objective.target = "cuda"
     for way in (pickle.dumps, copy.deepcopy):
         with pytest.raises(TypeError, match=r"target 'cuda' is neither pickled .*accepted is"):
             way(objective)
