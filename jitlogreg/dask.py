@@ -5,7 +5,9 @@ added up in an order that follows from their number alone: the same bits on ever
 """
 
 import functools
+import io
 import math
+import pickle
 import sys
 import uuid
 
@@ -19,8 +21,10 @@ from jitlogreg.targets.device_array import device_array, on_host
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.libraries import library_of
 from jitlogreg.targets.sums import Sums
+from jitlogreg.travel import keeps_by_itself, pack, unpack
 
 try:
+    import cloudpickle
     import dask
     import dask.array as da
     from dask.base import get_scheduler
@@ -82,6 +86,9 @@ class Objective(in_memory.Objective):
 
     Sums are compensated beyond the blocks, so accuracy is that of `jitlogreg.Objective`.
 
+    Pickles and deep copies have the blocks that are in this process's memory, or the names of the files that these are
+    mapped from; of blocks on a cluster they have the keys, for a process that is a client of it. Copies share it all.
+
     `fit` with the solver "lbfgs" loads X once more, for a sample of its rows that comes to the caller.
 
     Examples
@@ -121,6 +128,14 @@ class Objective(in_memory.Objective):
         in_memory.check_weight(self.total_weight)
         self.imbalance = float(db) / self.total_weight if self.n_parameters > self.n_features else 0.0
         self._at_zero = Sums(float(loss), np.array(dw), float(db), self.total_weight, True)
+
+    def __getstate__(self):
+        with io.BytesIO() as file:
+            _Pickler(file).dump(self.__dict__)
+            return {"pickled": file.getvalue()}
+
+    def __setstate__(self, state):
+        self.__dict__.update(pickle.loads(state["pickled"]))
 
     def sample(self, rows):
         """The objective, in memory, of every k-th example of each block; None where none has weight.
@@ -218,6 +233,15 @@ class Objective(in_memory.Objective):
         # not by dask.compute, which would look at every number that is in the graph, to give it a name
         get = get_scheduler() or on_threads
         return get({**self._graph, **graph}, list(graph) if keys is None else keys)
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Takes the functions of a graph, and its arrays in their order, or by the name of a file."""
+
+    def reducer_override(self, value):
+        if type(value) in (np.ndarray, np.memmap) and not value.dtype.hasobject and not keeps_by_itself(value):
+            return unpack, (pack(value),)
+        return super().reducer_override(value)
 
 
 def forward(X, w, b=0.0, *, target=None):

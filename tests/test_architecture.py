@@ -42,8 +42,8 @@ ARROWS = {
     "minimise": ({"objective"}, STANDARD | {"numpy"}),
     "dask": (
         {"api", "checks", "objective", "targets", "targets.device_array", "targets.layout"}
-        | {"targets.libraries", "targets.sums"},
-        STANDARD | {"dask", "numpy", "sys", "uuid"},
+        | {"targets.libraries", "targets.sums", "travel"},
+        STANDARD | {"cloudpickle", "dask", "io", "numpy", "pickle", "sys", "uuid"},
     ),
     "minibatch": (
         {"arrays", "blocks", "checks", "descent", "objective", "progress", "targets", "targets.device_array"},
@@ -52,9 +52,10 @@ ARROWS = {
     "blocks": ({"arrays", "checks", "objective", "targets"}, STANDARD | {"itertools"}),
     "sklearn": ({"api", "objective", "solvers", "targets.layout"}, STANDARD | {"numpy", "sklearn"}),
     "objective": (
-        {"arrays", "checks", "targets", "targets.device_array", "targets.layout", "targets.sums"},
+        {"arrays", "checks", "targets", "targets.device_array", "targets.layout", "targets.sums", "travel"},
         STANDARD | {"copy", "numpy"},
     ),
+    "travel": ({"targets.layout"}, STANDARD | {"mmap", "numpy"}),
     "checks": ({"targets.device_array", "targets.layout", "targets.libraries"}, STANDARD | {"numpy", "types"}),
     "graph": (set(), STANDARD),
     "progress": (set(), STANDARD | {"rich"}),
