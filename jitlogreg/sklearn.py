@@ -9,7 +9,7 @@ import numpy as np
 
 from jitlogreg.api import forward, log_forward
 from jitlogreg.objective import check_weight, power_of_two_over
-from jitlogreg.solvers import SOLVERS, Fit, fit_quietly
+from jitlogreg.solvers.fit import SOLVERS, Fit, fit_quietly
 from jitlogreg.targets.layout import layout
 
 try:

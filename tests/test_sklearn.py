@@ -51,6 +51,8 @@ def exact(**parameters):
     return linear_model.LogisticRegression(solver="newton-cholesky", tol=1e-12, max_iter=1000, **parameters)
 
 
+# one of the checks gives one class all the weight, and takes an exception for a refusal to fit
+@pytest.mark.filterwarnings("ignore:the objective has no minimum:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("parameters", [{}, {"solver": "lbfgs"}, {"target": "reference"}], ids=str)
 def test_every_check_of_scikit_learn_passes(parameters):
     results = check_estimator(

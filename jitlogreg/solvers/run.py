@@ -141,7 +141,7 @@ class Run:
         return Ending(point, point.converged, message)
 
     def _separation(self, point):
-        """What to say where the objective has no minimum, or seems to have none, and what would help; else None twice."""
+        """What to say where the objective has no minimum, or seems to have none, and what would help; or two None."""
         objective = self._task.objective
         if not np.isfinite(point.decrement) or not separation.is_possible(objective, point):
             return None, None

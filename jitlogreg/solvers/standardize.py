@@ -14,6 +14,9 @@ from jitlogreg.targets.frame import Frame
 # Rows that are looked at: the mean of so many is within a fifth of the deviation
 ROWS = 256
 
+# The deviation, for a mean of 1, that the roundings of a mean of equal numbers may look like
+SAME = 2.0**-40
+
 # Deviations of which nothing over- or underflows
 SQUARES = 1e-140, 1e140
 
@@ -54,7 +57,7 @@ def standard(X, sample_weight, *, l2, has_intercept):
     """The `Standard` of some rows and their weights, or None for equal ones."""
     X = np.array(X, dtype=np.float64, order="C")
     mean, centre, deviation = _moments(X, _shares(len(X), sample_weight), has_intercept)
-    if not np.all((deviation > SQUARES[0]) & (deviation < SQUARES[1])):
+    if not np.all((deviation > SQUARES[0]) & (deviation < SQUARES[1]) & (deviation > SAME * np.abs(mean))):
         largest = np.abs(X).max(axis=0, initial=0.0)
         largest = np.where(largest > 0, largest, 1.0)
         moments = _moments(X / largest, _shares(len(X), sample_weight), has_intercept)

@@ -35,7 +35,7 @@ _FROZEN = getattr(sys, "frozen", False)
 _INSTALLATION = Path(sys.executable).resolve() if _FROZEN else PACKAGE
 
 # Where compiled code may come from, and so what makes it stale; a package with all within it
-_SOURCES = ("lanes", "scalar", "overloads", "cli.bandwidth", "targets")
+_SOURCES = ("lanes", "linear_algebra", "scalar", "overloads", "cli.bandwidth", "targets")
 
 # Numba's default makes a division by zero raise. Kernels follow NumPy: inf or NaN, and loops without a way out of them.
 # What is left out here is taken from the function whose compilation asked for a kernel: a caller's own fastmath would
