@@ -32,6 +32,9 @@ try:
 except ImportError as error:
     raise ImportError("jitlogreg.dask needs the package dask: pip install 'jitlogreg[dask]'") from error
 
+# Rows of which a look at the columns is had; a fit by L-BFGS takes as many, of up to 500 columns
+SAMPLE = 10_000
+
 # How many sums a task adds up. With 100 blocks there are seven such tasks and one more; each costs what a block does
 # beside its arithmetic
 ADDED_AT_ONCE = 16
@@ -114,7 +117,7 @@ class Objective(in_memory.Objective):
         arrays = [X, y] if s is None else [X, y, s]
         self._blocks = list(zip(*(_flat(array.__dask_keys__()) for array in arrays), strict=True))
         self._graph = _graph(arrays)
-        self._weight_scale = 1.0
+        self._weight_scale, self._sampled = 1.0, (0, None)
         bind = functools.partial(_bind, check_finite=bool(check_finite))
         zero = np.zeros(self.n_features + 1)
         rows, weight, loss, db, *dw = self._add_up(bind, zero)
@@ -142,7 +145,7 @@ class Objective(in_memory.Objective):
 
         k is such that there are about as many as asked for. They come to the caller.
         """
-        X, y, s = self._every(max(1, self.shape[0] // rows))
+        X, y, s = self._every(rows)
         if s is not None and not np.sum(s) > 0:
             return None
         intercept = self.n_parameters > self.n_features
@@ -151,8 +154,9 @@ class Objective(in_memory.Objective):
 
     def some_rows(self, count):
         """Every k-th row of each block, about so many in all, and their weights or None; they come to the caller."""
-        X, _, s = self._every(max(1, self.shape[0] // count))
-        return X, s
+        X, _, s = self._every(max(count, SAMPLE))
+        step = max(1, len(X) // count)
+        return X[::step], None if s is None else s[::step]
 
     def row_blocks(self):
         """The examples of one block after another, which come to the caller: X, y and weights."""
@@ -175,11 +179,15 @@ class Objective(in_memory.Objective):
             add_rows(R, part)
         return R
 
-    def _every(self, step):
-        name = _new_name("sample")
-        parts = self._compute({(name, i): (_every, step, *block) for i, block in enumerate(self._blocks)})
-        X, y, *s = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return X, y, s[0] if s else None
+    def _every(self, rows):
+        """X, y and weights, or None, of every k-th example; the last are kept: all X is loaded to come by them."""
+        step = max(1, self.shape[0] // rows)
+        if self._sampled[0] != step:
+            name = _new_name("sample")
+            parts = self._compute({(name, i): (_every, step, *block) for i, block in enumerate(self._blocks)})
+            X, y, *s = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            self._sampled = step, (X, y, s[0] if s else None)
+        return self._sampled[1]
 
     def _to_caller(self, theta):
         """w and b, in one vector, 0 where there is no b."""

@@ -380,15 +380,14 @@ class Objective:
     def some_rows(self, count):
         """Every k-th row of X, about so many, and their weights or None: NumPy arrays."""
         step = max(1, self.shape[0] // count)
-        X, _, s = self._on_host()
-        return X[::step], None if s is None else s[::step]
+        X, _, s = self._rows_on_host(slice(None, None, step))
+        return X, s
 
     def row_blocks(self):
         """The examples some rows at a time: X, y and weights, as NumPy arrays."""
-        X, y, s = self._on_host()
         for first in range(0, self.shape[0], passes.ROWS):
-            rows = slice(first, first + passes.ROWS)
-            yield X[rows], y[rows], np.ones(len(y[rows])) if s is None else s[rows]
+            X, y, s = self._rows_on_host(slice(first, first + passes.ROWS))
+            yield X, y, np.ones(len(y)) if s is None else s
 
     def in_frame(self, columns):
         """The same objective as a function of θ in a frame's columns: its w are divided by the frame's scales."""
@@ -406,12 +405,16 @@ class Objective:
         """
         w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
         if self.target == "cuda":
-            _, y, s = self._on_host()
+            y, s = (None if array is None else on_host(array) for array in self._given[1:])
             return passes.least_doubt(self._kernels.forward(self._X, w, b, np.empty(len(y))), y, s)
         return passes.smallest_doubt(self._kernels, *self._given, w, b)
 
-    def _on_host(self):
-        return (None if array is None else on_host(array) for array in self._given)
+    def _rows_on_host(self, which):
+        """Some rows of X, y and the weights, or None, as NumPy arrays."""
+        return [
+            array.rows(which).to_numpy() if type(array) is DeviceArray else None if array is None else array[which]
+            for array in self._given
+        ]
 
     def sums_at(self, w, b):
         """What a descent adds up."""
@@ -446,7 +449,7 @@ class Objective:
         return R
 
     def _add_weighted_rows(self, theta, R):
-        X, _, s = self._on_host()
+        X, _, s = self._given
         return passes.add_weighted_rows(self._kernels, X, s, theta, self.frame, R)
 
     def _split(self, name, theta):

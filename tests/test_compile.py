@@ -251,7 +251,8 @@ def stamp():
     return sources_stamp()
 
 sources, form, first = pathlib.Path(sys.argv[1]), sys.argv[2], stamp()
-files = [sources / name for name in ("__init__.py", "lanes.py", "linear_algebra.py", "scalar.py", "overloads.py", "cli/bandwidth.py")]
+names = "__init__.py lanes.py linear_algebra.py scalar.py overloads.py cli/bandwidth.py"
+files = [sources / name for name in names.split()]
 for path in [*files, *sources.glob("targets/**/*.py")]:
     target = PACKAGE / path.relative_to(sources)
     if form == "bytecode":

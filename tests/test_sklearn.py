@@ -28,7 +28,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import jitlogreg.sklearn as module
 from jitlogreg.sklearn import FLAT, LogisticRegression
-from jitlogreg.solvers import Fit
+from jitlogreg.solvers.fit import Fit
 
 # The checks of scikit-learn that are expected to fail, each with its reason: none is
 EXPECTED_FAILURES: dict[str, str] = {}

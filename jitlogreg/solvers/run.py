@@ -10,7 +10,7 @@ from jitlogreg.objective import Objective, norm, split
 from jitlogreg.progress import progress_bar
 from jitlogreg.solvers import point as points
 from jitlogreg.solvers import separation
-from jitlogreg.solvers.line_search import following
+from jitlogreg.solvers.line_search import BORNE_OUT, following
 from jitlogreg.solvers.point import Point, Task
 from jitlogreg.solvers.standardize import ROWS, standard
 
@@ -125,6 +125,8 @@ class Run:
 
     def _judged(self, point, why):
         """The ending at a point, once it is known whether there is a minimum."""
+        if why.startswith("max_iterations") and self._has_settled(point):
+            point = point._replace(converged=True)
         if point.converged:
             why = "converged"
         message, remedy = self._separation(point)
@@ -139,6 +141,10 @@ class Run:
         if point.converged and self._method.dependent:
             message += f"; {self._names(self._method.dependent)}: of all solutions this is the one of least norm"
         return Ending(point, point.converged, message)
+
+    def _has_settled(self, point):
+        """Whether the step that led to a point has borne out that it is the end."""
+        return point.decrement <= min(self._tolerance, BORNE_OUT * point.before)
 
     def _separation(self, point):
         """What to say where the objective has no minimum, or seems to have none, and what would help; or two None."""
