@@ -7,7 +7,8 @@ from jitlogreg.api import forward, gradient, log_forward, loss, loss_and_gradien
 from jitlogreg.descent import Descent, gradient_descent
 from jitlogreg.minibatch import minibatch_descent
 from jitlogreg.objective import Gradient, LossAndGradient, Objective
-from jitlogreg.solvers import Fit, SeparationWarning, fit
+from jitlogreg.solvers.fit import Fit, fit
+from jitlogreg.solvers.separation import SeparationWarning
 from jitlogreg.targets import TargetUnavailableError, targets, use_target
 
 __version__ = "0.1.0"

@@ -36,7 +36,7 @@ class Feed(NamedTuple):
     name: Callable[[int], str]
 
 
-def feed(blocks, block_size, n_epochs, rng, target):
+def feed(blocks, sample_weight, block_size, n_epochs, rng, target):
     """The feed of arrays, cut into blocks of rows, or of blocks as they are given; in random order if there is an rng.
 
     Raises
@@ -46,8 +46,8 @@ def feed(blocks, block_size, n_epochs, rng, target):
         are epochs, or not in random order; from its iterator, for an epoch without blocks.
     """
     if isinstance(blocks, (tuple, list)) and len(blocks) in (2, 3) and not isinstance(blocks[0], (tuple, list)):
-        arrays = X, y, sample_weight = parts(blocks)
-        m = _row_count(X, y, sample_weight=sample_weight, target=target)
+        arrays = X, y, weights = _with_weights(blocks, sample_weight)
+        m = _row_count(X, y, sample_weight=weights, target=target)
         size = BLOCK_SIZE if block_size is None else checks.count("block_size", block_size, least=1)
         count = -(-m // size)
 
@@ -61,9 +61,22 @@ def feed(blocks, block_size, n_epochs, rng, target):
     if block_size is not None:
         raise ValueError(f"block_size is {block_size} beside blocks that are cut already; accepted is None")
     _check_blocks(blocks, n_epochs, rng)
+    if sample_weight is not None:
+        raise ValueError(
+            "sample_weight is given beside blocks that are cut already; accepted is None: each block has its own, "
+            "(X, y, sample_weight)"
+        )
     count = len(blocks) if hasattr(type(blocks), "__len__") else None
     numbered = _streamed(blocks, n_epochs) if rng is None else _indexed(blocks.__getitem__, count, n_epochs, rng)
     return Feed(numbered, None if count is None else n_epochs * count, "block {}".format)
+
+
+def _with_weights(arrays, sample_weight):
+    """X, y and the weights, which are among the arrays, or beside them, or None."""
+    X, y, weights = parts(arrays)
+    if weights is not None and sample_weight is not None:
+        raise ValueError("sample_weight is given beside (X, y, sample_weight); accepted is one of the two")
+    return X, y, sample_weight if weights is None else weights
 
 
 def parts(block):

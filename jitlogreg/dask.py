@@ -5,7 +5,9 @@ added up in an order that follows from their number alone: the same bits on ever
 """
 
 import functools
+import io
 import math
+import pickle
 import sys
 import uuid
 
@@ -19,14 +21,19 @@ from jitlogreg.targets.device_array import device_array, on_host
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.libraries import library_of
 from jitlogreg.targets.sums import Sums
+from jitlogreg.travel import keeps_by_itself, pack, unpack
 
 try:
+    import cloudpickle
     import dask
     import dask.array as da
     from dask.base import get_scheduler
     from dask.threaded import get as on_threads
 except ImportError as error:
     raise ImportError("jitlogreg.dask needs the package dask: pip install 'jitlogreg[dask]'") from error
+
+# Rows of which a look at the columns is had; a fit by L-BFGS takes as many, of up to 500 columns
+SAMPLE = 10_000
 
 # How many sums a task adds up. With 100 blocks there are seven such tasks and one more; each costs what a block does
 # beside its arithmetic
@@ -82,6 +89,9 @@ class Objective(in_memory.Objective):
 
     Sums are compensated beyond the blocks, so accuracy is that of `jitlogreg.Objective`.
 
+    Pickles and deep copies have the blocks that are in this process's memory, or the names of the files that these are
+    mapped from; of blocks on a cluster they have the keys, for a process that is a client of it. Copies share it all.
+
     `fit` with the solver "lbfgs" loads X once more, for a sample of its rows that comes to the caller.
 
     Examples
@@ -107,7 +117,7 @@ class Objective(in_memory.Objective):
         arrays = [X, y] if s is None else [X, y, s]
         self._blocks = list(zip(*(_flat(array.__dask_keys__()) for array in arrays), strict=True))
         self._graph = _graph(arrays)
-        self._weight_scale = 1.0
+        self._weight_scale, self._sampled = 1.0, (0, None)
         bind = functools.partial(_bind, check_finite=bool(check_finite))
         zero = np.zeros(self.n_features + 1)
         rows, weight, loss, db, *dw = self._add_up(bind, zero)
@@ -122,12 +132,20 @@ class Objective(in_memory.Objective):
         self.imbalance = float(db) / self.total_weight if self.n_parameters > self.n_features else 0.0
         self._at_zero = Sums(float(loss), np.array(dw), float(db), self.total_weight, True)
 
+    def __getstate__(self):
+        with io.BytesIO() as file:
+            _Pickler(file).dump(self.__dict__)
+            return {"pickled": file.getvalue()}
+
+    def __setstate__(self, state):
+        self.__dict__.update(pickle.loads(state["pickled"]))
+
     def sample(self, rows):
         """The objective, in memory, of every k-th example of each block; None where none has weight.
 
         k is such that there are about as many as asked for. They come to the caller.
         """
-        X, y, s = self._every(max(1, self.shape[0] // rows))
+        X, y, s = self._every(rows)
         if s is not None and not np.sum(s) > 0:
             return None
         intercept = self.n_parameters > self.n_features
@@ -136,8 +154,9 @@ class Objective(in_memory.Objective):
 
     def some_rows(self, count):
         """Every k-th row of each block, about so many in all, and their weights or None; they come to the caller."""
-        X, _, s = self._every(max(1, self.shape[0] // count))
-        return X, s
+        X, _, s = self._every(max(count, SAMPLE))
+        step = max(1, len(X) // count)
+        return X[::step], None if s is None else s[::step]
 
     def row_blocks(self):
         """The examples of one block after another, which come to the caller: X, y and weights."""
@@ -160,11 +179,15 @@ class Objective(in_memory.Objective):
             add_rows(R, part)
         return R
 
-    def _every(self, step):
-        name = _new_name("sample")
-        parts = self._compute({(name, i): (_every, step, *block) for i, block in enumerate(self._blocks)})
-        X, y, *s = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return X, y, s[0] if s else None
+    def _every(self, rows):
+        """X, y and weights, or None, of every k-th example; the last are kept: all X is loaded to come by them."""
+        step = max(1, self.shape[0] // rows)
+        if self._sampled[0] != step:
+            name = _new_name("sample")
+            parts = self._compute({(name, i): (_every, step, *block) for i, block in enumerate(self._blocks)})
+            X, y, *s = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            self._sampled = step, (X, y, s[0] if s else None)
+        return self._sampled[1]
 
     def _to_caller(self, theta):
         """w and b, in one vector, 0 where there is no b."""
@@ -218,6 +241,15 @@ class Objective(in_memory.Objective):
         # not by dask.compute, which would look at every number that is in the graph, to give it a name
         get = get_scheduler() or on_threads
         return get({**self._graph, **graph}, list(graph) if keys is None else keys)
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Takes the functions of a graph, and its arrays in their order, or by the name of a file."""
+
+    def reducer_override(self, value):
+        if type(value) in (np.ndarray, np.memmap) and not value.dtype.hasobject and not keeps_by_itself(value):
+            return unpack, (pack(value),)
+        return super().reducer_override(value)
 
 
 def forward(X, w, b=0.0, *, target=None):

@@ -20,6 +20,7 @@ from jitlogreg.targets.device_array import DeviceArray, like, on_host
 def minibatch_descent(
     blocks: Iterable | Callable[[], Iterable],
     *,
+    sample_weight: np.ndarray | None = None,
     n_features: int | None = None,
     learning_rate: float | Callable[[int], float],
     n_epochs: int = 1,
@@ -49,6 +50,9 @@ def minibatch_descent(
         without arguments that returns such an iterable, and is called at the beginning of each epoch.
 
         All blocks have the same number of columns, the same dtype of X, and arrays of the same library.
+    sample_weight : ndarray, shape (m,), optional
+        The weights of the arrays (X, y), cut as they are: as if (X, y, sample_weight) had been given. Blocks that are
+        not cut from arrays carry their own.
     n_features : int, optional
         The number of columns that the blocks must have; by default that of the first.
     learning_rate : float or callable
@@ -88,7 +92,7 @@ def minibatch_descent(
     TypeError, ValueError
         For data that cannot be served exactly, as by `gradient_descent`: the message begins with the block's number, in
         the order of `blocks`, from 0, and where arrays are cut with its rows. For an epoch without blocks, for blocks
-        none of which has an example.
+        none of which has an example. For a sample_weight beside blocks that are not arrays (X, y).
     TargetUnavailableError
         If the target cannot run here.
 
@@ -127,7 +131,7 @@ def minibatch_descent(
     if target is not None:
         choose(target)
     rng = checks.randomness("shuffle", shuffle)
-    numbered, n_steps, name = feed(blocks, block_size, n_epochs, rng, target)
+    numbered, n_steps, name = feed(blocks, sample_weight, block_size, n_epochs, rng, target)
 
     start: Any = None  # what the first block settles
     history: list[float] = []
@@ -135,14 +139,14 @@ def minibatch_descent(
     with progress_bar("mini-batch descent", n_steps, enabled=progress) as advance:
         for number, block in numbered:
             try:
-                X, y, sample_weight = parts(block)
+                X, y, weights = parts(block)
                 if start is None:
                     start = _start(X, w=w, n_features=n_features, target=target)
                     at, b = start.at, checks.intercept(b, start.at.dtype)
-                means = _means(X, y, sample_weight=sample_weight, where=(start, at, b), l2=l2, target=target)
+                means = _means(X, y, sample_weight=weights, where=(start, at, b), l2=l2, target=target)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"{name(number)}: {error}") from error
-            del block, X, y, sample_weight  # before the next one is made
+            del block, X, y, weights  # before the next one is made
             if means:
                 loss, dw, db = means
                 history.append(loss)

@@ -12,6 +12,7 @@ from jitlogreg.targets import TargetUnavailableError, choose, frame
 from jitlogreg.targets.device_array import DeviceArray, on_host
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
+from jitlogreg.travel import packed, unpacked
 
 # The most columns whose Hessian is made: it has 32 MB then, and each of some threads needs 48 MB to sum it up
 HESSIAN_COLUMNS = 2000
@@ -194,6 +195,11 @@ class Objective:
     `hessian` about mn² and one.
     Accuracy is that of `loss_and_gradient` in float64.
 
+    Pickles and deep copies give the same bits, in other processes too. They hold the numbers, in X's order and without
+    gaps; of a `numpy.memmap`, unless it is copy-on-write, and of views of one, they hold the file's name: the file is
+    mapped again, read-only, and ValueError raised if it has been written meanwhile. `copy.copy` shares the arrays. What
+    is held on a GPU is not pickled: TypeError.
+
     Examples
     --------
     >>> import numpy as np, jitlogreg as jlr
@@ -227,6 +233,26 @@ class Objective:
             self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
         if check_finite and not math.isfinite(sums.loss):  # 0 times what is not finite is NaN
             checks.finite(on_host(self._X))
+
+    def __copy__(self):
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __getstate__(self):
+        if self.target == "cuda":
+            raise TypeError(
+                "an Objective on the target 'cuda' is neither pickled nor copied deeply: it holds arrays on a GPU; "
+                "accepted is one on 'cpu' or 'reference', or a new one where it is to run"
+            )
+        # the function for small data has addresses
+        return packed({**self.__dict__, "_kernels": None, "_small": self._small is not None})
+
+    def __setstate__(self, state):
+        self.__dict__.update(unpacked(state), _kernels=choose(state["target"]))
+        is_small, self._small = self._small, None
+        if is_small:
+            self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
 
     def _describe(self, X, target, l2, fit_intercept):
         self.l2 = checks.nonnegative("l2", l2)
@@ -354,15 +380,14 @@ class Objective:
     def some_rows(self, count):
         """Every k-th row of X, about so many, and their weights or None: NumPy arrays."""
         step = max(1, self.shape[0] // count)
-        X, _, s = self._on_host()
-        return X[::step], None if s is None else s[::step]
+        X, _, s = self._rows_on_host(slice(None, None, step))
+        return X, s
 
     def row_blocks(self):
         """The examples some rows at a time: X, y and weights, as NumPy arrays."""
-        X, y, s = self._on_host()
         for first in range(0, self.shape[0], passes.ROWS):
-            rows = slice(first, first + passes.ROWS)
-            yield X[rows], y[rows], np.ones(len(y[rows])) if s is None else s[rows]
+            X, y, s = self._rows_on_host(slice(first, first + passes.ROWS))
+            yield X, y, np.ones(len(y)) if s is None else s
 
     def in_frame(self, columns):
         """The same objective as a function of θ in a frame's columns: its w are divided by the frame's scales."""
@@ -380,12 +405,16 @@ class Objective:
         """
         w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
         if self.target == "cuda":
-            _, y, s = self._on_host()
+            y, s = (None if array is None else on_host(array) for array in self._given[1:])
             return passes.least_doubt(self._kernels.forward(self._X, w, b, np.empty(len(y))), y, s)
         return passes.smallest_doubt(self._kernels, *self._given, w, b)
 
-    def _on_host(self):
-        return (None if array is None else on_host(array) for array in self._given)
+    def _rows_on_host(self, which):
+        """Some rows of X, y and the weights, or None, as NumPy arrays."""
+        return [
+            array.rows(which).to_numpy() if type(array) is DeviceArray else None if array is None else array[which]
+            for array in self._given
+        ]
 
     def sums_at(self, w, b):
         """What a descent adds up."""
@@ -420,7 +449,7 @@ class Objective:
         return R
 
     def _add_weighted_rows(self, theta, R):
-        X, _, s = self._on_host()
+        X, _, s = self._given
         return passes.add_weighted_rows(self._kernels, X, s, theta, self.frame, R)
 
     def _split(self, name, theta):

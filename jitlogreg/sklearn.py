@@ -9,7 +9,7 @@ import numpy as np
 
 from jitlogreg.api import forward, log_forward
 from jitlogreg.objective import check_weight, power_of_two_over
-from jitlogreg.solvers import SOLVERS, Fit, fit_quietly
+from jitlogreg.solvers.fit import SOLVERS, Fit, fit_quietly
 from jitlogreg.targets.layout import layout
 
 try:
@@ -169,7 +169,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         weights = _weights(self.class_weight, self.classes_, X, y, encoded, sample_weight)
         l2 = _penalty(C, len(y), weights)
         w, b = self._start(X.shape[1])
-        fitted, separated = fit_quietly(
+        fitted, remedy = fit_quietly(
             X,
             encoded,
             solver=self.solver,
@@ -182,8 +182,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             max_iterations=self.max_iter,
             target=self.target,
         )
-        if separated:
-            _warn(f"{fitted.message}; with a finite C it has one.", ConvergenceWarning)
+        if remedy is not None:
+            _warn(f"{fitted.message}{'; with a finite C it has one' * (remedy == 'penalty')}.", ConvergenceWarning)
         elif not _is_settled(fitted, self.max_iter):
             _warn(
                 f"{self.solver} failed to converge after {fitted.n_iterations} iteration(s): {fitted.message}. "

@@ -27,7 +27,7 @@ STANDARD = {
 KERNELS = {"scalar", "lanes", "targets.compile", "targets.layout", "targets.sums"}
 ARROWS = {
     # `overloads` and `scalar` on demand
-    "": ({"api", "objective", "descent", "solvers", "minibatch", "targets"}, {"importlib", "sys"}),
+    "": ({"api", "objective", "descent", "solvers.*", "minibatch", "targets"}, {"importlib", "sys"}),
     "api": ({"arrays", "checks", "objective", "targets"}, {"numpy"}),
     "arrays": ({"targets", "targets.device_array", "targets.libraries"}, STANDARD | {"inspect", "numpy", "sys"}),
     "checkpoint": ({""}, STANDARD | {"io", "json", "numpy", "pathlib", "zipfile"}),
@@ -36,25 +36,30 @@ ARROWS = {
         STANDARD | {"numpy"},
     ),
     "solvers": (
-        {"arrays", "checkpoint", "checks", "descent", "minimise", "objective", "progress", "targets.device_array"},
+        {"arrays", "checkpoint", "checks", "descent", "linear_algebra", "objective", "progress", "solvers.*"}
+        | {"targets.device_array", "targets.frame"},
         STANDARD | {"numpy"},
     ),
-    "minimise": ({"objective"}, STANDARD | {"numpy"}),
+    "linear_algebra": ({"targets.compile"}, {"math", "numpy"}),
+    "passes": ({"linear_algebra"}, {"math", "numpy"}),
     "dask": (
-        {"api", "checks", "objective", "targets", "targets.device_array", "targets.layout"}
-        | {"targets.libraries", "targets.sums"},
-        STANDARD | {"dask", "numpy", "sys", "uuid"},
+        {"api", "checks", "linear_algebra", "objective", "passes", "targets", "targets.device_array"}
+        | {"targets.frame", "targets.layout"}
+        | {"targets.libraries", "targets.sums", "travel"},
+        STANDARD | {"cloudpickle", "dask", "io", "numpy", "pickle", "sys", "uuid"},
     ),
     "minibatch": (
         {"arrays", "blocks", "checks", "descent", "objective", "progress", "targets", "targets.device_array"},
         STANDARD | {"numpy"},
     ),
     "blocks": ({"arrays", "checks", "objective", "targets"}, STANDARD | {"itertools"}),
-    "sklearn": ({"api", "objective", "solvers", "targets.layout"}, STANDARD | {"numpy", "sklearn"}),
+    "sklearn": ({"api", "objective", "solvers.*", "targets.layout"}, STANDARD | {"numpy", "sklearn"}),
     "objective": (
-        {"arrays", "checks", "targets", "targets.device_array", "targets.layout", "targets.sums"},
+        {"arrays", "checks", "passes", "targets", "targets.device_array", "targets.frame", "targets.layout"}
+        | {"targets.sums", "travel"},
         STANDARD | {"copy", "numpy"},
     ),
+    "travel": ({"targets.layout"}, STANDARD | {"mmap", "numpy"}),
     "checks": ({"targets.device_array", "targets.layout", "targets.libraries"}, STANDARD | {"numpy", "types"}),
     "graph": (set(), STANDARD),
     "progress": (set(), STANDARD | {"rich"}),
@@ -64,6 +69,7 @@ ARROWS = {
     "targets": ({"targets.device_array"}, STANDARD | {"contextvars", "importlib", "platform"}),
     "targets.device_array": ({"targets.libraries"}, {"cuda", "numpy", "typing"}),  # cuda when there is such an array
     "targets.libraries": (set(), STANDARD | {"numpy", "sys"}),
+    "targets.frame": (set(), {"typing", "numpy"}),
     "targets.layout": (set(), STANDARD),
     "targets.sums": (set(), {"typing", "numpy"}),
     "targets.compile": (set(), None),

@@ -1,5 +1,6 @@
 """Where compiled code is kept, what makes it stale, and what happens where it cannot be kept."""
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -156,3 +157,177 @@ from jitlogreg.targets.compile import _cache_folders
 print(len(list(_cache_folders())))
 """
     assert copy(program, NUMBA_CACHE_DIR="", XDG_CACHE_HOME="relative").stdout.split() == ["1"]
+
+
+# ---------------------------------------------------------------- from a zip, and without sources
+
+
+STAMP = "from jitlogreg.targets.compile import sources_stamp; print(sources_stamp())"
+
+
+def without_sources(package):
+    """Leave compiled modules alone, beside where their sources were."""
+    assert compileall.compile_dir(package, quiet=1, legacy=True, force=True)
+    for path in package.rglob("*.py"):
+        path.unlink()
+    for path in list(package.rglob("__pycache__")):
+        shutil.rmtree(path)
+
+
+def zipped(package):
+    return shutil.make_archive(str(package.parent.with_name("zipped")), "zip", package.parent)
+
+
+def bytecode(package):
+    without_sources(package)
+    return str(package.parent)
+
+
+def zipped_bytecode(package):
+    without_sources(package)
+    return zipped(package)
+
+
+@pytest.fixture(params=[zipped, bytecode, zipped_bytecode])
+def packed(request, copy, tmp_path):
+    """Makes the package another form of itself, after an edit of a source. Gives what Python is to look in for it."""
+    sources = tmp_path / "sources"
+    shutil.copytree(copy.package, sources)
+
+    def pack(file="scalar.py", old="", new=""):
+        shutil.rmtree(copy.package)
+        shutil.copytree(sources, copy.package)
+        source = (copy.package / file).read_text(encoding="utf-8")
+        assert old in source
+        (copy.package / file).write_text(source.replace(old, new) if old else source, encoding="utf-8")
+        return request.param(copy.package)
+
+    return pack
+
+
+@pytest.mark.parametrize("of", ["a small kernel", pytest.param("a public call", marks=pytest.mark.slow)])
+def test_it_runs_in_any_form_and_code_is_kept_until_a_source_changes(copy, tiny_package, packed, of):
+    program = PUBLIC if of == "a public call" else tiny_package.program
+    path = packed()
+    for _ in range(2):
+        result = copy(program, PYTHONPATH=path)
+        assert (result.stdout.split(), result.stderr) == (["0.5", "0.5"], "")
+        kept = compiled(copy.cache)
+        assert len(kept) == 2
+    assert packed() == path  # written anew, at another time
+    assert copy(program, PYTHONPATH=path).stdout.split() == ["0.5", "0.5"]
+    assert compiled(copy.cache) == kept
+    packed("scalar.py", "(z < zeros(z), lower, upper)", "(z < zeros(z), lower, -upper)")
+    assert copy(program, PYTHONPATH=path).stdout.split() == ["-0.5", "-0.5"]
+
+
+def test_without_a_setting_a_zip_keeps_code_in_the_users_cache(copy, tmp_path):
+    path = zipped(copy.package)
+    shutil.rmtree(copy.package)
+    variables = {"PYTHONPATH": path, "NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": str(tmp_path / "of the user")}
+    for _ in range(2):
+        result = copy(**variables)
+        assert (result.stdout.split(), result.stderr) == (["0.5", "0.5"], "")
+    (folder,) = (tmp_path / "of the user").iterdir()
+    assert folder.name.startswith("jitlogreg-")
+    assert len(compiled(folder)) == 2
+    assert not copy.package.exists()
+
+
+def test_a_version_with_the_same_sources_but_its_number_has_another_stamp(copy, packed):
+    path = packed()
+    first = copy(STAMP, PYTHONPATH=path).stdout
+    packed("__init__.py", "__version__ = ", "__version__ = 'x' + ")
+    assert copy(STAMP, PYTHONPATH=path).stdout != first
+
+
+EDIT_ALL = """
+import importlib, pathlib, py_compile, sys
+from jitlogreg.targets.compile import PACKAGE, sources_stamp
+
+def stamp():
+    importlib.invalidate_caches()
+    sources_stamp.cache_clear()
+    return sources_stamp()
+
+sources, form, first = pathlib.Path(sys.argv[1]), sys.argv[2], stamp()
+names = "__init__.py lanes.py linear_algebra.py scalar.py overloads.py cli/bandwidth.py"
+files = [sources / name for name in names.split()]
+for path in [*files, *sources.glob("targets/**/*.py")]:
+    target = PACKAGE / path.relative_to(sources)
+    if form == "bytecode":
+        target = target.with_suffix(".pyc")
+    before = target.read_bytes()
+    path.write_text(path.read_text(encoding="utf-8") + "\\n_edited = 1", encoding="utf-8")
+    if form == "bytecode":
+        py_compile.compile(str(path), str(target), doraise=True)
+    else:
+        target.write_bytes(path.read_bytes())
+    if stamp() == first:
+        print("unnoticed:", target)
+    target.write_bytes(before)
+    assert stamp() == first
+print("tried")
+"""
+
+
+@pytest.mark.parametrize("form", ["sources", "bytecode"])
+def test_an_edit_of_each_module_changes_the_stamp(copy, tmp_path, form):
+    shutil.copytree(copy.package, tmp_path / "edited")
+    if form == "bytecode":
+        without_sources(copy.package)
+    command = copy.command(EDIT_ALL, str(tmp_path / "edited"), form)
+    result = subprocess.run(**command, capture_output=True, check=True)
+    assert (result.stdout, result.stderr) == ("tried\n", "")
+
+
+def test_the_stamp_of_bytecode_is_that_of_what_it_does(copy, tmp_path):
+    other, scalar = tmp_path / "elsewhere" / "jitlogreg", copy.package / "scalar.py"
+    a_set = "\n\ndef _vowel(x):\n    return x in {'a', 'e', 'i', 'o', 'u'}\n"  # in an order of its own in each process
+    scalar.write_text(scalar.read_text(encoding="utf-8") + a_set, encoding="utf-8")
+    shutil.copytree(copy.package, other)
+    for path in other.rglob("*.py"):
+        os.utime(path, (1e9, 1e9))
+    without_sources(copy.package)
+    without_sources(other)
+    here = copy(STAMP, PYTHONHASHSEED="1").stdout
+    assert copy(STAMP, PYTHONPATH=str(other.parent), PYTHONHASHSEED="2").stdout == here
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "pkgutil.iter_modules = lambda *arguments: iter(())",
+        "importlib.machinery.SourceFileLoader.get_source = lambda *arguments: 1 / 0",
+        "importlib.machinery.SourceFileLoader.get_source = lambda *arguments: None\n"
+        "import jitlogreg.targets\n"
+        "importlib.machinery.SourceFileLoader.get_code = lambda *arguments: None",
+    ],
+    ids=["unlisted", "unreadable", "neither source nor bytecode"],
+)
+def test_where_sources_cannot_be_read_no_code_on_disk_is_taken_for_theirs(copy, broken):
+    program = f"""
+import importlib.machinery, pkgutil
+import numba, jitlogreg.targets.compile
+{broken}
+from jitlogreg.targets.compile import sources_stamp
+print(sources_stamp())
+"""
+    stamps = []
+    for _ in range(2):
+        result = copy(program)
+        assert result.stderr.count("RuntimeWarning: jitlogreg: the sources of the kernels cannot be read") == 1
+        stamps.append(result.stdout)
+    assert stamps[0] != stamps[1]
+
+
+def test_a_frozen_application_keeps_code_by_its_executable_and_in_the_users_cache(copy, tmp_path):
+    program = """
+import hashlib, os, pathlib, sys
+sys.frozen, sys.executable = True, os.path.abspath("app")
+from jitlogreg.targets import compile
+(folder,) = compile._cache_folders()
+print(folder == pathlib.Path(os.environ["XDG_CACHE_HOME"])
+    / ("jitlogreg-" + hashlib.sha256(str(pathlib.Path("app").resolve()).encode()).hexdigest()[:16]))
+"""
+    assert copy(program, NUMBA_CACHE_DIR="", XDG_CACHE_HOME=str(tmp_path / "user")).stdout.split() == ["True"]

@@ -1,9 +1,11 @@
 """Objectives over dask arrays: on any scheduler the same bits, close to the objective in memory, and clear errors."""
 
+import copy
 import functools
 import importlib
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -151,6 +153,62 @@ def test_a_cluster_gives_the_same_bits(cluster, order, persisted):
         assert bits(objective) == expected
         again = jlr.fit(objective, solver="lbfgs")
     assert again._replace(w=again.w.tobytes()) == fitted._replace(w=fitted.w.tobytes())
+
+
+WAYS = {f"protocol {p}": functools.partial(pickle.dumps, protocol=p) for p in range(pickle.HIGHEST_PROTOCOL + 1)}
+WAYS = {name: lambda value, dumps=dumps: pickle.loads(dumps(value)) for name, dumps in WAYS.items()}
+WAYS |= {"copy": copy.copy, "deepcopy": copy.deepcopy}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_objective_travels(order, way):
+    data = make_data(1000, 5, order=order, soft=True, weighted=True)
+    objective = pair(data, l2=0.1, fit_intercept=False)[0]
+    other = WAYS[way](objective)
+    assert type(other) is over_blocks.Objective
+    for name in ("n_features", "n_parameters", "shape", "dtype", "l2", "target", "has_hessian"):
+        assert getattr(other, name) == getattr(objective, name)
+    assert bits(other) == bits(objective)
+    fitted, again = jlr.fit(objective), jlr.fit(other)
+    assert again._replace(w=again.w.tobytes()) == fitted._replace(w=fitted.w.tobytes())
+
+
+def test_an_objective_travels_with_the_functions_of_its_graph_and_blocks_in_their_order(processes):
+    data = make_data(1000, 5, order="F")
+    views = [da.from_delayed(dask.delayed(data.X[i : i + ROWS]), (min(ROWS, 1000 - i), 5), float) for i in (0, ROWS)]
+    X = da.concatenate(views).map_blocks(lambda block: block)
+    objective = over_blocks.Objective(X, data.y[: 2 * ROWS])
+    in_c_order = over_blocks.Objective(X.map_blocks(np.ascontiguousarray), data.y[: 2 * ROWS])
+    assert bits(objective) != bits(in_c_order)  # or this would say nothing
+    assert bits(pickle.loads(pickle.dumps(objective))) == bits(objective)
+    with dask.config.set(scheduler="synchronous"):
+        assert processes.submit(bits, objective).result() == bits(objective)
+
+
+def test_blocks_of_a_mapped_file_travel_by_its_name(tmp_path):
+    data = make_data(1000, 5)
+    np.save(tmp_path / "X.npy", data.X)
+    views = np.split(np.load(tmp_path / "X.npy", mmap_mode="r"), 4)  # of the whole Dask would make a copy in memory
+    X = da.concatenate([da.from_delayed(dask.delayed(view), (250, 5), float) for view in views])
+    objective = over_blocks.Objective(X, data.y.astype(bool))
+    text = pickle.dumps(objective)
+    assert len(text) < data.X.nbytes
+    assert bits(pickle.loads(text)) == bits(objective)
+    np.save(tmp_path / "X.npy", data.X + 1)
+    with pytest.raises(ValueError, match=r"X\.npy has been written"):
+        pickle.loads(text)
+
+
+def test_an_objective_of_a_cluster_travels_to_its_clients(cluster):
+    data = make_data(1000, 5, soft=True)
+    with cluster.as_current():
+        X, y = dask.persist(*arrays(data)[:2])
+        objective = over_blocks.Objective(X, y)
+        text = pickle.dumps(objective)
+        wanted = bits(objective)
+        del objective
+        assert len(text) < data.X.nbytes / 2
+        assert bits(pickle.loads(text)) == wanted
 
 
 def test_blocks_stay_where_they_are(cluster):

@@ -167,6 +167,61 @@ def test_arrays_and_the_blocks_cut_from_them_are_the_same(data, kind):
     same(descend(itertools.chain(cut(data), cut(data))), whole)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("source", ["arrays", "list", "generator"])
+def test_every_source_makes_the_steps_of_a_loop_over_its_blocks(dtypes, order, source, weighted):
+    data = make_data(40, 5, dtypes, order, weighted=weighted)
+    of = data.w.dtype.type
+    w, b, losses = data.w, of(0.1), []
+    for X, y, *s in cut(data):
+        loss, dw, db = jlr.loss_and_gradient(X, y, w, b, sample_weight=s[0] if s else None, l2=0.25)
+        losses.append(loss)
+        w, b = w - of(0.3) * dw, b - of(0.3) * of(db)
+    blocks, size = {
+        "arrays": ((data.X, data.y, data.sample_weight), 7),
+        "list": (cut(data), None),
+        "generator": (iter(cut(data)), None),
+    }[source]
+    run = descend(blocks, 0.3, block_size=size, w=data.w, b=0.1, l2=0.25)
+    np.testing.assert_array_equal(run.w, w)
+    np.testing.assert_array_equal(run.loss_history, losses)
+    assert run.b == b
+
+
+def test_weights_beside_the_arrays_are_those_among_them(dtypes, order):
+    data = make_data(40, 5, dtypes, order, weighted=True)
+    among = descend((data.X, data.y, data.sample_weight), n_epochs=2, block_size=7, shuffle=3)
+    for arrays in ((data.X, data.y), [data.X, data.y], (data.X, data.y, None)):
+        same(descend(arrays, sample_weight=data.sample_weight, n_epochs=2, block_size=7, shuffle=3), among)
+    assert descend((data.X, data.y), n_epochs=2, block_size=7, shuffle=3).loss_history[-1] != among.loss_history[-1]
+
+
+@pytest.mark.parametrize("blocks", [cut, lambda data: iter(cut(data)), lambda data: lambda: cut(data)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_weights_beside_blocks_are_refused(blocks, weighted):
+    data = make_data(weighted=weighted)
+    refuses(ValueError, "^sample_weight is given beside blocks that are cut", blocks(data), sample_weight=np.ones(40))
+
+
+def test_weights_among_the_arrays_and_beside_them_are_refused():
+    arrays = make_data(weighted=True)
+    both = arrays.X, arrays.y, arrays.sample_weight
+    refuses(ValueError, r"^sample_weight is given beside \(X, y", both, sample_weight=arrays.sample_weight)
+
+
+@pytest.mark.parametrize(
+    ("weights", "exception", "message"),
+    [
+        (np.ones(39), ValueError, r"^sample_weight has shape \(39,\)"),
+        ([1.0] * 40, TypeError, "^sample_weight is of type list"),
+        (np.append(np.ones(39), -1), ValueError, r"^block 5 \(rows 35 to 39\): sample_weight\[4\] is -1"),
+    ],
+)
+def test_weights_beside_the_arrays_are_checked(weights, exception, message):
+    data = make_data()
+    refuses(exception, message, (data.X, data.y), sample_weight=weights, block_size=7)
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_two_or_three_blocks_are_not_taken_for_arrays(count):
     data = make_data()
@@ -728,8 +783,8 @@ def test_everything_but_the_blocks_is_given_by_name():
     kinds = {p.name: p.kind for p in inspect.signature(jlr.minibatch_descent).parameters.values()}
     assert [name for name, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD] == ["blocks"]
     assert list(kinds) == [
-        *("blocks", "n_features", "learning_rate", "n_epochs", "block_size", "shuffle", "l2", "w", "b"),
-        *("callback", "progress", "target"),
+        *("blocks", "sample_weight", "n_features", "learning_rate", "n_epochs", "block_size", "shuffle", "l2"),
+        *("w", "b", "callback", "progress", "target"),
     ]
 
 

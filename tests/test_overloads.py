@@ -310,11 +310,13 @@ def test_compiled_code_may_catch_what_is_refused():
 def metadata(tmp_path):
     """A folder with what an installer writes of the package's entry points."""
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    ((group, points),) = project["entry-points"].items()
+    groups = project["entry-points"]
     folder = tmp_path / "metadata" / "jitlogreg-0.dist-info"
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: jitlogreg\nVersion: 0\n")
-    lines = [f"[{group}]", *(f"{name} = {function}" for name, function in points.items())]
+    lines = []
+    for group, points in groups.items():
+        lines += [f"[{group}]", *(f"{name} = {function}" for name, function in points.items())]
     (folder / "entry_points.txt").write_text("\n".join(lines))
     return folder.parent
 

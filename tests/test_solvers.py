@@ -144,7 +144,7 @@ def test_separable_classes(solver):
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_alone(solver, label):
     data = make_data(50, 3)
-    with separated("all labels are the same"):
+    with separated("all examples are of one class"):
         fitted = jlr.fit(data.X, np.full(50, label), solver=solver)
     assert not fitted.converged
     assert (fitted.b > 0) == label

@@ -8,8 +8,3 @@ curvature.py     the Hessian, factored: steps and decrements
 standardize.py   the centre and the spread of the columns
 separation.py    whether there is a minimum at all
 """
-
-from jitlogreg.solvers.fit import SOLVERS, Fit, fit, fit_quietly
-from jitlogreg.solvers.separation import SeparationWarning
-
-__all__ = ["SOLVERS", "Fit", "SeparationWarning", "fit", "fit_quietly"]

@@ -175,7 +175,7 @@ def fit(
     >>> fitted.w.round(4), round(fitted.b, 4), fitted.converged
     (array([1.3267]), -0.478, True)
     """
-    fitted, separated = fit_quietly(
+    fitted, remedy = fit_quietly(
         X,
         y,
         solver=solver,
@@ -193,8 +193,9 @@ def fit(
         resume=resume,
         target=target,
     )
-    if separated:
+    if remedy == "penalty":
         fitted = fitted._replace(message=f"{fitted.message}; with l2 above 0 it has one")
+    if remedy is not None:
         warnings.warn(fitted.message, SeparationWarning, stacklevel=3)  # past the wrapper that takes others' arrays
     return fitted
 
@@ -218,7 +219,7 @@ def fit_quietly(
     checkpoint_every=10,
     resume=None,
 ):
-    """`fit` of NumPy arrays, without a warning. Returns the `Fit`, and whether it seems that there is no minimum."""
+    """`fit` of NumPy arrays, without a warning. Returns the `Fit`, and its `Ending.remedy`."""
     if solver not in SOLVERS:
         raise ValueError(f"solver is {solver!r}; accepted are {', '.join(map(repr, SOLVERS))}")
     tolerance = checks.nonnegative("tolerance", tolerance)
@@ -259,7 +260,7 @@ def fit_quietly(
             "w or b would be beyond float64; accepted is an X whose columns are larger, or less far from 0"
         )
     ends = begun.gradient_norm(point), point.iteration, point.n_evaluations, ending.converged, ending.message
-    return Fit(like(X, w), b, point.loss, *ends, point.decrement), ending.separated
+    return Fit(like(X, w), b, point.loss, *ends, point.decrement), ending.remedy
 
 
 def _number_or_array(saved):

@@ -85,7 +85,7 @@ class LBFGS:
         decrement = decrement_of(point.gradient)
         if decrement <= self._task.tolerance and self._ends_exactly:
             return self._newton.direction(point._replace(scaled_at=np.empty(0)))
-        if near:
+        if near or (self._sample is None and decrement <= self._task.tolerance):
             return by_conjugate_gradients(self._task, point, inverse)
         length = 1.0 if model.is_unit or pairs else cauchy_length(self._task.objective, point)
         return Direction(-inverse(point.gradient), length, point, decrement, decrement_of)

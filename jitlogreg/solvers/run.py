@@ -10,7 +10,7 @@ from jitlogreg.objective import Objective, norm, split
 from jitlogreg.progress import progress_bar
 from jitlogreg.solvers import point as points
 from jitlogreg.solvers import separation
-from jitlogreg.solvers.line_search import following
+from jitlogreg.solvers.line_search import BORNE_OUT, following
 from jitlogreg.solvers.point import Point, Task
 from jitlogreg.solvers.standardize import ROWS, standard
 
@@ -28,12 +28,23 @@ class Watch(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """The last point of a run, whether it is at the minimum, why it ended there, and whether classes are separated."""
+    """The last point of a run, and what it is worth.
+
+    Attributes
+    ----------
+    point : Point
+    converged : bool
+        Whether it is the minimum.
+    message : str
+        Why the run ended there.
+    remedy : {"penalty", "labels"} or None
+        What would give the objective a minimum, where it has none.
+    """
 
     point: Point
     converged: bool
     message: str
-    separated: bool
+    remedy: str | None = None
 
 
 class Run:
@@ -114,32 +125,39 @@ class Run:
 
     def _judged(self, point, why):
         """The ending at a point, once it is known whether there is a minimum."""
+        if why.startswith("max_iterations") and self._has_settled(point):
+            point = point._replace(converged=True)
         if point.converged:
             why = "converged"
-        separated = self._separation(point)
-        if separated is not None:
-            return Ending(point, False, separated, True)
+        message, remedy = self._separation(point)
+        if remedy is not None:
+            return Ending(point, False, message, remedy)
         if not np.isfinite(point.loss):
-            return Ending(point, False, why, False)
+            return Ending(point, False, why)
         if np.isfinite(point.decrement):
             message = f"{why}: Newton's decrement is {point.decrement:.3g}, the tolerance {self._tolerance:.3g}"
         else:
             message = f"{why}: the gradient's norm is {self.gradient_norm(point):.3g}, Newton's decrement not known"
         if point.converged and self._method.dependent:
             message += f"; {self._names(self._method.dependent)}: of all solutions this is the one of least norm"
-        return Ending(point, point.converged, message, False)
+        return Ending(point, point.converged, message)
+
+    def _has_settled(self, point):
+        """Whether the step that led to a point has borne out that it is the end."""
+        return point.decrement <= min(self._tolerance, BORNE_OUT * point.before)
 
     def _separation(self, point):
-        """What to say where the objective has no minimum, or seems to have none; else None."""
+        """What to say where the objective has no minimum, or seems to have none, and what would help; or two None."""
         objective = self._task.objective
         if not np.isfinite(point.decrement) or not separation.is_possible(objective, point):
-            return None
+            return None, None
         found = separation.find(objective, point, self._standard.frame)
         if found is not None:
-            return f"the objective has no minimum: {found.described()}"
+            remedy = "labels" if found.kind.startswith("one class") else "penalty"
+            return f"the objective has no minimum: {found.described()}", remedy
         if point.converged and RUNS_AWAY * point.before <= point.decrement and self._tolerance * 1e-3 < point.before:
-            return "the objective seems to have no minimum: separation is suspected, as w grows without end"
-        return None
+            return "the objective seems to have no minimum: separation is suspected, as w grows without end", "penalty"
+        return None, None
 
     def _names(self, parameters):
         n = self._objective.n_features

@@ -54,8 +54,8 @@ class Separation(NamedTuple):
         return {
             "complete": "a plane separates the classes (complete separation)",
             "quasi-complete": "a plane separates the classes but for examples on it (quasi-complete separation)",
-            "one class": "all labels are the same",
-            "one class with weight": "all labels of examples with weight are the same",
+            "one class": "all examples are of one class",
+            "one class with weight": "all examples with weight are of one class",
         }[self.kind]
 
 

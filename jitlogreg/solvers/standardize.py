@@ -14,11 +14,11 @@ from jitlogreg.targets.frame import Frame
 # Rows that are looked at: the mean of so many is within a fifth of the deviation
 ROWS = 256
 
+# The deviation, for a mean of 1, that the roundings of a mean of equal numbers may look like
+SAME = 2.0**-40
+
 # Deviations of which nothing over- or underflows
 SQUARES = 1e-140, 1e140
-
-# The part of its mean from which on a deviation is more than the mean's rounding
-ROUNDED = 2.0**-40
 
 # From a centre of so many deviations on, columns are centred. A Hessian scaled to ones on its diagonal has the
 # condition 4 · 1024² then, of which Newton's steps keep nine digits
@@ -57,7 +57,7 @@ def standard(X, sample_weight, *, l2, has_intercept):
     """The `Standard` of some rows and their weights, or None for equal ones."""
     X = np.array(X, dtype=np.float64, order="C")
     mean, centre, deviation = _moments(X, _shares(len(X), sample_weight), has_intercept)
-    if not np.all((deviation > np.maximum(SQUARES[0], ROUNDED * np.abs(mean))) & (deviation < SQUARES[1])):
+    if not np.all((deviation > SQUARES[0]) & (deviation < SQUARES[1]) & (deviation > SAME * np.abs(mean))):
         largest = np.abs(X).max(axis=0, initial=0.0)
         largest = np.where(largest > 0, largest, 1.0)
         moments = _moments(X / largest, _shares(len(X), sample_weight), has_intercept)
@@ -67,7 +67,7 @@ def standard(X, sample_weight, *, l2, has_intercept):
         mean = np.where(is_constant, X[0], mean)
         if has_intercept:
             centre, deviation = mean, np.where(is_constant, 0.0, deviation)
-    unit = np.hypot(deviation, 2 * math.sqrt(l2)) if l2 else deviation  # the curvature of a loss is ¼
+    unit = _hypotenuse(deviation, 2 * math.sqrt(l2)) if l2 else deviation  # the curvature of a loss is ¼
     unit = np.where(unit > 0, unit, np.abs(mean))
     far = np.abs(centre) > FAR * deviation
     odd = (unit > 0) & ((unit < UNITS[0]) | (unit > UNITS[1]))
@@ -75,7 +75,7 @@ def standard(X, sample_weight, *, l2, has_intercept):
     spread = deviation * scale
     return Standard(
         Frame.of(centre, scale),
-        np.hypot(mean, deviation),
+        _hypotenuse(np.abs(mean), deviation),
         np.where(spread > 0, spread, 1.0),
         bool(np.any(far | odd)),
     )
@@ -99,5 +99,12 @@ def _moments(X, shares, has_intercept):
 
 def _exponents(unit):
     """The power of two that is next to each unit; 0 for 0."""
-    nearest = np.rint(np.log2(np.where(unit > 0, unit, 1.0)))
-    return np.clip(nearest, -LARGEST_EXPONENT, LARGEST_EXPONENT).astype(np.intp)
+    fraction, exponent = np.frexp(np.where(unit > 0, unit, 1.0))
+    return np.clip(exponent - (fraction < math.sqrt(0.5)), -LARGEST_EXPONENT, LARGEST_EXPONENT)
+
+
+def _hypotenuse(a, b):
+    """√(a² + b²) of numbers of at least 0, by operations that round alike everywhere, as libm's hypot does not."""
+    longer = np.maximum(a, b)
+    share = np.minimum(a, b) / np.where(longer > 0, longer, 1.0)
+    return longer * np.sqrt(1 + share * share)

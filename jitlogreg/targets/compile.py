@@ -8,6 +8,7 @@ address   a kernel compiled on its own, to be called through its address
 
 Entry points and kernels are kept on disk: they hold the machine code of all they call. Numba would look at a function's
 own file alone to tell whether its stored code is still right; here every source of the kernels counts, and the version.
+The sources come from whatever has loaded them, so that the package also runs from a zip, without sources, and frozen.
 """
 
 import contextlib
@@ -15,6 +16,9 @@ import functools
 import hashlib
 import os
 import pickle
+import pkgutil
+import secrets
+import sys
 import types
 import warnings
 from pathlib import Path
@@ -23,7 +27,15 @@ import numba
 from numba import extending
 from numba.core import caching, serialize
 
+_NAME = __name__.partition(".")[0]
 PACKAGE = Path(__file__).resolve().parent.parent
+
+# What a frozen application unpacks may lie elsewhere in each run, and be gone afterwards: its name is the executable's
+_FROZEN = getattr(sys, "frozen", False)
+_INSTALLATION = Path(sys.executable).resolve() if _FROZEN else PACKAGE
+
+# Where compiled code may come from, and so what makes it stale; a package with all within it
+_SOURCES = ("lanes", "linear_algebra", "scalar", "overloads", "cli.bandwidth", "targets")
 
 # Numba's default makes a division by zero raise. Kernels follow NumPy: inf or NaN, and loops without a way out of them.
 # What is left out here is taken from the function whose compilation asked for a kernel: a caller's own fastmath would
@@ -88,16 +100,72 @@ def _named(function, suffix):
 def sources_stamp():
     """A hash of every source that compiled code may come from, and of the version."""
     digest = hashlib.sha256()
-    files = ("__init__.py", "lanes.py", "scalar.py", "overloads.py", "cli/bandwidth.py")
-    sources = [*(PACKAGE / file for file in files), *PACKAGE.glob("targets/**/*.py")]
-    for path in sorted(sources):
-        digest.update(str(path.relative_to(PACKAGE)).encode())
-        digest.update(path.read_bytes())
+    try:
+        for name, loader in _sources():
+            for part in (name.encode(), _content(name, loader)):
+                digest.update(b"%d:" % len(part) + part)
+    except Exception as error:  # whatever another importer raises
+        # the stamp of no other process: nothing that is on disk is taken for right
+        _warn_once(f"the sources of the kernels cannot be read ({error}); each process compiles them again")
+        return secrets.token_hex(32)
     return digest.hexdigest()
 
 
+def _sources():
+    """The modules of `_SOURCES`, by name, and that of the version; each with its loader. None is imported."""
+    package = sys.modules[_NAME]
+    found = dict(_modules(package.__path__))
+    imported = [name.removeprefix(f"{_NAME}.") for name in list(sys.modules) if name.startswith(f"{_NAME}.")]
+    for name in imported:
+        if _counts(name) and name not in found:
+            raise ImportError(f"{name} is in no list of the modules of {_NAME}")
+    return [("", package.__spec__.loader), *((name, found[name]) for name in sorted(found) if _counts(name))]
+
+
+def _counts(name):
+    return f"{name}.".startswith(tuple(f"{source}." for source in _SOURCES))
+
+
+def _modules(folders, prefix=""):
+    """All modules of a package, by their names within it, and their loaders."""
+    for module in pkgutil.iter_modules(folders, prefix):
+        spec = module.module_finder.find_spec(f"{_NAME}.{module.name}", None)
+        if spec is not None:
+            yield module.name, spec.loader
+            if module.ispkg:
+                yield from _modules(spec.submodule_search_locations, f"{module.name}.")
+
+
+def _content(name, loader):
+    """The source of a module; where that is left out, what it was compiled to."""
+    full_name = f"{_NAME}.{name}".removesuffix(".")
+    source = loader.get_source(full_name)
+    if source is not None:
+        return source.encode()
+    code = loader.get_code(full_name)
+    if code is None:
+        raise ImportError(f"{full_name} has neither a source nor bytecode")
+    return repr(_code(code)).encode()
+
+
+def _code(constant):
+    """What a code object does, without where its file lay and when it was written; another constant by its text."""
+    if isinstance(constant, types.CodeType):
+        names = constant.co_names, constant.co_varnames, constant.co_freevars, constant.co_cellvars
+        counts = constant.co_argcount, constant.co_posonlyargcount, constant.co_kwonlyargcount, constant.co_flags
+        constants = [_code(inner) for inner in constant.co_consts]
+        return constant.co_qualname, constant.co_code, constant.co_exceptiontable, constants, names, counts
+    if isinstance(constant, tuple):
+        return [_code(inner) for inner in constant]
+    # the order of a set may be another in each process
+    return sorted(map(repr, constant)) if isinstance(constant, frozenset) else f"{type(constant)} {constant!r}"
+
+
 def cache_folder():
-    """Where compiled code is kept: NUMBA_CACHE_DIR, else beside the sources, else the user's cache; None if nowhere."""
+    """Where compiled code is kept: NUMBA_CACHE_DIR, else beside the sources, else the user's cache; None if nowhere.
+
+    Beside the sources there is no folder in a zip, nor in a frozen application.
+    """
     for folder in _cache_folders():
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,11 +176,12 @@ def cache_folder():
 
 def _cache_folders():
     # the package's own path in the name keeps two installations apart that share a folder
-    private = f"jitlogreg-{hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:16]}"
+    private = f"jitlogreg-{hashlib.sha256(str(_INSTALLATION).encode()).hexdigest()[:16]}"
     if numba.config.CACHE_DIR:
         yield Path(numba.config.CACHE_DIR) / private
         return
-    yield PACKAGE / "__pycache__"
+    if PACKAGE.is_dir() and not _FROZEN:
+        yield PACKAGE / "__pycache__"
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     with contextlib.suppress(RuntimeError):  # a user without a home
         yield (given if given.is_absolute() else Path.home() / ".cache") / private

@@ -109,6 +109,10 @@ class DeviceArray:
             self.library.assign(self.device, self.owner, np.require(values, self.dtype, ["C", "W"]))
         return self
 
+    def rows(self, which) -> "DeviceArray":
+        """A view of some rows."""
+        return self._like(self.owner[which])
+
     def _like(self, owner):
         return device_array(owner, self.library, self.stream)
 
