@@ -181,6 +181,46 @@ def test_rows_show_their_own_condition_and_not_its_square(epsilon):
     np.testing.assert_allclose(np.abs(np.diag(R)), np.diag(exact), rtol=100 * U / epsilon)
 
 
+@pytest.mark.parametrize("power", [-1000, -600, -300, 300, 500])
+def test_rows_of_any_size(power):
+    A = np.random.default_rng(0).normal(size=(30, 4))
+    A[:, 3] = A[:, 2]
+    wanted = signless(np.linalg.qr(A, mode="r"))
+    for scale in (np.ldexp(1.0, [power] * 4), np.ldexp(1.0, [power, 0, 0, 0]), np.ldexp(1.0, [0, 0, power, 0])):
+        R = np.zeros((4, 4))
+        linear_algebra.add_rows(R, (A * scale).copy())
+        linear_algebra.add_rows(R, np.zeros((3, 4)))
+        found = signless(R)[:3] / scale
+        np.testing.assert_allclose(found, wanted[:3], rtol=0, atol=1e-14 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("m", [1_000, 30_000])
+@pytest.mark.parametrize("rows", [4_000, 64])
+def test_many_equal_rows_are_rounded_no_further(m, rows):
+    # dummies of three levels and a column of ones, of which nothing is left
+    levels = np.sort(np.random.default_rng(0).integers(0, 3, m))
+    A = np.c_[levels[:, np.newaxis] == np.arange(3), np.ones(m)] * 0.43
+
+    def factor(first):
+        R = np.zeros((4, 4))
+        linear_algebra.add_rows(R, A[first : first + rows].copy())
+        return R
+
+    R = linear_algebra.joined([factor(first) for first in range(0, m, rows)], np.zeros((4, 4)))
+    np.testing.assert_allclose(R.T @ R, A.T @ A, rtol=1e-13, atol=1e-13 * m)
+    assert abs(R[3, 3]) <= 100 * U * np.sqrt(m)
+
+
+@pytest.mark.parametrize("count", range(10))
+def test_factors_are_joined_with_what_is_there(count):
+    A = np.random.default_rng(count).normal(size=(5 * count + 5, 3))
+    given = np.linalg.qr(A[:5], mode="r")
+    parts = [np.linalg.qr(A[first : first + 5], mode="r") for first in range(5, 5 * count + 5, 5)]
+    found = linear_algebra.joined(parts, given)
+    assert found is given
+    np.testing.assert_allclose(signless(found), signless(np.linalg.qr(A, mode="r")), rtol=0, atol=1e-13)
+
+
 # ---------------------------------------------------------------- with pivots
 
 
