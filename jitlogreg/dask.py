@@ -15,7 +15,6 @@ import numpy as np
 
 from jitlogreg import api, checks, passes
 from jitlogreg import objective as in_memory
-from jitlogreg.targets import frame as frames
 from jitlogreg.targets import name_for, one_thread
 from jitlogreg.targets.device_array import device_array, on_host
 from jitlogreg.targets.layout import layout
@@ -343,31 +342,22 @@ def _root(kernels, X, y, s, theta, frame, has_b):
     return passes.add_weighted_rows(kernels, X, s, theta, frame, np.zeros((len(theta), len(theta))))
 
 
-def _sums(kernels, X, y, s, theta, with_gradient, frame):
-    if frame is None:
-        return kernels.sums(X, y, theta[:-1], theta[-1], s, with_gradient)
-    return frames.sums(kernels, X, y, theta[:-1], theta[-1], s, with_gradient, frame)
-
-
 def _loss(kernels, X, y, s, theta, frame):
-    return np.array([_sums(kernels, X, y, s, theta, False, frame).loss])
+    return np.array([kernels.sums(X, y, theta[:-1], theta[-1], s, False, frame).loss])
 
 
 def _gradient(kernels, X, y, s, theta, frame):
-    sums = _sums(kernels, X, y, s, theta, True, frame)
+    sums = kernels.sums(X, y, theta[:-1], theta[-1], s, True, frame)
     return np.concatenate([[sums.loss, sums.db], sums.dw])
 
 
 def _hessian_vector(kernels, X, _, s, theta, frame):
     at, v = theta
-    if frame is None:
-        return np.append(*kernels.hessian_vector_sums(X, at[:-1], at[-1], v, s))
-    return np.append(*frames.hessian_vector_sums(kernels, X, at[:-1], at[-1], v, s, frame))
+    return np.append(*kernels.hessian_vector_sums(X, at[:-1], at[-1], v, s, frame))
 
 
 def _hessian(kernels, X, _, s, theta, frame):
-    in_frame = {} if frame is None else {"frame": frame}
-    return kernels.hessian_sums(X, theta[:-1], theta[-1], s, **in_frame).ravel()
+    return kernels.hessian_sums(X, theta[:-1], theta[-1], s, frame).ravel()
 
 
 def add_up(parts):

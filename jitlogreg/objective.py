@@ -8,7 +8,7 @@ import numpy as np
 
 from jitlogreg import checks, passes
 from jitlogreg.arrays import takes_arrays
-from jitlogreg.targets import TargetUnavailableError, choose, frame
+from jitlogreg.targets import TargetUnavailableError, choose
 from jitlogreg.targets.device_array import DeviceArray, on_host
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
@@ -422,18 +422,13 @@ class Objective:
         return sums if self._has_b else sums._replace(db=0.0)
 
     def _sums(self, w, b, with_gradient):
-        if self.frame is None:
-            return self._kernels.sums(self._X, self._y, w, b, self._s, with_gradient)
-        return frame.sums(self._kernels, self._X, self._y, w, b, self._s, with_gradient, self.frame)
+        return self._kernels.sums(self._X, self._y, w, b, self._s, with_gradient, self.frame)
 
     def _hessian_vector_sums(self, w, b, v):
-        if self.frame is None:
-            return self._kernels.hessian_vector_sums(self._X, w, b, v, self._s)
-        return frame.hessian_vector_sums(self._kernels, self._X, w, b, v, self._s, self.frame)
+        return self._kernels.hessian_vector_sums(self._X, w, b, v, self._s, self.frame)
 
     def _hessian_sums(self, w, b):
-        in_frame = {} if self.frame is None else {"frame": self.frame}
-        return self._kernels.hessian_sums(self._X, w, b, self._s, **in_frame)
+        return self._kernels.hessian_sums(self._X, w, b, self._s, self.frame)
 
     def root(self, theta):
         """The triangular R with RᵀR = S H, of the Hessian H at θ: from the rows, so that it sees their condition alone.

@@ -107,7 +107,8 @@ def _centred(X, y, sample_weight, l2, has_b):
     used = s > 0
     X, y, s = np.asarray(X)[used], np.asarray(y)[used].astype(WIDE), s[used]
     wide = X.astype(WIDE)
-    centre = (s @ wide) / s.sum() if has_b else np.zeros(X.shape[1], WIDE)
+    # numbers of float64, from which those near them differ by numbers of 80 bits: nothing is rounded
+    centre = (s @ wide / s.sum()).astype(np.float64).astype(WIDE) if has_b else np.zeros(X.shape[1], WIDE)
     constant = (wide == wide[0]).all(axis=0) & has_b
     centre = np.where(constant, wide[0], centre)
     Z = wide - centre
@@ -246,6 +247,7 @@ def _free(problem):
     y, s = problem.y, problem.s
     A = np.column_stack([np.ones(len(y), WIDE), problem.Z]) if problem.has_b else problem.Z
     Q, R, order = orthonormal(A, first=int(problem.has_b))
+    Q = _refined(Q, R, A[:, order])
     none = np.zeros((0, Q.shape[1]), WIDE)
     v, loss, residual, steps = _newton(Q, none, y, s)
     theta = _least_norm(R, v, order, problem)
@@ -432,6 +434,23 @@ def orthonormal(A, first=0):
         v = reflectors[k]
         Q[k:] -= 2 * np.outer(v, v @ Q[k:])
     return Q, R[: len(reflectors)], order
+
+
+def _refined(Q, R, A):
+    """Q with QR = A but for roundings of Q's own: the first one spans A's columns but for R's condition times those."""
+    rank, sizes = len(R), np.abs(np.diag(R))
+    if rank == 0 or sizes.max() < 1e4 * sizes.min():
+        return Q
+    (of_q, unit_of_q), (of_r, unit_of_r), (of_a, unit_of_a) = (
+        _integers(Q),
+        _integers(R[:, :rank]),
+        _integers(A[:, :rank]),
+    )
+    off = of_a * unit_of_a - (of_q @ of_r) * (unit_of_q * unit_of_r)
+    off = np.array([[_of_fraction(x) for x in row] for row in off], WIDE)
+    for k in range(rank):
+        off[:, k] = (off[:, k] - off[:, :k] @ R[:k, k]) / R[k, k]
+    return Q + off
 
 
 def _forth(R, wanted):

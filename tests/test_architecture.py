@@ -24,7 +24,7 @@ STANDARD = {
     "typing",
     "warnings",
 }
-KERNELS = {"scalar", "lanes", "targets.compile", "targets.layout", "targets.sums"}
+KERNELS = {"scalar", "lanes", "targets.compile", "targets.frame", "targets.layout", "targets.sums"}
 ARROWS = {
     # `overloads` and `scalar` on demand
     "": ({"api", "objective", "descent", "solvers.*", "minibatch", "targets"}, {"importlib", "sys"}),
@@ -44,8 +44,7 @@ ARROWS = {
     "passes": ({"linear_algebra"}, {"math", "numpy"}),
     "dask": (
         {"api", "checks", "linear_algebra", "objective", "passes", "targets", "targets.device_array"}
-        | {"targets.frame", "targets.layout"}
-        | {"targets.libraries", "targets.sums", "travel"},
+        | {"targets.layout", "targets.libraries", "targets.sums", "travel"},
         STANDARD | {"cloudpickle", "dask", "io", "numpy", "pickle", "sys", "uuid"},
     ),
     "minibatch": (
@@ -55,7 +54,7 @@ ARROWS = {
     "blocks": ({"arrays", "checks", "objective", "targets"}, STANDARD | {"itertools"}),
     "sklearn": ({"api", "objective", "solvers.*", "targets.layout"}, STANDARD | {"numpy", "sklearn"}),
     "objective": (
-        {"arrays", "checks", "passes", "targets", "targets.device_array", "targets.frame", "targets.layout"}
+        {"arrays", "checks", "passes", "targets", "targets.device_array", "targets.layout"}
         | {"targets.sums", "travel"},
         STANDARD | {"copy", "numpy"},
     ),

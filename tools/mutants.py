@@ -83,8 +83,8 @@ MUTANTS = [
         # bounds, remainders and indices
         (
             _CPU + "rows.py",
-            "    if whole < n:\n        j, rest = whole, n - whole\n        v =",
-            "    if whole < 0:\n        j, rest = whole, n - whole\n        v =",
+            "    if whole < n:\n        j, rest = whole, n - whole\n        v, of =",
+            "    if whole < 0:\n        j, rest = whole, n - whole\n        v, of =",
         ),
         (
             _CPU + "rows.py",
@@ -97,16 +97,20 @@ MUTANTS = [
         (_CPU + "rows.py", "a2 = _one_dot(x, i + 2 * leading", "a2 = _one_dot(x, i + 3 * leading"),
         (
             _CPU + "rows.py",
-            "fma(even_lanes(p, q), w0, fma(odd_lanes(p, q), w1, b))",
-            "fma(even_lanes(p, q), w1, fma(odd_lanes(p, q), w0, b))",
+            "fma(first, w0, fma(second, w1, b))",
+            "fma(first, w1, fma(second, w0, b))",
         ),
         (_CPU + "rows.py", "sum_each(a0, a1, zero, zero", "sum_each(a1, a0, zero, zero"),
         (_CPU + "rows.py", "a4, a5, a6, a7) + b)", "a4, a5, a6, a7) - b)"),
-        (_CPU + "rows.py", "p = fma(load(x, i6 + j, like), d6, p)", "p = fma(load(x, i6 + j, like), d5, p)"),
         (
             _CPU + "rows.py",
-            "q = fma(load_first(x, i7 + j, rest, like), d7, q)",
-            "q = fma(load_first(x, i7 + j, rest, like), d7, p)",
+            "p = fma(standardized(load(x, i6 + j, like), of), d6, p)",
+            "p = fma(standardized(load(x, i6 + j, like), of), d5, p)",
+        ),
+        (
+            _CPU + "rows.py",
+            "q = fma(standardized(load_first(x, i7 + j, rest, like), of), d7, q)",
+            "q = fma(standardized(load_first(x, i7 + j, rest, like), of), d7, p)",
         ),
         (
             _CPU + "rows.py",
@@ -125,12 +129,20 @@ MUTANTS = [
             "    for j in range(whole, n - 1):\n        total",
         ),
         (_CPU + "columns.py", "ROWS_AT_ONCE = 128", "ROWS_AT_ONCE = 1024"),
-        (_CPU + "columns.py", "s = fma(load(x, i5 + r, b), w5,", "s = fma(load(x, i5 + r, b), w4,"),
+        (
+            _CPU + "columns.py",
+            "s = fma(standardized(load(x, i5 + r, b), of5), w5,",
+            "s = fma(standardized(load(x, i5 + r, b), of5), w4,",
+        ),
         (_CPU + "columns.py", "load(z, r, b) + ((p + q) + (s + t))", "load(z, r, b) + ((p + q) + (s - t))"),
         (_CPU + "columns.py", "total + ((p + q) + (s + t))", "total + ((p + q) + (s - t))"),
         (_CPU + "columns.py", "count = min(ROWS_AT_ONCE, rows - r)", "count = min(ROWS_AT_ONCE, rows)"),
         (_CPU + "columns.py", "last = i + (n - 1) * leading", "last = i + (n - 2) * leading"),
-        (_CPU + "columns.py", "a3 = fma(load(x, i3 + r, like), d, a3)", "a3 = fma(load(x, i2 + r, like), d, a3)"),
+        (
+            _CPU + "columns.py",
+            "a3 = fma(standardized(load(x, i3 + r, like), of3), d, a3)",
+            "a3 = fma(standardized(load(x, i2 + r, like), of3), d, a3)",
+        ),
         (_CPU + "link.py", "p = fma(p, e, p + e)", "p = fma(p, e, e)"),
         (_CPU + "link.py", "SEGMENT = 64", "SEGMENT = 512"),
         (

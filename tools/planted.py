@@ -7,7 +7,7 @@ COLUMNS, PARTITION = "jitlogreg/targets/cpu/columns.py", "jitlogreg/targets/cpu/
 PROFILE = "jitlogreg/targets/cpu/profile.py"
 
 _SUMS = "    sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)\n"
-_PLAN = "    plan, n = _plan(X), X.shape[1]\n    totals = np.zeros((2, (_room(n) if"
+_PLAN = "    totals = np.zeros((2, (_room(n) if"
 _LANES, _OWN_COMPILE = "from jitlogreg.lanes import", "from jitlogreg.targets.compile"
 _EXP, _EXP_BODY = (
     "\n@example\ndef exp_nonpositive",

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from jitlogreg.objective import norm
+from jitlogreg.solvers.point import UNIT
 
 # The least pivot of a Hessian scaled to ones on its diagonal from which its Cholesky factor is good: steps keep as many
 # digits as a pivot has above 2⁻⁵³
@@ -69,6 +70,10 @@ class Cholesky:
     def misses(self, gradient):
         """Whether the gradient has a part along which H is 0."""
         return len(self._flat) > 0 and bool(np.any(gradient[self._flat] != 0))
+
+    def noise(self, size):
+        """The λ that rounding may hide: next to nothing, as the factor is sound."""
+        return 0.0
 
 
 class Root:
@@ -141,6 +146,14 @@ class Root:
         x = (gradient / self._spread)[self._order]
         rest = x - np.sum(self._basis * _transposed_times(self._basis, x), axis=1)
         return bool(np.max(np.abs(rest), initial=0.0) > MISSED * np.max(np.abs(x), initial=0.0))
+
+    def noise(self, size):
+        """The λ that the rounding of a gradient may hide, its terms being of this size: 2⁻⁵³ ‖A⁻ᵀ diag(size)‖.
+
+        Beside the minimum in 80 bits what was hidden came to at most three times that.
+        """
+        lengths = [norm(self.of_gradient(unit)) for unit in np.diag(size)]
+        return UNIT * norm(np.array(lengths))
 
 
 def newton_step(model, gradient):

@@ -22,6 +22,8 @@ class Direction(NamedTuple):
         λ there; inf where nothing is known of it.
     decrement_of : callable or None
         λ of another gradient, by the same model.
+    noise : callable or None
+        The λ that rounding may hide from that model, given the size of the columns.
     is_exact : bool
         Whether the model is of H itself at this point, and not of a sample of the rows or of steps gone before.
     ends_here : bool
@@ -33,5 +35,6 @@ class Direction(NamedTuple):
     point: Point
     decrement: float = np.inf
     decrement_of: Callable[[np.ndarray], float] | None = None
+    noise: Callable[[np.ndarray], float] | None = None
     is_exact: bool = False
     ends_here: bool = False

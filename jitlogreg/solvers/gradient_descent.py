@@ -36,7 +36,7 @@ class GradientDescent:
             exact = self._exact(point)
             decrement, point = exact.decrement, point._replace(before=point.gradient_norm, decrement=exact.decrement)
         ends_here = decrement <= LAMBDA * self._task.tolerance
-        return Direction(-point.gradient, length, point, decrement, None, is_exact=True, ends_here=ends_here)
+        return Direction(-point.gradient, length, point, decrement, is_exact=True, ends_here=ends_here)
 
     def _exact(self, point):
         if self._newton is not None:

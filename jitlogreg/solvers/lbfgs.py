@@ -88,7 +88,7 @@ class LBFGS:
         if near or (self._sample is None and decrement <= self._task.tolerance):
             return by_conjugate_gradients(self._task, point, inverse)
         length = 1.0 if model.is_unit or pairs else cauchy_length(self._task.objective, point)
-        return Direction(-inverse(point.gradient), length, point, decrement, decrement_of)
+        return Direction(-inverse(point.gradient), length, point, decrement, decrement_of, model.noise)
 
     def _model_at(self, theta):
         """The factored Hessian of the sample at θ; that of the last θ is kept. The unit matrix if there is none."""
@@ -129,6 +129,10 @@ class _AsIs:
     def misses(self, gradient):
         """False."""
         return False
+
+    def noise(self, size):
+        """0, for want of better knowledge."""
+        return 0.0
 
 
 def _two_loops(pairs, v, is_unit):

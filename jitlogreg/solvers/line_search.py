@@ -31,7 +31,7 @@ NOTHING_LEFT = 1e-3
 
 @np.errstate(all="ignore")
 def following(task, method, point):
-    """The next point; None where no step lowers the loss any more."""
+    """The next point; None where no step lowers the loss any more, the point itself where rounding hides the rest."""
     if point.standing >= PATIENCE:
         return None
     towards = method.direction(point)
@@ -39,6 +39,9 @@ def following(task, method, point):
     if towards.ends_here:
         return point._replace(converged=True)
     if towards.decrement <= task.tolerance:
+        noise = towards.noise(task.size) if towards.noise is not None else 0.0
+        if noise > task.tolerance:
+            return point._replace(decrement=noise)
         last = _last_step(task, method.memory, point, towards)
         if last is not None:
             return last
@@ -51,6 +54,8 @@ def following(task, method, point):
         return stepped
     left = towards.decrement_of(stepped.gradient)
     arrived = towards.is_exact and left <= min(STILL_GOOD * towards.decrement, NOTHING_LEFT * task.tolerance)
+    if arrived and towards.noise is not None:
+        arrived = towards.noise(task.size) <= task.tolerance
     return stepped._replace(decrement=left, before=towards.decrement, converged=arrived)
 
 

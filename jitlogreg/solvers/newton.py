@@ -49,7 +49,7 @@ class Newton:
         model = self.model_at(point.scaled_at)
         decrement_of = functools.partial(decrement, model)
         step = newton_step(model, point.gradient)
-        return Direction(step, 1.0, point, decrement_of(point.gradient), decrement_of, is_exact=True)
+        return Direction(step, 1.0, point, decrement_of(point.gradient), decrement_of, model.noise, is_exact=True)
 
     @property
     def dependent(self):
@@ -81,4 +81,4 @@ def by_conjugate_gradients(task, point, precondition):
         along = weighed + (square / before) * along
     known = np.any(step) or not np.any(point.gradient)
     size = math.sqrt(max(-dot(point.gradient, step), 0.0)) if known else math.inf
-    return Direction(step, 1.0, point, size, None, is_exact=True)
+    return Direction(step, 1.0, point, size, is_exact=True)

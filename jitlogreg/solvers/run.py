@@ -104,7 +104,9 @@ class Run:
                     point = point if found is None else found
                     if watch.keep and point.iteration % watch.every != 0:
                         watch.keep(point)
-                    return self._judged(point, ended or "no step lowers the loss further")
+                    hidden = found is not None and not found.converged
+                    stuck = "rounding hides the minimum" if hidden else "no step lowers the loss further"
+                    return self._judged(point, ended or stuck)
                 point = found
                 advance(1, point.loss)
 

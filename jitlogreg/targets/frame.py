@@ -64,24 +64,18 @@ class Frame(NamedTuple):
         return np.append(of_w + self.centre * (of_b[0] if len(of_b) else 0.0), of_b)
 
 
-def sums(kernels, X, y, w, b, sample_weight, with_gradient, frame):
-    """A target's sums over the examples of a frame's columns.
+def turned_sums(sums, X, y, w, b, sample_weight, with_gradient, frame):
+    """The sums of a frame's columns by a function that takes columns as they are.
 
-    Where the target takes columns as they are, these are turned afterwards, which costs the digits that a column's
-    centre has more than its deviation.
+    That costs the digits that a column's centre has more than its deviation.
     """
-    if hasattr(kernels, "standardizes") and kernels.standardizes(X):
-        return kernels.sums(X, y, w, b, sample_weight, with_gradient, frame)
-    found = kernels.sums(X, y, *_to_caller(frame, w, b), sample_weight, with_gradient)
+    found = sums(X, y, *_to_caller(frame, w, b), sample_weight, with_gradient)
     return found._replace(dw=frame.scale * (found.dw - frame.centre * found.db)) if with_gradient else found
 
 
-def hessian_vector_sums(kernels, X, w, b, v, sample_weight, frame):
-    """A target's products of the Hessian with a vector, likewise."""
-    if hasattr(kernels, "standardizes") and kernels.standardizes(X):
-        return kernels.hessian_vector_sums(X, w, b, v, sample_weight, frame)
-    along = frame.to_caller(v)
-    of_w, of_b = kernels.hessian_vector_sums(X, *_to_caller(frame, w, b), along, sample_weight)
+def turned_hessian_vector_sums(hessian_vector_sums, X, w, b, v, sample_weight, frame):
+    """The products of a frame's Hessian with a vector, likewise."""
+    of_w, of_b = hessian_vector_sums(X, *_to_caller(frame, w, b), frame.to_caller(v), sample_weight)
     return frame.scale * (of_w - frame.centre * of_b), of_b
 
 

@@ -94,11 +94,6 @@ def log_forward(X, w, b, out):
     return out
 
 
-def standardizes(X):
-    """Whether sums of this X may be asked for in a frame."""
-    return True
-
-
 @_ieee
 def sums(X, y, w, b, sample_weight, with_gradient, frame=None):
     """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples; of standardized columns if there is a frame."""

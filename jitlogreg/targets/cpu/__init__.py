@@ -14,6 +14,7 @@ from jitlogreg.targets.cpu.drivers import kernel, run_parallel, run_serial, scra
 from jitlogreg.targets.cpu.link import TOTALS
 from jitlogreg.targets.cpu.memory import data_address
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_count, partition
+from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
 
@@ -84,14 +85,11 @@ def _activations(X, w, b, out, logarithm):
     return out
 
 
-def standardizes(X):
-    """Whether sums of this X may be asked for in a frame: column panels take X as it is."""
-    return not _plan(X).by_panels
-
-
 def sums(X, y, w, b, sample_weight, with_gradient, frame=None):
     """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples; of standardized columns if there is a frame."""
     plan, n = _plan(X), X.shape[1]
+    if frame is not None and plan.by_panels:  # which take columns as they are
+        return turned_sums(sums, X, y, w, b, sample_weight, with_gradient, frame)
     totals = np.zeros((2, (_room(n) if with_gradient else 0) + TOTALS))
     examples = data_address(y), *_address_and_step(sample_weight)
     if plan.by_panels:
@@ -148,6 +146,8 @@ def _address_and_step(sample_weight):
 def hessian_vector_sums(X, w, b, v, sample_weight, frame=None):
     """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v."""
     plan, n = _plan(X), X.shape[1]
+    if frame is not None and plan.by_panels:
+        return turned_hessian_vector_sums(hessian_vector_sums, X, w, b, v, sample_weight, frame)
     totals = np.zeros((2, _room(n) + TOTALS))
     along = data_address(v), *_address_and_step(sample_weight)
     if plan.by_panels:
@@ -198,7 +198,8 @@ def _run(plan, operation, b, x, w, *numbers, frame=None):
         out = data_address(frame.packed)
     # NumPy's memory, which comes in large pages where there is much: Numba's took as long as 100 x 200,000 numbers do
     scratch = np.empty(scratch_size(m, n, block, chunks, totals.shape[1] - TOTALS, packed))
-    address = kernel(operation, x.dtype, w.dtype, plan.order, plan.hint, frame is not None)
+    variant = (plan.hint,) if frame is None else (plan.hint, True)
+    address = kernel(operation, x.dtype, w.dtype, plan.order, *variant)
     to = out, logarithm, packed, totals, scratch
     arguments = address, float(b), data_address(x), data_address(w), *plan.of_x, *of_examples, *to
     return run_serial(*arguments) if plan.serial else _run_on_threads(run_serial, run_parallel, arguments)

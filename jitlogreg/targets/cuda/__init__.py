@@ -17,6 +17,7 @@ from jitlogreg.targets.cuda.driver import reason
 from jitlogreg.targets.cuda.link import UPDATES
 from jitlogreg.targets.cuda.steps import descend
 from jitlogreg.targets.cuda.totals import DB, INVALID, LOSS, TOTALS, WEIGHT
+from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
 from jitlogreg.targets.sums import Sums
 
 __all__ = ["descend", "device", "dot", "forward", "hessian_vector_sums", "hold", "log_forward", "reason", "sums"]
@@ -58,16 +59,20 @@ def log_forward(X, w, b, out):
     return _activations("log_forward", X, w, b, out)
 
 
-def sums(X, y, w, b, sample_weight, with_gradient):
-    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
+def sums(X, y, w, b, sample_weight, with_gradient, frame=None):
+    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples; of standardized columns if there is a frame."""
+    if frame is not None:
+        return turned_sums(sums, X, y, w, b, sample_weight, with_gradient, frame)
     n = X.shape[1]
     numbers = _totals("gradient" if with_gradient else "loss", X, y, w, b, sample_weight)
     of_examples = numbers[n:].tolist()
     return Sums(of_examples[LOSS], numbers[:n], of_examples[DB], of_examples[WEIGHT], of_examples[INVALID] == 0)
 
 
-def hessian_vector_sums(X, w, b, v, sample_weight):
+def hessian_vector_sums(X, w, b, v, sample_weight, frame=None):
     """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v; w and v are NumPy's."""
+    if frame is not None:
+        return turned_hessian_vector_sums(hessian_vector_sums, X, w, b, v, sample_weight, frame)
     n = X.shape[1]
     numbers = _totals("curvature", X, None, np.concatenate([w, v]), b, sample_weight)
     return numbers[:n], float(numbers[n + DB])
