@@ -169,14 +169,12 @@ class Objective(in_memory.Objective):
         return min(self._of_each_block(_smallest_doubt, self._to_caller(theta)))
 
     def root(self, theta):
-        """As for data in memory; each block has a factor of its own, and they are merged in order."""
-        from jitlogreg.linear_algebra import add_rows
+        """As for data in memory; each block has a factor of its own, and they are joined by pairs."""
+        from jitlogreg.linear_algebra import joined
 
         R = self._root_of_penalty()
         of_block = functools.partial(_root, frame=self.frame, has_b=self.n_parameters > self.n_features)
-        for part in self._of_each_block(of_block, np.append(theta, np.zeros(self.n_features + 1 - len(theta)))):
-            add_rows(R, part)
-        return R
+        return joined(self._of_each_block(of_block, np.append(theta, np.zeros(self.n_features + 1 - len(theta)))), R)
 
     def _every(self, rows):
         """X, y and weights, or None, of every k-th example; the last are kept: all X is loaded to come by them."""

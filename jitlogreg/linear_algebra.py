@@ -13,6 +13,14 @@ from jitlogreg.targets.compile import inline, serial
 # Rows that are eliminated at once, and the columns of the rest that they go through in turn: 256 KB, which fit L2
 BLOCK, STRIPE = 64, 512
 
+# Rows that are added up before they go to the sums: equal terms, as columns of zeros and ones have them, are rounded
+# to the same side one after another
+RUN = 64
+
+# Squares that are scaled before they leave float64: what rounding has left of a column that depends on others is about
+# 2⁻⁵³ of it, and of the next one as much of that
+SQUARES = 2.0**-900, 2.0**900
+
 
 @inline
 def _subtract(row, factor, other):
@@ -102,19 +110,44 @@ def _dot(u, v):
     return total
 
 
+@inline
+def _square(A, k):
+    """The square of a column's length."""
+    square = 0.0
+    for first in range(0, A.shape[0], RUN):
+        part = 0.0
+        for i in range(first, min(first + RUN, A.shape[0])):
+            part += A[i, k] * A[i, k]
+        square += part
+    return square
+
+
+@inline
+def _unit(A, k, largest):
+    """The power of two that brings the largest number of a column, or another, to between ½ and 1."""
+    for i in range(A.shape[0]):
+        largest = max(largest, abs(A[i, k]))
+    return 2.0 ** -max(math.frexp(largest)[1], -1000)
+
+
 @serial
 def add_rows(R, A):
     """Write over R the triangular factor of R and the rows of A together, by Householder's reflections. A is lost.
 
     It sees the condition of the rows, and not its square, which RᵀR + AᵀA has.
     """
-    n = R.shape[0]
-    along = np.empty(n)
+    n, m = R.shape[0], A.shape[0]
+    along, of_run = np.empty(n), np.empty(n)
     for k in range(n):
-        square = 0.0
-        for i in range(A.shape[0]):
-            square += A[i, k] * A[i, k]
+        square, unit = _square(A, k), 1.0
+        if not SQUARES[0] < square + R[k, k] * R[k, k] < SQUARES[1]:
+            unit = _unit(A, k, abs(R[k, k]))
+            R[k, k] *= unit
+            for i in range(m):
+                A[i, k] *= unit
+            square = _square(A, k)
         if square == 0:
+            R[k, k] /= unit
             continue
         diagonal = -math.copysign(math.sqrt(R[k, k] * R[k, k] + square), R[k, k])
         head = R[k, k] - diagonal
@@ -122,14 +155,35 @@ def add_rows(R, A):
         product, row = along[k + 1 :], R[k, k + 1 :]
         for j in range(product.shape[0]):
             product[j] = head * row[j]
-        for i in range(A.shape[0]):
-            _subtract(product, -A[i, k], A[i, k + 1 :])
+        for first in range(0, m, RUN):
+            of_run[k + 1 :] = 0
+            for i in range(first, min(first + RUN, m)):
+                _subtract(of_run[k + 1 :], -A[i, k], A[i, k + 1 :])
+            _subtract(product, -1.0, of_run[k + 1 :])
         for j in range(product.shape[0]):
             product[j] *= half
-        R[k, k] = diagonal
+        R[k, k] = diagonal / unit
         _subtract(row, head, product)
-        for i in range(A.shape[0]):
+        for i in range(m):
             _subtract(A[i, k + 1 :], A[i, k], product)
+
+
+def joined(factors, R):
+    """Write over R the triangular factor of the rows behind it and behind all factors, which are lost. Returns R.
+
+    They are joined by pairs, and pairs by pairs: so what they come to is rounded as often as there are levels.
+    """
+    waiting = []
+    for factor in factors:
+        level = 0
+        while waiting and waiting[-1][0] == level:
+            _, before = waiting.pop()
+            add_rows(before, factor)
+            factor, level = before, level + 1
+        waiting.append((level, factor))
+    for _, factor in waiting:
+        add_rows(R, factor)
+    return R
 
 
 @serial

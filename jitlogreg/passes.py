@@ -8,7 +8,7 @@ import numpy as np
 ROWS = 8192
 
 # Numbers of rows at once that are factored, and the fewest such rows for each parameter
-FACTORED, FACTORED_ROWS = 1 << 15, 4
+FACTORED, FACTORED_ROWS = 1 << 12, 4
 
 
 def smallest_doubt(kernels, X, y, sample_weight, w, b):
@@ -38,12 +38,13 @@ def add_weighted_rows(kernels, X, sample_weight, theta, frame, R):
 
     θ = [w, b], or [w], and then the rows have no 1. Returns R.
     """
-    from jitlogreg.linear_algebra import add_rows  # and with it Numba
+    from jitlogreg.linear_algebra import add_rows, joined  # and with it Numba
 
     p, n = len(theta), X.shape[1]
     at = theta if frame is None else frame.to_caller(theta)
     w, b = at[:n].copy(), float(at[n]) if p > n else 0.0
-    for rows in _slices(X, max(FACTORED_ROWS * p, FACTORED // p)):
+
+    def factor(rows):
         x = X[rows]
         curvature = kernels.forward(x, w, b, np.empty(len(x))) * kernels.forward(x, -w, -b, np.empty(len(x)))
         if sample_weight is not None:
@@ -51,8 +52,11 @@ def add_weighted_rows(kernels, X, sample_weight, theta, frame, R):
         weighted = np.ones((len(x), p))
         weighted[:, :n] = x if frame is None else frame.columns(x)
         weighted *= np.sqrt(curvature)[:, np.newaxis]
-        add_rows(R, weighted)
-    return R
+        of_rows = np.zeros((p, p))
+        add_rows(of_rows, weighted)
+        return of_rows
+
+    return joined(map(factor, _slices(X, max(FACTORED_ROWS * p, FACTORED // p))), R)
 
 
 def _slices(X, count):

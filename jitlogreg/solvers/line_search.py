@@ -36,8 +36,8 @@ def following(task, method, point):
         return None
     towards = method.direction(point)
     point = towards.point
-    if towards.ends_here:
-        return point._replace(converged=True)
+    if towards.ends_here:  # no step has led here by which λ went from one number to another
+        return point._replace(before=math.inf, converged=True)
     if towards.decrement <= task.tolerance:
         noise = towards.noise(task.size) if towards.noise is not None else 0.0
         if noise > task.tolerance:

@@ -133,6 +133,8 @@ def _directions(examples, border, theta, towards, free):
         for _ in range(CORRECTIONS):
             moved = sum((Z.T @ (Z @ (d / unit)) for Z in staying), np.zeros(len(unit))) / unit
             d = d - rest @ ((rest.T @ moved) / values[values > NULL])
+        # what rounding leaves of a number that is 0 would move examples that have nothing else to move by
+        d[np.abs(d) < UNIT * np.max(np.abs(d), initial=0.0)] = 0.0
         direction = np.zeros(len(free))
         direction[free] = d / unit
         yield direction

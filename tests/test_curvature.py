@@ -1,0 +1,229 @@
+"""The factored Hessian: what its coordinates mean, and what is made of columns that depend on each other."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+from conftest import make_data
+
+import jitlogreg as jlr
+from jitlogreg.solvers.curvature import PIVOT, Cholesky, Root, decrement, factored, newton_step
+
+U = 2.0**-53
+
+
+def rows_of(p, m=60, seed=0):
+    return np.random.default_rng([seed, p]).normal(size=(m, p))
+
+
+def root_of(rows, weight=1.0, spread=None):
+    """A `Root` of the Hessian rowsᵀrows / weight."""
+    spread = np.ones(rows.shape[1]) if spread is None else spread
+    return Root(np.linalg.qr(rows, mode="r"), weight, spread)
+
+
+def dense(model, p):
+    """A, by its columns."""
+    return np.array([model.of_step(e) for e in np.eye(p)]).T
+
+
+MODELS = {
+    "cholesky": lambda rows: Cholesky(rows.T @ rows),
+    "root": root_of,
+    "root with spread": lambda rows: root_of(rows, spread=np.geomspace(0.5, 2, rows.shape[1])),
+}
+
+
+@pytest.fixture(params=MODELS.values(), ids=MODELS)
+def make_model(request):
+    return request.param
+
+
+# ---------------------------------------------------------------- coordinates
+
+
+@pytest.mark.parametrize("p", [1, 2, 5, 70])
+def test_coordinates_are_those_in_which_the_hessian_is_the_unit_matrix(make_model, p):
+    rows = rows_of(p, 2 * p + 10)
+    rows *= 10.0 ** np.linspace(-3, 3, p)
+    model, H = make_model(rows), rows.T @ rows
+    assert model.is_sound
+    A, size = dense(model, p), np.sqrt(np.diag(H))
+    np.testing.assert_allclose(A.T @ A / size / size[:, np.newaxis], H / size / size[:, np.newaxis], atol=1e-13 * p)
+    rng = np.random.default_rng(1)
+    for step in rng.normal(size=(5, p)) / size:
+        x = model.of_step(step)
+        np.testing.assert_allclose(model.to_step(x) * size, step * size, rtol=0, atol=1e-11)
+        gradient = H @ step
+        # A⁻ᵀg = As where g = Hs
+        np.testing.assert_allclose(model.of_gradient(gradient), x, rtol=0, atol=1e-11 * np.linalg.norm(x))
+        np.testing.assert_allclose(newton_step(model, gradient) * size, -step * size, rtol=0, atol=1e-10)
+        assert decrement(model, gradient) == pytest.approx(math.sqrt(step @ gradient), rel=1e-10)
+        assert not model.misses(gradient)
+
+
+def test_no_call_writes_to_what_it_is_given(make_model):
+    rows, v = rows_of(4), np.arange(1.0, 5.0)
+    model = make_model(rows)
+    v.flags.writeable = False
+    for call in (model.of_gradient, model.of_step, model.to_step):
+        np.testing.assert_array_equal(call(v), call(v))
+
+
+@pytest.mark.parametrize("weight", [1e-200, 0.5, 1e200])
+def test_a_root_is_of_the_mean(weight):
+    rows = rows_of(3)
+    A = dense(root_of(rows * np.sqrt(weight), weight), 3)
+    np.testing.assert_allclose(A.T @ A, rows.T @ rows, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("power", [-500, -30, 30, 500])
+def test_units_change_no_bit_of_a_factor(power):
+    rows, scale = rows_of(4), np.ldexp(1.0, [0, power, 0, -power])
+    H = rows.T @ rows
+    plain, scaled = Cholesky(H), Cholesky(H * scale * scale[:, np.newaxis])
+    assert plain.is_sound == scaled.is_sound
+    g = np.arange(1.0, 5.0)
+    np.testing.assert_array_equal(plain.of_gradient(g), scaled.of_gradient(g * scale))
+    np.testing.assert_array_equal(newton_step(plain, g), newton_step(scaled, g * scale) * scale)
+    assert decrement(plain, g) == decrement(scaled, g * scale)
+
+
+# ---------------------------------------------------------------- what the Hessian does not have
+
+
+@np.errstate(divide="ignore", invalid="ignore")
+def test_a_parameter_without_curvature_stays_where_it_is():
+    H = np.diag([4.0, 0.0, 1.0])
+    H[0, 2] = H[2, 0] = 1.0
+    model = Cholesky(H)
+    assert model.is_sound
+    step = newton_step(model, np.array([1.0, 0.0, 2.0]))
+    assert step[1] == 0
+    np.testing.assert_allclose(step[[0, 2]], -np.linalg.solve(H[::2, ::2], [1.0, 2.0]), rtol=1e-14)
+    assert not model.misses(np.array([1.0, 0.0, 2.0]))
+    assert model.misses(np.array([1.0, 1e-300, 2.0]))
+    assert decrement(model, np.array([1.0, 1e-300, 2.0])) == math.inf
+
+
+@pytest.mark.parametrize(("pivot", "is_sound"), [(4 * PIVOT, True), (PIVOT / 4, False), (0.0, False)])
+def test_a_factor_is_sound_as_long_as_its_least_pivot_keeps_digits(pivot, is_sound):
+    off = math.sqrt(1 - pivot)
+    assert Cholesky(np.array([[1.0, off], [off, 1.0]])).is_sound == is_sound
+
+
+def test_the_factor_is_that_which_the_condition_asks_for():
+    data = make_data(100, 3)
+    objective, theta = jlr.Objective(data.X, data.y, target="reference"), np.array([0.1, -0.2, 0.3, 0.0])
+    assert type(factored(objective, theta, np.ones(4))) is Cholesky
+    X = np.c_[data.X, data.X[:, 0] + 1e-7 * np.sin(data.X[:, 1])]
+    objective, theta = jlr.Objective(X, data.y, target="reference"), np.append(theta, 0.0)
+    model = factored(objective, theta, np.ones(5))
+    assert type(model) is Root
+    assert model.dependent == ()
+    A = dense(model, 5)
+    np.testing.assert_allclose(A.T @ A, objective.hessian(theta), atol=1e-14)
+
+
+# ---------------------------------------------------------------- columns that depend on each other
+
+
+def dependent(m=60):
+    """Columns 0 to 4, of which 1 is twice column 3, and 4 the sum of 0 and 2; 5 depends on nothing."""
+    rows = rows_of(6, m)
+    rows[:, 1], rows[:, 4] = 2 * rows[:, 3], rows[:, 0] + rows[:, 2]
+    return rows
+
+
+def test_columns_that_depend_on_each_other_are_named():
+    assert root_of(dependent()).dependent == (0, 1, 2, 3, 4)
+    rows = rows_of(4)
+    assert root_of(rows).dependent == ()
+    rows[:, 2] = 3 * rows[:, 1]
+    assert root_of(rows).dependent == (1, 2)
+    rows[:, 3] = 0
+    assert root_of(rows).dependent == (1, 2, 3)
+
+
+@pytest.mark.parametrize("spread", [np.ones(6), np.array([0.5, 1, 2, 1.3, 0.7, 1.0])], ids=["alike", "unlike"])
+def test_steps_along_dependent_columns_are_those_of_least_norm(spread):
+    rows = dependent()
+    model, H = root_of(rows, spread=spread), rows.T @ rows
+    gradient = rows.T @ np.random.default_rng(2).normal(size=len(rows))
+    step = newton_step(model, gradient)
+    # of all s with Hs = −g the one whose multiples by the spread are least
+    wanted = -np.linalg.pinv(H / spread / spread[:, np.newaxis], rcond=1e-10, hermitian=True) @ (gradient / spread)
+    np.testing.assert_allclose(step, wanted / spread, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(H @ step, -gradient, rtol=0, atol=1e-10)
+    assert decrement(model, gradient) == pytest.approx(math.sqrt(-step @ gradient), rel=1e-10)
+    x = model.of_step(step)
+    np.testing.assert_allclose(model.to_step(x), step, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(model.of_gradient(gradient), -x, rtol=0, atol=1e-11)
+
+
+def test_duplicates_share():
+    rows = rows_of(3)
+    rows[:, 2] = rows[:, 0]
+    step = newton_step(root_of(rows), rows.T @ np.ones(len(rows)))
+    assert step[0] == pytest.approx(step[2], rel=1e-12)
+
+
+def test_a_gradient_outside_the_columns_is_missed():
+    rows = dependent()
+    model, gradient = root_of(rows), rows.T @ np.ones(len(rows))
+    along = np.array([0.0, 1.0, 0.0, -2.0, 0.0, 0.0])  # which no row tells apart
+    assert not model.misses(gradient)
+    assert not model.misses(gradient * (1 + 1e-10 * np.arange(6)))  # rounding
+    for part, misses in ((1e-5, False), (1e-2, True)):
+        outside = gradient + part * np.abs(gradient).max() * along
+        assert model.misses(outside) == misses
+        assert (decrement(model, outside) == math.inf) == misses
+    assert not root_of(rows_of(3)).misses(np.ones(3))
+
+
+def test_nothing_but_zeros():
+    model = root_of(np.zeros((5, 3)))
+    assert model.dependent == (0, 1, 2)
+    np.testing.assert_array_equal(newton_step(model, np.zeros(3)), 0)
+    assert decrement(model, np.zeros(3)) == 0
+    assert decrement(model, np.ones(3)) == math.inf
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-8, 1e-10])
+def test_columns_that_are_nearly_the_same_are_told_apart(epsilon):
+    rows = rows_of(4)
+    rows[:, 3] = rows[:, 0] + epsilon * rows[:, 3]
+    gradient = rows.T @ np.random.default_rng(2).normal(size=len(rows))
+    model = root_of(rows)
+    assert model.dependent == ()
+    with mpmath.workdps(60):
+        A = mpmath.matrix(rows.tolist())
+        solution = mpmath.lu_solve(A.T * A, mpmath.matrix(gradient.tolist()))
+        size = mpmath.sqrt(sum(g * s for g, s in zip(gradient.tolist(), solution, strict=True)))
+        step = -np.array([float(s) for s in solution])
+        size = float(size)
+    # what rounding changes in the rows is u, and their condition about 4/ε; the gradient's own rounding counts twice
+    relative = 100 * U / epsilon
+    np.testing.assert_allclose(newton_step(model, gradient), step, rtol=relative, atol=relative * np.abs(step).max())
+    assert decrement(model, gradient) == pytest.approx(size, rel=relative)
+
+
+def test_columns_that_are_the_same_but_for_rounding_are_the_same():
+    rows = rows_of(4)
+    rows[:, 3] = (rows[:, 0] * 3 + rows[:, 1] / 3) / 7
+    assert root_of(rows).dependent == (0, 1, 3)
+
+
+def test_units_do_not_decide_what_depends():
+    rows = rows_of(4)
+    rows[:, 3] = rows[:, 0] + 1e-8 * rows[:, 3]
+    assert root_of(rows * np.array([1.0, 1e-12, 1e12, 1.0])).dependent == ()
+    assert root_of(dependent() * 10.0 ** np.arange(-9, 9, 3)).dependent == (0, 1, 2, 3, 4)
+
+
+def test_a_column_takes_part_from_a_millionth_on():
+    for part, dependent in ((1e-7, (0, 3)), (1e-5, (0, 1, 3))):
+        rows = rows_of(4)
+        rows[:, 3] = rows[:, 0] + part * rows[:, 1]
+        assert root_of(rows).dependent == dependent
