@@ -283,6 +283,11 @@ def run(kind, seed, fit=None):
     if fitted is None:
         return Outcome(kind, seed, solver, FAULT, complaint, truth.exists, None, None, warned)
     lost = exact_fit.lost(truth, fitted.w, fitted.b)
+    if truth.exists and truth.steps == exact_fit.MOST_STEPS and not (fitted.converged or complaint):
+        # so far out that the search for it ended before
+        return Outcome(kind, seed, solver, HONEST, reason_of(fitted), True, None, fitted.n_iterations, warned)
+    if lost < -TRUTH * max(1, float(truth.problem.s.max())):
+        raise ArithmeticError(f"--case {kind!r}:{seed}: the truth is not the minimum: a fit is better by {-lost}")
     verdict, reason = judge(fitted, truth, lost)
     if complaint:
         verdict, reason = FAULT, complaint
@@ -310,13 +315,15 @@ def call(data, solver, fit=None):
 
 def judge(fitted, truth, lost):
     """A verdict on a fit, and its reason."""
-    if lost < -TRUTH * max(1, float(truth.problem.s.max())):
-        raise ArithmeticError(f"the truth is not the minimum: a fit is better by {-lost}")
     if truth.exists is False:
         return (FAULT, "converged where there is no minimum") if fitted.converged else (GOOD, "no minimum, and says so")
     if not fitted.converged:
-        return HONEST, fitted.message.partition(":")[0]
+        return HONEST, reason_of(fitted)
     return (GOOD, "converged") if lost <= ENOUGH else (FAULT, "converged elsewhere")
+
+
+def reason_of(fitted):
+    return fitted.message.partition(":")[0]
 
 
 # ---------------------------------------------------------------- many of them

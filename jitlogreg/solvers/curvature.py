@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from jitlogreg.objective import norm
-from jitlogreg.solvers.point import UNIT
+from jitlogreg.solvers.point import UNIT, length
 
 # The least pivot of a Hessian scaled to ones on its diagonal from which its Cholesky factor is good: steps keep as many
 # digits as a pivot has above 2⁻⁵³
@@ -165,7 +165,7 @@ def decrement(model, gradient):
     """λ by a model of H; inf where it misses a part of the gradient."""
     if model.misses(gradient):
         return math.inf
-    return norm(model.of_gradient(gradient))
+    return length(model.of_gradient(gradient))
 
 
 def _transposed_times(Q, x):

@@ -26,6 +26,8 @@ class Direction(NamedTuple):
         The λ that rounding may hide from that model, given the size of the columns.
     is_exact : bool
         Whether the model is of H itself at this point, and not of a sample of the rows or of steps gone before.
+    may_leave : float or None
+        The λ that a step by another model may leave for the run to end, where that is known.
     ends_here : bool
         Whether the run ends without the step.
     """
@@ -37,4 +39,5 @@ class Direction(NamedTuple):
     decrement_of: Callable[[np.ndarray], float] | None = None
     noise: Callable[[np.ndarray], float] | None = None
     is_exact: bool = False
+    may_leave: float | None = None
     ends_here: bool = False

@@ -7,10 +7,9 @@ import math
 
 import numpy as np
 
-from jitlogreg.objective import norm
 from jitlogreg.solvers.gradient_descent import cauchy_length
 from jitlogreg.solvers.newton import STILL_GOOD
-from jitlogreg.solvers.point import dot
+from jitlogreg.solvers.point import dot, length
 
 # The share of the slope that a step must gain, and the share that may be left (Nocedal & Wright, 3.1: the Wolfe
 # conditions with the values recommended for quasi-Newton methods)
@@ -24,9 +23,6 @@ PATIENCE = 3
 # A model that is not of the Hessian at a point is borne out where the step that it gave has left at most this share of
 # λ, or next to nothing of what is asked for. Where classes are separated it is 1/e at least
 BORNE_OUT, NEXT_TO_NOTHING = 1 / 4, 1 / 64
-
-# A step of Newton's that has left at most this share of λ's tolerance needs no other after it
-NOTHING_LEFT = 1e-3
 
 
 @np.errstate(all="ignore")
@@ -53,7 +49,7 @@ def following(task, method, point):
     if stepped is None or towards.decrement_of is None:
         return stepped
     left = towards.decrement_of(stepped.gradient)
-    arrived = towards.is_exact and left <= min(STILL_GOOD * towards.decrement, NOTHING_LEFT * task.tolerance)
+    arrived = left <= min(STILL_GOOD * towards.decrement, task.negligible)
     if arrived and towards.noise is not None:
         arrived = towards.noise(task.size) <= task.tolerance
     return stepped._replace(decrement=left, before=towards.decrement, converged=arrived)
@@ -75,7 +71,8 @@ def _last_step(task, memory, point, towards):
     is_lower = loss <= point.loss + task.rounding(point)
     if towards.is_exact:
         return stepped if is_lower and left <= towards.decrement else end._replace(n_evaluations=stepped.n_evaluations)
-    if is_lower and left <= max(BORNE_OUT * towards.decrement, NEXT_TO_NOTHING * task.tolerance):
+    borne_out = max(BORNE_OUT * towards.decrement, NEXT_TO_NOTHING * task.tolerance)
+    if is_lower and left <= (borne_out if towards.may_leave is None else towards.may_leave):
         return stepped
     return stepped._replace(unverified=point.unverified + 1, converged=False) if is_lower else None
 
@@ -94,7 +91,7 @@ def _step(task, memory, point, direction, length):
     return stepped._replace(standing=0 if lower else point.standing + 1)
 
 
-def _moved(memory, point, length, loss, theta, gradient, evaluations):
+def _moved(memory, point, reach, loss, theta, gradient, evaluations):
     """The point after a step, and the step with the gradient's change among those that are remembered."""
     steps, slopes = point.steps, point.slopes
     step, change = theta - point.theta, gradient - point.gradient
@@ -102,7 +99,7 @@ def _moved(memory, point, length, loss, theta, gradient, evaluations):
         steps, slopes = step[np.newaxis], change[np.newaxis]
     elif dot(step, change) > 0:
         steps, slopes = (np.vstack([old[-memory + 1 :], new]) for old, new in ((steps, step), (slopes, change)))
-    gradient_norm = norm(gradient)
+    gradient_norm = length(gradient)
     return point._replace(
         iteration=point.iteration + 1,
         n_evaluations=point.n_evaluations + evaluations,
@@ -112,7 +109,7 @@ def _moved(memory, point, length, loss, theta, gradient, evaluations):
         gradient_norm=gradient_norm,
         steps=steps,
         slopes=slopes,
-        length=length,
+        length=reach,
         lowest=min(point.lowest, gradient_norm),
     )
 

@@ -13,6 +13,10 @@ from jitlogreg.solvers.point import dot
 # about twice the share, and another step with it leaves about so much of λ: within GROWTH times
 STILL_GOOD, GROWTH = 1 / 8, 4.0
 
+# The steps with a Hessian from before that are made in place of a new one: as many as take its time, one more for so
+# many parameters, and no more than so many
+PER_STEP, MOST_STEPS = 32, 4
+
 # Conjugate gradients go on until what is left of the gradient is this share of it, in the norm of the preconditioner:
 # λ is known to half of that
 ENOUGH, MOST_PRODUCTS = 0.1, 100
@@ -42,14 +46,23 @@ class Newton:
         return self._model.is_sound
 
     def direction(self, point):
-        """−H⁻¹g; with the Hessian before where that is still good and the end is near."""
-        share = point.decrement / point.before if len(point.scaled_at) else math.inf
-        if not (share <= STILL_GOOD and GROWTH * share * point.decrement <= self._task.tolerance):
+        """−H⁻¹g; with the Hessian before where a few steps with that are quicker, and enough for the end."""
+        negligible = self._task.negligible
+        is_new = not self._is_still_good(point, negligible)
+        if is_new:
             point = point._replace(scaled_at=point.theta)
         model = self.model_at(point.scaled_at)
         decrement_of = functools.partial(decrement, model)
-        step = newton_step(model, point.gradient)
-        return Direction(step, 1.0, point, decrement_of(point.gradient), decrement_of, model.noise, is_exact=True)
+        known = decrement_of(point.gradient), decrement_of, model.noise
+        may_leave = None if is_new else negligible
+        return Direction(newton_step(model, point.gradient), 1.0, point, *known, is_exact=is_new, may_leave=may_leave)
+
+    def _is_still_good(self, point, negligible):
+        """Whether the Hessian that led to a point can lead to the end."""
+        if not len(point.scaled_at) or not point.decrement <= STILL_GOOD * point.before:
+            return False
+        steps = min(1 + len(point.theta) // PER_STEP, MOST_STEPS)
+        return point.decrement * (GROWTH * point.decrement / point.before) ** steps <= negligible
 
     @property
     def dependent(self):

@@ -1,5 +1,6 @@
 """Where a run has come to."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -30,13 +31,18 @@ class Task(NamedTuple):
     size: np.ndarray
     spread: np.ndarray
 
+    @property
+    def negligible(self):
+        """The λ that needs no step any more: a thousandth of the tolerance, in standard errors of as many examples."""
+        return NEGLIGIBLE * self.tolerance / math.sqrt(max(1, self.objective.shape[0]))
+
     def rounding(self, point):
         """By how much a loss there may come out too large: as a mean it is within 32 u, and the margins have errors."""
         margins = float(np.sum(np.abs(point.theta) * self.size))
         return UNIT * (64 * abs(point.loss) + 8 * margins)
 
 
-UNIT = 2.0**-53
+UNIT, NEGLIGIBLE = 2.0**-53, 1e-3
 
 
 class Point(NamedTuple):
@@ -89,6 +95,12 @@ def start(theta, loss, gradient):
     size, none = norm(gradient), np.empty((0, len(theta)))
     none_yet = np.empty(0), 0.0, size, 0
     return Point(0, 1, theta, loss, gradient, size, none, none, *none_yet, np.inf, np.inf, 0, False)
+
+
+def length(v):
+    """`norm`, sooner by 2 µs: whoever calls it ignores NumPy's warnings."""
+    square = dot(v, v)
+    return math.sqrt(square) if 1e-250 < square < 1e250 else norm(v)
 
 
 def dot(u, v):

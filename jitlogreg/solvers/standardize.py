@@ -11,8 +11,8 @@ import numpy as np
 
 from jitlogreg.targets.frame import Frame
 
-# Rows that are looked at: the mean of so many is within a fifth of the deviation
-ROWS = 256
+# Rows that are looked at: the mean of so many is within half a deviation, and to look takes 40 µs with 30 columns
+ROWS = 64
 
 # The deviation, for a mean of 1, that the roundings of a mean of equal numbers may look like
 SAME = 2.0**-40
@@ -69,7 +69,8 @@ def standard(X, sample_weight, *, l2, has_intercept):
             centre, deviation = mean, np.where(is_constant, 0.0, deviation)
     unit = _hypotenuse(deviation, 2 * math.sqrt(l2)) if l2 else deviation  # the curvature of a loss is ¼
     unit = np.where(unit > 0, unit, np.abs(mean))
-    far = np.abs(centre) > FAR * deviation
+    # a column that is the same in these rows may differ in others; if not, its Hessian has no Cholesky factor
+    far = (deviation > 0) & (np.abs(centre) > FAR * deviation)
     odd = (unit > 0) & ((unit < UNITS[0]) | (unit > UNITS[1]))
     scale = np.ldexp(1.0, -_exponents(unit))
     spread = deviation * scale
