@@ -131,6 +131,14 @@ def test_an_end_that_the_next_gradient_does_not_bear_out_is_none(left, borne_out
     assert after.iteration == 1
 
 
+@pytest.mark.parametrize(("left", "borne_out"), [(1.5e-8, True), (1.6e-8, False)])
+def test_next_to_nothing_bears_out_an_end(left, borne_out):
+    function = Quadratic(some_matrix(3), np.ones(3))
+    before = start(function)
+    model = going(-1e-3 * before.gradient, decrement=1e-9, decrement_of=lambda gradient: left)
+    assert following(task_of(function, 1e-6), model, before).converged == borne_out
+
+
 def test_a_decrement_above_its_tolerance_is_no_end():
     function = Quadratic(some_matrix(3), np.ones(3))
     before = start(function)
@@ -224,6 +232,17 @@ def test_the_decrement_by_conjugate_gradients(p):
     exact = by_conjugate_gradients(task_of(function), point, functools.partial(np.linalg.solve, A))
     assert exact.decrement == pytest.approx(wanted, rel=1e-10)
     np.testing.assert_allclose(exact.step, -np.linalg.solve(A, point.gradient), rtol=1e-9, atol=1e-12)
+
+
+def test_conjugate_gradients_take_a_product_for_each_curvature(monkeypatch):
+    monkeypatch.setattr("jitlogreg.solvers.newton.ENOUGH", 1e-8)
+    function = Quadratic(np.diag([1.0, 1.0, 50.0, 3000.0, 50.0]), np.ones(5))
+    products, by_matrix = [], function.hessian_vector
+    function.hessian_vector = lambda theta, v: products.append(v) or by_matrix(theta, v)
+    point = start(function)._replace(gradient=np.array([1.0, 1.0, 7.0, 55.0, 7.0]))
+    found = by_conjugate_gradients(task_of(function), point, np.array)
+    assert len(products) == 3
+    assert found.decrement == pytest.approx(np.sqrt(2 + 2 * 49 / 50 + 55**2 / 3000), rel=1e-10)
 
 
 def test_conjugate_gradients_know_nothing_where_there_is_no_curvature():
