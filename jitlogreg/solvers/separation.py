@@ -76,7 +76,7 @@ def is_possible(objective, point):
     most = MARGIN * objective.total_weight * max(point.decrement, UNIT) ** 2
     if not point.converged:
         most = min(most, SETTLED * objective.total_weight / objective.shape[0])
-    return objective.smallest_doubt(point.theta) <= most
+    return objective.smallest_doubt(point.theta, most) <= most
 
 
 @np.errstate(all="ignore")
