@@ -14,7 +14,7 @@ class Quadratic:
 
     def __init__(self, A, c, limit=np.inf, beyond=np.nan):
         self.A, self.c, self.limit, self.beyond = A, np.asarray(c, dtype=float), limit, beyond
-        self.n_parameters = len(c)
+        self.n_parameters, self.shape = len(c), (100, len(c))
         self.seen = []
 
     def __call__(self, theta):

@@ -182,6 +182,13 @@ def test_a_gradient_outside_the_columns_is_missed():
     assert not root_of(rows_of(3)).misses(np.ones(3))
 
 
+def test_a_gradient_of_rounding_is_not_missed():
+    model, along = root_of(dependent()), np.array([0.0, 1.0, 0.0, -2.0, 0.0, 0.0])
+    assert not model.misses(2.0**-50 * along)
+    assert decrement(model, 2.0**-50 * along) < 1e-15
+    assert model.misses(2.0**-40 * along)
+
+
 def test_nothing_but_zeros():
     model = root_of(np.zeros((5, 3)))
     assert model.dependent == (0, 1, 2)
@@ -190,7 +197,7 @@ def test_nothing_but_zeros():
     assert decrement(model, np.ones(3)) == math.inf
 
 
-@pytest.mark.parametrize("epsilon", [1e-6, 1e-8, 1e-10])
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-8, 1e-10, 1e-12])
 def test_columns_that_are_nearly_the_same_are_told_apart(epsilon):
     rows = rows_of(4)
     rows[:, 3] = rows[:, 0] + epsilon * rows[:, 3]

@@ -145,11 +145,12 @@ def test_a_part_of_the_gradient_that_the_sample_misses_counts_as_unverified():
 
 def test_the_last_step_is_newtons_where_the_hessian_is_cheap():
     for p, ends_exactly in ((8, True), (9, False)):
-        function = WithHessian(some_matrix(p), np.ones(p))
+        function = WithHessian(some_matrix(p), np.ones(p), sampled=1.2 * some_matrix(p))
         points = run(function, LBFGS, 40, 1e-6)
         assert points[-1].converged
         assert (function.hessians > 0) == ends_exactly
-    whole = WithHessian(some_matrix(9), np.ones(9), rows=500)  # the sample has all rows
+    # the sample has all rows
+    whole = WithHessian(some_matrix(9), np.ones(9), sampled=1.2 * some_matrix(9), rows=500)
     run(whole, LBFGS, 40, 1e-6)
     assert whole.hessians > 0
 

@@ -140,15 +140,44 @@ def test_a_decrement_above_its_tolerance_is_no_end():
     assert (after.decrement, after.before) == (2e-9, 2e-6)
 
 
-def test_a_step_of_newtons_that_leaves_nothing_needs_no_other():
+def test_a_step_that_leaves_nothing_needs_no_other():
     function = Quadratic(some_matrix(3), np.ones(3))
-    before = start(function)
-    exact = functools.partial(going, -np.linalg.solve(function.A, before.gradient), decrement=1.0, is_exact=True)
-    for left, arrived in ((1e-10, True), (1e-8, False)):
-        after = following(task_of(function, 1e-6), exact(decrement_of=lambda gradient, left=left: left), before)
+    before, task = start(function), task_of(function, 1e-6)
+    # a thousandth of the tolerance, over the root of a hundred examples
+    assert task.negligible == pytest.approx(1e-10)
+    towards = functools.partial(going, -np.linalg.solve(function.A, before.gradient), is_exact=True)
+    for left, arrived in ((0.9e-10, True), (1.1e-10, False), (1e-8, False)):
+        after = following(task, towards(decrement=1.0, decrement_of=lambda gradient, left=left: left), before)
         assert after.converged == arrived
-    by_model = going(-np.linalg.solve(function.A, before.gradient), decrement=1.0, decrement_of=lambda gradient: 1e-10)
-    assert not following(task_of(function, 1e-6), by_model, before).converged
+
+
+def test_a_step_with_a_hessian_from_before_may_leave_so_much():
+    function = Quadratic(some_matrix(3), np.ones(3))
+    before, task = start(function), task_of(function, 1e-6)
+    for left, arrived in ((0.9e-9, True), (1.1e-9, False)):
+        towards = going(
+            -1e-3 * before.gradient, decrement=1e-7, decrement_of=lambda gradient, left=left: left, may_leave=1e-9
+        )
+        after = following(task, towards, before)
+        assert after.converged == arrived
+        assert after.unverified == (0 if arrived else 1)
+
+
+def test_where_rounding_hides_the_rest_a_run_ends_without_having_converged():
+    function = Quadratic(some_matrix(3), np.ones(3))
+    before, task = start(function), task_of(function, 1e-6)
+    for noise, hides in ((0.9e-6, False), (1.1e-6, True)):
+        towards = going(
+            -1e-3 * before.gradient,
+            decrement=1e-7,
+            decrement_of=lambda gradient: 1e-9,
+            noise=lambda size, noise=noise: noise,
+            is_exact=True,
+        )
+        after = following(task, towards, before)
+        assert after.converged != hides
+        if hides:
+            assert (after.iteration, after.decrement) == (0, noise)
 
 
 def test_at_the_minimum_there_is_no_step_to_take():

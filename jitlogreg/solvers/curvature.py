@@ -25,6 +25,9 @@ DEPENDENT = 2.0**-44
 # The part of a gradient outside the columns' space that rounding explains
 MISSED = 1e-4
 
+# The size of such a part, of columns of deviation 1, that is nothing but rounding: a mean is within 32 u
+ROUNDED = 64 * UNIT
+
 # The part of a coefficient from which on a column takes part in a dependence
 TAKES_PART = 1e-6
 
@@ -145,7 +148,7 @@ class Root:
             return False
         x = (gradient / self._spread)[self._order]
         rest = x - np.sum(self._basis * _transposed_times(self._basis, x), axis=1)
-        return bool(np.max(np.abs(rest), initial=0.0) > MISSED * np.max(np.abs(x), initial=0.0))
+        return bool(np.max(np.abs(rest), initial=0.0) > max(MISSED * np.max(np.abs(x), initial=0.0), ROUNDED))
 
     def noise(self, size):
         """The λ that the rounding of a gradient may hide, its terms being of this size: 2⁻⁵³ ‖A⁻ᵀ diag(size)‖.

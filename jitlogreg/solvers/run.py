@@ -162,6 +162,7 @@ class Run:
         """Whether the step that led to a point has borne out that it is the end."""
         return point.decrement <= min(self._tolerance, BORNE_OUT * point.before)
 
+    @np.errstate(all="ignore")
     def _separation(self, point):
         """What to say where the objective has no minimum, or seems to have none, and what would help; or two None."""
         objective = self._task.objective
