@@ -118,7 +118,7 @@ class Run:
     def _following(self, point, max_iterations):
         """The next point, which is the end no sooner than a separation is ruled out or λ falls no further."""
         found = following(self._task, self._method, point)
-        if found is not None and found.converged and found.iteration < max_iterations:
+        if found is not None and found.converged and point.iteration < found.iteration < max_iterations:
             falls = RULED_OUT < found.decrement <= BORNE_OUT * found.before
             if falls and self._may_be_separated(found):
                 return found._replace(converged=False)
