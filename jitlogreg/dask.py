@@ -164,9 +164,10 @@ class Objective(in_memory.Objective):
             ((X, y, *s),) = self._compute({(name, 0): (_every, 1, *block)})
             yield X, y, s[0] * self._weight_scale if s else np.ones(len(y))
 
-    def smallest_doubt(self, theta):
+    def smallest_doubt(self, theta, enough=math.inf):
         """As for data in memory."""
-        return min(self._of_each_block(_smallest_doubt, self._to_caller(theta)))
+        of_block = functools.partial(_smallest_doubt, enough=enough)
+        return min(self._of_each_block(of_block, self._to_caller(theta)))
 
     def root(self, theta):
         """As for data in memory; each block has a factor of its own, and they are joined by pairs."""
@@ -331,9 +332,9 @@ def _largest_weight(kernels, X, y, s, theta):
     return float(on_host(s).max(initial=0.0))
 
 
-def _smallest_doubt(kernels, X, y, s, theta):
+def _smallest_doubt(kernels, X, y, s, theta, enough):
     X, y, s = (None if array is None else on_host(array) for array in (X, y, s))
-    return passes.smallest_doubt(kernels, X, y, s, theta[:-1], float(theta[-1]))
+    return passes.smallest_doubt(kernels, X, y, s, theta[:-1], float(theta[-1]), enough)
 
 
 def _root(kernels, X, y, s, theta, frame, has_b):

@@ -397,17 +397,17 @@ class Objective:
         framed.penalty = np.zeros(self.n_features) if self.l2 == 0 else self.l2 * columns.scale * columns.scale
         return framed
 
-    def smallest_doubt(self, theta):
+    def smallest_doubt(self, theta, enough=math.inf):
         """The least of sᵢ σ(−z) over examples of label 1 and of sᵢ σ(z) over those of label 0, that have weight.
 
-        inf where there are none. One read of X; where that is less than about 1e-16 of the sum of weights, it may come
-        out as 0.
+        inf where there are none, and any number between where it is more than `enough`. One read of X; where it is less
+        than about 1e-16 of the sum of weights, it may come out as 0.
         """
         w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
         if self.target == "cuda":
             y, s = (None if array is None else on_host(array) for array in self._given[1:])
-            return passes.least_doubt(self._kernels.forward(self._X, w, b, np.empty(len(y))), y, s)
-        return passes.smallest_doubt(self._kernels, *self._given, w, b)
+            return passes.least_doubt(self._kernels.forward(self._X, w, b, np.empty(len(y))), y, s, enough)
+        return passes.smallest_doubt(self._kernels, *self._given, w, b, enough)
 
     def _rows_on_host(self, which):
         """Some rows of X, y and the weights, or None, as NumPy arrays."""

@@ -7,27 +7,36 @@ import numpy as np
 # Rows at once: their temporaries fit a cache where X has up to some 30 columns
 ROWS = 8192
 
+# Rows whose activations fit L2
+DOUBTED = 1 << 16
+
 # Numbers of rows at once that are factored, and the fewest such rows for each parameter
 FACTORED, FACTORED_ROWS = 1 << 12, 4
 
 
-def smallest_doubt(kernels, X, y, sample_weight, w, b):
+def smallest_doubt(kernels, X, y, sample_weight, w, b, enough):
     """The `least_doubt` at w and b of NumPy arrays, which are read once."""
-    least = math.inf
-    for rows in _slices(X, ROWS):
-        s = None if sample_weight is None else sample_weight[rows]
-        least = min(least, least_doubt(kernels.forward(X[rows], w, b, np.empty(len(y[rows]))), y[rows], s))
+    least, a = math.inf, np.empty(min(len(y), DOUBTED))
+    for rows in _slices(X, DOUBTED):
+        labels, s = y[rows], None if sample_weight is None else sample_weight[rows]
+        least = min(least, least_doubt(kernels.forward(X[rows], w, b, a[: len(labels)]), labels, s, enough))
     return least
 
 
-def least_doubt(a, y, sample_weight):
+def least_doubt(a, y, sample_weight, enough):
     """The least of s·(1 − a) over examples of label 1, and of s·a over those of label 0, that have weight; else inf.
 
-    Rounded as 1 − a is: what is below 1e-16 of s may come out as 0.
+    Where it is more than `enough`, any number between. It is rounded as 1 − a is: what is below 1e-16 of s may come out
+    as 0. a is written over.
     """
-    doubt, settled = np.abs(y - a), (y == 0) | (y == 1)
+    doubt = np.abs(np.subtract(y, a, out=a), out=a)
     if sample_weight is not None:
         doubt *= sample_weight
+    least = float(doubt.min(initial=math.inf))
+    if least > enough:  # whatever soft labels and weights of 0 have added to it
+        return least
+    settled = (y == 0) | (y == 1)
+    if sample_weight is not None:
         settled &= sample_weight > 0
     return float(np.min(doubt, where=settled, initial=math.inf))
 

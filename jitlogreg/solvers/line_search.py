@@ -49,7 +49,8 @@ def following(task, method, point):
     if stepped is None or towards.decrement_of is None:
         return stepped
     left = towards.decrement_of(stepped.gradient)
-    arrived = left <= min(STILL_GOOD * towards.decrement, task.negligible)
+    is_newtons = towards.is_exact or towards.may_leave is not None
+    arrived = is_newtons and left <= min(STILL_GOOD * towards.decrement, task.negligible)
     if arrived and towards.noise is not None:
         arrived = towards.noise(task.size) <= task.tolerance
     return stepped._replace(decrement=left, before=towards.decrement, converged=arrived)

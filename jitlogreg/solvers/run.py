@@ -18,6 +18,10 @@ from jitlogreg.solvers.standardize import ROWS, standard
 RUNS_AWAY = 0.3
 
 
+# The λ below which nothing is gained by another step that might rule a separation out
+RULED_OUT = 1e-11
+
+
 class Watch(NamedTuple):
     """Who looks on at a run: a callback, a progress bar, and a function that keeps every so manieth point."""
 
@@ -58,6 +62,7 @@ class Run:
     def __init__(self, objective: Objective, make_method: Callable[[Task], Any], tolerance: float, theta: np.ndarray):
         self._objective, self._make_method, self._tolerance = objective, make_method, tolerance
         self.theta = theta
+        self._asked_about = self._is_possible = None
         has_b = objective.n_parameters > objective.n_features
         self._standard = standard(*objective.some_rows(ROWS), l2=objective.l2, has_intercept=has_b)
         if not self._standard.matters:
@@ -99,7 +104,7 @@ class Run:
                     watch.keep(point)
                 stop = watch.callback is not None and is_true(watch.callback(self._state(point)))
                 ended = self._ended(point, max_iterations, stop)
-                found = None if ended else following(self._task, self._method, point)
+                found = None if ended else self._following(point, max_iterations)
                 if found is None or found.iteration == point.iteration:
                     point = point if found is None else found
                     if watch.keep and point.iteration % watch.every != 0:
@@ -109,6 +114,15 @@ class Run:
                     return self._judged(point, ended or stuck)
                 point = found
                 advance(1, point.loss)
+
+    def _following(self, point, max_iterations):
+        """The next point, which is the end no sooner than a separation is ruled out or λ falls no further."""
+        found = following(self._task, self._method, point)
+        if found is not None and found.converged and point.iteration < found.iteration < max_iterations:
+            falls = RULED_OUT < found.decrement <= BORNE_OUT * found.before
+            if falls and self._may_be_separated(found):
+                return found._replace(converged=False)
+        return found
 
     def _state(self, point):
         return State(point.iteration, point.loss, self.gradient_norm(point), *self.parameters(point))
@@ -152,7 +166,7 @@ class Run:
     def _separation(self, point):
         """What to say where the objective has no minimum, or seems to have none, and what would help; or two None."""
         objective = self._task.objective
-        if not np.isfinite(point.decrement) or not separation.is_possible(objective, point):
+        if not self._may_be_separated(point):
             return None, None
         found = separation.find(objective, point, self._standard.frame)
         if found is not None:
@@ -161,6 +175,13 @@ class Run:
         if point.converged and RUNS_AWAY * point.before <= point.decrement and self._tolerance * 1e-3 < point.before:
             return "the objective seems to have no minimum: separation is suspected, as w grows without end", "penalty"
         return None, None
+
+    def _may_be_separated(self, point):
+        """Whether a separation is possible; of a point that was asked about last, the answer then."""
+        if self._asked_about is not point.theta:
+            self._asked_about = point.theta
+            self._is_possible = separation.is_possible(self._task.objective, point)
+        return self._is_possible
 
     def _names(self, parameters):
         n = self._objective.n_features

@@ -18,12 +18,18 @@ from jitlogreg.solvers.point import UNIT
 # known to a factor, whose square this is
 MARGIN = 64.0
 
+# The probability of the wrong label of an example that is as good as settled
+SETTLED = 1e-6
+
 # The imbalance, of ½ at most, that one class has but for rounding
 ONE_SIDED = 0.5 * (1 - 1e-9)
 
 # The widest gaps between the examples' p that are tried for the border between those that a direction must leave where
 # they are and those that it may move
 BORDERS = 4
+
+# Numbers of standardized columns that are kept for the next pass over them
+KEPT = 1 << 22
 
 # Of a matrix with ones on its diagonal: eigenvalues below this are 0
 NULL = 1e-10
@@ -62,12 +68,15 @@ class Separation(NamedTuple):
 def is_possible(objective, point):
     """Whether λ leaves room for a separation: some example must be as good as settled. One read of X.
 
-    Where all columns are penalised the intercept alone may grow without end, and only if there is one class.
+    Where all columns are penalised the intercept alone may grow without end, and only if there is one class. Short of
+    the end of a run λ leaves room always, and an example counts as settled that is so by itself.
     """
-    if np.all(objective.penalty > 0) and abs(objective.imbalance) < ONE_SIDED:
+    if not math.isfinite(point.decrement) or (np.all(objective.penalty > 0) and abs(objective.imbalance) < ONE_SIDED):
         return False
     most = MARGIN * objective.total_weight * max(point.decrement, UNIT) ** 2
-    return objective.smallest_doubt(point.theta) <= most
+    if not point.converged:
+        most = min(most, SETTLED * objective.total_weight / objective.shape[0])
+    return objective.smallest_doubt(point.theta, most) <= most
 
 
 @np.errstate(all="ignore")
@@ -76,7 +85,7 @@ def find(objective, point, frame):
 
     Columns are looked at in the frame. Reads X a few times.
     """
-    examples = [_Rows(X, y, s, frame, objective.n_parameters) for X, y, s in objective.row_blocks()]
+    examples = _Examples(objective, frame)
     theta, step = point.theta, (point.steps[-1] if len(point.steps) else point.theta)
     if objective.frame is None:
         theta, step = frame.from_caller(theta), frame.from_caller(step)
@@ -91,6 +100,22 @@ def find(objective, point, frame):
             if separated is not None:
                 return Separation(_kind(examples, separated), direction)
     return None
+
+
+class _Examples:
+    """The `_Rows` of an objective, some at a time and over again; those of small data are made once."""
+
+    def __init__(self, objective, frame):
+        self._objective, self._frame = objective, frame
+        small = objective.shape[0] * objective.n_parameters <= KEPT
+        self._kept = list(self._made()) if small else None
+
+    def __iter__(self):
+        return self._made() if self._kept is None else iter(self._kept)
+
+    def _made(self):
+        for X, y, s in self._objective.row_blocks():
+            yield _Rows(X, y, s, self._frame, self._objective.n_parameters)
 
 
 class _Rows:
@@ -121,8 +146,11 @@ def _borders(doubts):
 
 def _directions(examples, border, theta, towards, free):
     """Vectors near those of `towards` that move no example above the border, and no penalised parameter."""
-    staying = [rows.Z[rows.doubts(theta) > border][:, free] for rows in examples]
-    A = sum((Z.T @ Z for Z in staying), np.zeros((int(free.sum()),) * 2))
+
+    def staying():
+        return (rows.Z[rows.doubts(theta) > border][:, free] for rows in examples)
+
+    A = sum((Z.T @ Z for Z in staying()), np.zeros((int(free.sum()),) * 2))
     diagonal = np.sqrt(np.diag(A))
     unit = np.where(diagonal > 0, diagonal, 1.0)
     values, vectors = np.linalg.eigh(A / unit / unit[:, np.newaxis])
@@ -131,7 +159,7 @@ def _directions(examples, border, theta, towards, free):
         # in parameters times their unit
         d = null @ (null.T @ (vector[free] * unit))
         for _ in range(CORRECTIONS):
-            moved = sum((Z.T @ (Z @ (d / unit)) for Z in staying), np.zeros(len(unit))) / unit
+            moved = sum((Z.T @ (Z @ (d / unit)) for Z in staying()), np.zeros(len(unit))) / unit
             d = d - rest @ ((rest.T @ moved) / values[values > NULL])
         # what rounding leaves of a number that is 0 would move examples that have nothing else to move by
         d[np.abs(d) < UNIT * np.max(np.abs(d), initial=0.0)] = 0.0
