@@ -77,11 +77,11 @@ class Exact(NamedTuple):
 
 
 @np.errstate(under="ignore")
-def exact_fit(X, y, sample_weight=None, l2=0.0, fit_intercept=True):
-    """The minimum of F, and whether it exists."""
+def exact_fit(X, y, sample_weight=None, l2=0.0, fit_intercept=True, near=None):
+    """The minimum of F, and whether it exists. Without a penalty the search may begin at w and b that are `near` it."""
     problem = _centred(X, y, sample_weight, l2, fit_intercept)
-    search = _penalised if l2 else _free
-    u, a, loss, steps, exists = search(problem)
+    z = None if near is None else _margins(problem, np.asarray(near[0], WIDE), near[1])
+    u, a, loss, steps, exists = _penalised(problem) if l2 else _free(problem, z)
     b = _of_fraction(_fraction(a) - _shift(problem.centre, u / problem.scale))
     w = u / problem.scale
     return Exact(w, b, u, a, loss, exists, steps, problem)
@@ -179,13 +179,14 @@ def _residuals(z, y, s):
     return s * ((1 - y) * up - y * down), s * up * down
 
 
-def _newton(M, P, y, s):
+def _newton(M, P, y, s, theta=None):
     """Where Σ s L(y, σ(Mθ)) + ‖Pθ‖²/2 is least: θ, its value, the residuals there, and how many steps it took.
 
     A step is twice as long as long as that helps: where classes are all but separable, θ has far to go.
     """
-    theta, z = np.zeros(M.shape[1], WIDE), np.zeros(len(y), WIDE)
-    value = _losses(z, y, s)
+    theta = np.zeros(M.shape[1], WIDE) if theta is None else theta
+    z = M @ theta
+    value = _losses(z, y, s) + np.sum((P @ theta) ** 2) / 2
     for step in range(MOST_STEPS):
         residual, curvature = _residuals(z, y, s)
         gradient = M.T @ residual + P.T @ (P @ theta)
@@ -242,14 +243,14 @@ def _penalised(problem):
     return u / size, a, loss, steps, False if one_class else True if steps < MOST_STEPS else None
 
 
-def _free(problem):
-    """The same without a penalty."""
+def _free(problem, z):
+    """The same without a penalty, beginning at margins z."""
     y, s = problem.y, problem.s
     A = np.column_stack([np.ones(len(y), WIDE), problem.Z]) if problem.has_b else problem.Z
     Q, R, order = orthonormal(A, first=int(problem.has_b))
     Q = _refined(Q, R, A[:, order])
     none = np.zeros((0, Q.shape[1]), WIDE)
-    v, loss, residual, steps = _newton(Q, none, y, s)
+    v, loss, residual, steps = _newton(Q, none, y, s, None if z is None else Q.T @ z)
     theta = _least_norm(R, v, order, problem)
     a, u = (theta[0], theta[1:]) if problem.has_b else (WIDE(0), theta)
     exists = (
