@@ -76,7 +76,22 @@ def test_where_no_step_goes_lower_there_is_no_next_point():
     lost = start(function)._replace(gradient=np.full(2, np.nan))
     assert following(task, LBFGS(task), lost) is None
     worn = start(function)._replace(standing=PATIENCE)
-    assert following(task, LBFGS(task), worn) is None
+    assert following(task, GradientDescent(task), worn) is None
+    # a model of the Hessian is replaced by the Hessian first
+    step = following(task, LBFGS(task), worn)
+    np.testing.assert_allclose(step.theta, function.c)
+    assert following(task, LBFGS(task), worn._replace(unverified=LBFGS.most_unverified)) is None
+
+
+def test_a_run_that_is_stuck_above_the_loss_at_zero_begins_anew_there():
+    function = Quadratic(np.eye(2), np.ones(2))
+    task = task_of(function)
+    stuck = start(function, np.full(2, 9.0))._replace(standing=PATIENCE, iteration=7, n_evaluations=20)
+    again = following(task, GradientDescent(task), stuck)
+    assert (again.iteration, again.n_evaluations, again.standing) == (8, 21, 0)
+    np.testing.assert_array_equal(again.theta, 0)
+    # from which nothing leads back
+    assert following(task, GradientDescent(task), again._replace(standing=PATIENCE)) is None
 
 
 @pytest.mark.parametrize("make_method", [GradientDescent, LBFGS])
@@ -86,7 +101,7 @@ def test_a_run_that_stands_still_ends(make_method):
             return 1.0, np.array([1.0, 0.0, 0.0])  # neither goes down
 
     points = run(Flat(np.eye(3), np.ones(3)), make_method, 50)
-    assert len(points) <= 1 + PATIENCE
+    assert len(points) <= 1 + (2 if make_method is LBFGS else 1) * PATIENCE  # of a model and of the Hessian
 
 
 def test_the_step_that_tells_the_decrement_is_taken():

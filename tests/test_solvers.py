@@ -190,6 +190,15 @@ def test_a_start_far_off(solver):
     assert gradient_norm(data.X, data.y, fitted) < 1e-3
 
 
+@pytest.mark.parametrize("b", [900.0, -1e9])
+def test_a_start_at_which_no_example_bends_the_loss(solver, b):
+    data = make_data(200, 3)
+    fitted = jlr.fit(data.X, data.y, solver=solver, w=np.array([5e3, -700.0, 1e6]), b=b, max_iterations=MANY[solver])
+    assert fitted.converged
+    alone = jlr.fit(data.X, data.y, solver="newton")
+    assert fitted.loss == pytest.approx(alone.loss, abs=1e-8)
+
+
 def test_a_start_beyond_all_numbers():
     fitted = jlr.fit(np.full((3, 2), 1e200), np.array([0, 1, 0]), w=np.full(2, 1e200))
     assert (fitted.n_iterations, fitted.converged) == (0, False)

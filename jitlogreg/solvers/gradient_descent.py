@@ -16,7 +16,9 @@ class GradientDescent:
     """Directions of gradient descent; twice the last length is tried first."""
 
     name = "gradient descent"
+    goes_by_norm = True
     memory = 1
+    most_unverified = 0
 
     dependent = ()
 

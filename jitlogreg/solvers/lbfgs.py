@@ -39,7 +39,8 @@ class LBFGS:
     """
 
     name = "lbfgs"
-    memory = MEMORY
+    goes_by_norm = False
+    memory, most_unverified = MEMORY, PATIENCE
 
     def __init__(self, task):
         self._task, objective = task, task.objective

@@ -9,7 +9,7 @@ import numpy as np
 
 from jitlogreg.solvers.gradient_descent import cauchy_length
 from jitlogreg.solvers.newton import STILL_GOOD
-from jitlogreg.solvers.point import dot, length
+from jitlogreg.solvers.point import dot, length, start
 
 # The share of the slope that a step must gain, and the share that may be left (Nocedal & Wright, 3.1: the Wolfe
 # conditions with the values recommended for quasi-Newton methods)
@@ -29,7 +29,7 @@ BORNE_OUT, NEXT_TO_NOTHING = 1 / 4, 1 / 64
 def following(task, method, point):
     """The next point; None where no step lowers the loss any more, the point itself where rounding hides the rest."""
     if point.standing >= PATIENCE:
-        return None
+        return _otherwise(task, method, point)
     towards = method.direction(point)
     point = towards.point
     if towards.ends_here:  # no step has led here by which λ went from one number to another
@@ -46,7 +46,9 @@ def following(task, method, point):
     stepped = _step(task, method.memory, point, towards.step, towards.length)
     if stepped is None:  # a direction that rounding has spoilt
         stepped = _step(task, method.memory, point, -point.gradient, cauchy_length(task.objective, point))
-    if stepped is None or towards.decrement_of is None:
+    if stepped is None:
+        return _otherwise(task, method, point)
+    if towards.decrement_of is None:
         return stepped
     left = towards.decrement_of(stepped.gradient)
     is_newtons = towards.is_exact or towards.may_leave is not None
@@ -54,6 +56,18 @@ def following(task, method, point):
     if arrived and towards.noise is not None:
         arrived = towards.noise(task.size) <= task.tolerance
     return stepped._replace(decrement=left, before=towards.decrement, converged=arrived)
+
+
+def _otherwise(task, method, point):
+    """What is left to try where no step lowers the loss: the Hessian in place of a model of it, or a start at 0."""
+    if point.unverified < method.most_unverified:
+        return following(task, method, point._replace(unverified=method.most_unverified, standing=0))
+    zero = np.zeros_like(point.theta)
+    loss, gradient = task.objective(zero)
+    if not loss < point.loss - task.rounding(point):
+        return None
+    counts = {"iteration": point.iteration + 1, "n_evaluations": point.n_evaluations + 1}
+    return start(zero, loss, gradient)._replace(**counts)
 
 
 def _last_step(task, memory, point, towards):

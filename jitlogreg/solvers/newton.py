@@ -26,7 +26,9 @@ class Newton:
     """Directions of Newton's method."""
 
     name = "newton"
+    goes_by_norm = False
     memory = 1
+    most_unverified = 0
 
     def __init__(self, task):
         self._task = task

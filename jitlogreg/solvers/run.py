@@ -150,13 +150,20 @@ class Run:
             return Ending(point, False, message, remedy)
         if not np.isfinite(point.loss):
             return Ending(point, False, why)
-        if np.isfinite(point.decrement):
-            message = f"{why}: Newton's decrement is {point.decrement:.3g}, the tolerance {self._tolerance:.3g}"
-        else:
-            message = f"{why}: the gradient's norm is {self.gradient_norm(point):.3g}, Newton's decrement not known"
+        message = f"{why}: {self._far(point)}"
         if point.converged and self._method.dependent:
             message += f"; {self._names(self._method.dependent)}: of all solutions this is the one of least norm"
         return Ending(point, point.converged, message)
+
+    def _far(self, point):
+        """How far a point is from the end, in words."""
+        far = f"Newton's decrement is {point.decrement:.3g}"
+        if self._method.goes_by_norm:
+            norms = (
+                f"the gradient's norm is {point.gradient_norm:.3g}, the tolerance {self._task.gradient_tolerance:.3g}"
+            )
+            return f"{norms}; {far}" if np.isfinite(point.decrement) else norms
+        return f"{far}, the tolerance {self._tolerance:.3g}"
 
     def _has_settled(self, point):
         """Whether the step that led to a point has borne out that it is the end."""

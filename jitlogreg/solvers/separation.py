@@ -49,7 +49,7 @@ class Separation(NamedTuple):
     ----------
     kind : {"complete", "quasi-complete", "one class", "one class with weight"}
     direction : ndarray of float64, shape (p,)
-        A proof: θ may go along it for ever, and the objective falls.
+        A proof, in the columns of the frame: θ may go along it for ever, and the objective falls.
     """
 
     kind: str
