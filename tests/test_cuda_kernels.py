@@ -549,6 +549,21 @@ def test_fit_finds_the_minimum_without_a_hessian(device):
     np.testing.assert_allclose(got.w, wanted.w, rtol=0, atol=2e-5)
 
 
+def test_fit_of_columns_that_lie_far_from_zero(device):
+    data = make_data(40, 2, soft=True)
+    got = jlr.fit(data.X + 1e5, data.y, target="cuda")
+    wanted = jlr.fit(data.X, data.y, target="reference")
+    assert got.converged
+    # sums are turned after they are made, which costs the five digits that the columns share
+    np.testing.assert_allclose(got.w, wanted.w, rtol=1e-5)
+
+
+def test_fit_tells_separated_classes(device):
+    X, y = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([0, 0, 1, 1])
+    with pytest.warns(jlr.SeparationWarning, match="complete separation"):
+        assert not jlr.fit(X, y, target="cuda").converged
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_views_of_numpy_arrays(device, order):
     wide = make_data(40, 9, order=order)
