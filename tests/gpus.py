@@ -278,12 +278,12 @@ def target(seen):
 
         return write
 
-    def sums(X, y, w, b, sample_weight, with_gradient):
+    def sums(X, y, w, b, sample_weight, with_gradient, frame=None):
         if type(w) is np.ndarray:  # an objective's θ comes from the host
             X, y, sample_weight = taken(X, y, sample_weight)
         else:
             X, w, y, sample_weight = taken(X, w, y, sample_weight)
-        return reference.sums(X, y, w, b, sample_weight, with_gradient)
+        return reference.sums(X, y, w, b, sample_weight, with_gradient, frame)
 
     module.forward, module.log_forward = activations(reference.forward), activations(reference.log_forward)
     module.sums = sums
