@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 _KIND = "jitlogreg checkpoint"
-_DAMAGED = (zipfile.BadZipFile, EOFError, KeyError, ValueError, NotImplementedError)
+_DAMAGED = (zipfile.BadZipFile, EOFError, KeyError, ValueError, NotImplementedError, RuntimeError)
 
 
 def check_path(name, path):
@@ -53,8 +53,8 @@ def save(path, run, arrays):
             whole.unlink()
 
 
-def load(path, run):
-    """The state in a checkpoint of the same run.
+def load(path, run, names):
+    """The state in a checkpoint of the same run: arrays of these names.
 
     Raises
     ------
@@ -68,10 +68,7 @@ def load(path, run):
             arrays = {name: file[name] for name in file.files}  # each is compared with its checksum
         kind, version, saved = json.loads(str(arrays.pop("run")))
     except _DAMAGED as error:
-        raise ValueError(
-            f"resume is {os.fspath(path)!r}, which is damaged or no checkpoint; accepted is a file that checkpoint= "
-            "has written"
-        ) from error
+        raise _damaged(path) from error
     if kind != _KIND or version != _version():
         raise ValueError(
             f"resume is {os.fspath(path)!r}, of version {version}; accepted is a checkpoint of this one, {_version()}"
@@ -82,7 +79,16 @@ def load(path, run):
                 f"resume is {os.fspath(path)!r}, of a run whose {name} is {saved.get(name)!r}; it is {run.get(name)!r} "
                 "here, and accepted is the same"
             )
+    if not all(name in arrays for name in names):
+        raise _damaged(path)
     return arrays
+
+
+def _damaged(path):
+    return ValueError(
+        f"resume is {os.fspath(path)!r}, which is damaged or no checkpoint; accepted is a file that checkpoint= has "
+        "written"
+    )
 
 
 def check_start(path, saved, start_loss, start_gradient):

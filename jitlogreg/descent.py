@@ -171,7 +171,8 @@ def gradient_descent(
         run |= {"shape": list(X.shape), "dtypes": f"{X.dtype}, {w.dtype}", "learning_rate": float(learning_rate)}
         first = w, b
         if resume is not None:
-            saved = checkpoints.load(resume, run)
+            names = "start_loss", "start_gradient", "start_w", "start_b", "w", "b", "history"
+            saved = checkpoints.load(resume, run, names)
             first = checks.weights(like(X, saved["start_w"]), X), w.dtype.type(saved["start_b"])
             w, b = checks.weights(like(X, saved["w"]), X), w.dtype.type(saved["b"])
             history = saved["history"].tolist()

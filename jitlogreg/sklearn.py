@@ -187,7 +187,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         elif not _is_settled(fitted, self.max_iter):
             _warn(
                 f"{self.solver} failed to converge after {fitted.n_iterations} iteration(s): {fitted.message}. "
-                "Increase the number of iterations (max_iter) or the tolerance (tol).",
+                + ("Increase the number of iterations (max_iter)." if fitted.n_iterations >= self.max_iter else ""),
                 ConvergenceWarning,
             )
         self.coef_ = fitted.w.astype(X.dtype)[np.newaxis]

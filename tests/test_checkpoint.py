@@ -190,6 +190,23 @@ def test_a_flipped_bit_is_refused(kept, hard, kind):
         run_of(kind, hard, resume=kept)
 
 
+def test_any_byte_may_be_damaged(kept, hard, kind):
+    whole = kept.read_bytes()
+    directory = whole.index(b"PK\x01\x02")  # where a flipped bit may rename an array or call it encrypted
+    wanted = run_of(kind, hard, resume=kept)
+    for at in range(directory, len(whole), 7):
+        for bit in (1, 8):
+            content = bytearray(whole)
+            content[at] ^= bit
+            kept.write_bytes(content)
+            try:
+                resumed = run_of(kind, hard, resume=kept)
+            except ValueError as error:
+                assert "which is damaged or no checkpoint" in str(error)
+            else:
+                np.testing.assert_array_equal(resumed.w, wanted.w)
+
+
 def test_other_files_are_refused(tmp_path, hard, kind):
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     np.savez(tmp_path / "pickle.npz", run=np.array([{}], dtype=object))

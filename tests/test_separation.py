@@ -338,3 +338,24 @@ def test_what_is_found_is_a_proof_in_exact_arithmetic(monkeypatch, fit_intercept
             assert (separated.kind == "complete") == (strictly == len(y)), seed
         proved += 1
     assert proved > 30
+
+
+@pytest.mark.parametrize("l2", [0.0, 1.0])
+@pytest.mark.parametrize("weight", [1e14, 1e16, 1e20])
+def test_an_example_that_outweighs_all_others_separates_nothing(l2, weight):
+    # λ is small long before the others count
+    data = make_data(300, 2)
+    weights = np.ones(300)
+    weights[0] = weight
+    fitted = jlr.fit(data.X, data.y, sample_weight=weights, l2=l2)
+    exact = jlr.fit(data.X, data.y, sample_weight=weights, l2=l2, tolerance=1e-13)
+    assert fitted.converged
+    assert fitted.b == pytest.approx(exact.b, rel=1e-6)
+
+
+def test_few_columns_that_separate_are_named():
+    data = make_data(200, 4)
+    level = np.zeros((200, 1))
+    level[:15], data.y[:15] = 1, 1
+    found = fit(np.hstack([data.X[:, :2], level, data.X[:, 2:]]), data.y, "newton")
+    is_separated(found, "quasi-complete separation), along column 2 of X")

@@ -43,12 +43,14 @@ class Fit(NamedTuple):
     n_evaluations : int
         How often loss and gradient were computed.
     converged : bool
-        Whether this is the minimum: λ came down to its tolerance, and classes are not separated.
+        Whether this is the minimum: λ came down to its tolerance (of gradient descent to ten times that), and classes
+        are not separated.
     message : str
         Why the run ended.
     decrement : float
         Newton's λ = √(gᵀH⁻¹g) there, as the last Hessian tells it: λ²/2 is about how far `loss` is above the minimum,
-        and no coefficient is further than √S λ of its standard errors from its limit. inf where it is not known.
+        and no coefficient is further than √S λ of its standard errors from its limit, if there is one. After the last
+        step it is far below the tolerance. inf where it is not known: at the start, and on the way of gradient descent.
     """
 
     w: np.ndarray
@@ -92,7 +94,7 @@ def fit(
         Finite. θ = [w, b] and all sums are float64, whatever X is. Of an `Objective`, such as one over dask arrays, the
         data, `l2`, `fit_intercept` and the target are its own.
     y : ndarray of bool, integer or float, shape (m,)
-        Labels from 0 to 1.
+        Labels from 0 to 1. Grouped counts are successes / trials, with the trials as `sample_weight`.
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
         "newton" factors the Hessian in each iteration, which costs about mn² flops (n ≤ 2,000); it takes the fewest
         iterations. "lbfgs" needs gradients alone, and begins with the Hessian of a sample of the rows where the target
@@ -107,10 +109,12 @@ def fit(
         Where to start; 0 if left out. They are not written to.
     tolerance : float
         Stop once λ = √(gᵀH⁻¹g) ≤ tolerance, g and H being gradient and Hessian of J. λ has no units: at the default of
-        1e-6 the mean loss is within 5e-13 of its minimum, and each coefficient within 1e-6 √S standard errors of its
-        limit; the step that has told λ is taken, and Newton's leaves about λ². "gradient_descent" first waits until
-        ‖∇J‖ ≤ tolerance · max(1, ‖∇J‖ at the start), and takes no last step.
+        1e-6 the mean loss is within about 5e-13 of its minimum, and each coefficient within 1e-6 √S standard errors,
+        √(diag(H⁻¹) / S), of its limit. The step that has told λ is taken, and Newton's leaves about λ². Of
+        "gradient_descent" the norm is bounded, ‖∇J‖ ≤ tolerance · max(1, ‖∇J‖ at the start), and λ by ten times the
+        tolerance; it takes no last step.
     max_iterations : int
+        The most iterations. A run that they end, or any other but the minimum, has `converged=False` and no warning.
     callback : callable, optional
         Called as callback(state) before each iteration and after the last one, with `iteration`, `loss`,
         `gradient_norm`, `w` and `b`; the run stops if it returns True.
@@ -143,8 +147,8 @@ def fit(
     Warns
     -----
     SeparationWarning
-        If J has no minimum, because classes are separated or all labels are the same, and nothing penalises that; or if
-        that is suspected. `converged` is False then.
+        If J has no minimum, because classes are separated and l2 is 0, or because there is but one class, whose
+        intercept nothing penalises; or if that is suspected. `converged` is False then.
 
     Notes
     -----
@@ -240,7 +244,8 @@ def fit_quietly(
         solver = "newton" if objective.has_hessian and cost <= NEWTON_COST else "lbfgs"
     run = {"call": "fit", "solver": solver, "target": objective.target, "l2": objective.l2, "shape": list(X.shape)}
     run |= {"dtype": X.dtype.name, "fit_intercept": objective.n_parameters > objective.n_features}
-    saved = None if resume is None else checkpoints.load(resume, run)
+    names = ("start", "start_loss", "start_gradient", *Point._fields)
+    saved = None if resume is None else checkpoints.load(resume, run, names)
     begun = Run(objective, METHODS[solver], tolerance, theta if saved is None else saved["start"])
     point = first = begun.start
     if saved is not None:

@@ -18,8 +18,21 @@ from jitlogreg.solvers.standardize import ROWS, standard
 RUNS_AWAY = 0.3
 
 
+# A column takes part in a separation from this share of the largest part on, and so many are named at most
+TAKES_PART, MOST_NAMED = 1e-6, 10
+
 # The λ below which nothing is gained by another step that might rule a separation out
 RULED_OUT = 1e-11
+
+
+# While λ falls as it does without a minimum, a separation is looked for at so manieth iterations, and at the end
+SOUGHT_EVERY = 4
+
+
+HIDDEN = (
+    "rounding hides the minimum, as columns of X are nearly dependent (it would not without one of them, or with l2 "
+    "above 0)"
+)
 
 
 class Watch(NamedTuple):
@@ -62,7 +75,7 @@ class Run:
     def __init__(self, objective: Objective, make_method: Callable[[Task], Any], tolerance: float, theta: np.ndarray):
         self._objective, self._make_method, self._tolerance = objective, make_method, tolerance
         self.theta = theta
-        self._asked_about = self._is_possible = None
+        self._asked_about = self._is_possible = self._proof = None
         has_b = objective.n_parameters > objective.n_features
         self._standard = standard(*objective.some_rows(ROWS), l2=objective.l2, has_intercept=has_b)
         if not self._standard.matters:
@@ -110,17 +123,20 @@ class Run:
                     if watch.keep and point.iteration % watch.every != 0:
                         watch.keep(point)
                     hidden = found is not None and not found.converged
-                    stuck = "rounding hides the minimum" if hidden else "no step lowers the loss further"
+                    stuck = HIDDEN if hidden else "no step lowers the loss further"
                     return self._judged(point, ended or stuck)
                 point = found
                 advance(1, point.loss)
 
     def _following(self, point, max_iterations):
-        """The next point, which is the end no sooner than a separation is ruled out or λ falls no further."""
+        """The next point, which is the end no sooner than a separation is ruled out or proved, or λ next to nothing."""
         found = following(self._task, self._method, point)
-        if found is not None and found.converged and point.iteration < found.iteration < max_iterations:
-            falls = RULED_OUT < found.decrement <= BORNE_OUT * found.before
-            if falls and self._may_be_separated(found):
+        if found is None or not found.converged or not point.iteration < found.iteration < max_iterations:
+            return found
+        if found.decrement > RULED_OUT and self._may_be_separated(found):
+            if found.decrement > BORNE_OUT * found.before and found.iteration % SOUGHT_EVERY == 0:
+                self._proof = separation.find(self._task.objective, found, self._standard.frame)
+            if self._proof is None:
                 return found._replace(converged=False)
         return found
 
@@ -175,10 +191,12 @@ class Run:
         objective = self._task.objective
         if not self._may_be_separated(point):
             return None, None
-        found = separation.find(objective, point, self._standard.frame)
+        found = self._proof or separation.find(objective, point, self._standard.frame)
         if found is not None:
             remedy = "labels" if found.kind.startswith("one class") else "penalty"
-            return f"the objective has no minimum: {found.described()}", remedy
+            return f"the objective has no minimum: {found.described()}{self._along(found)}", remedy
+        if np.all(objective.penalty > 0):  # there are two classes
+            return None, None
         if point.converged and RUNS_AWAY * point.before <= point.decrement and self._tolerance * 1e-3 < point.before:
             return "the objective seems to have no minimum: separation is suspected, as w grows without end", "penalty"
         return None, None
@@ -189,6 +207,15 @@ class Run:
             self._asked_about = point.theta
             self._is_possible = separation.is_possible(self._task.objective, point)
         return self._is_possible
+
+    def _along(self, found):
+        """The columns that separate, where they are few and not all."""
+        n = self._objective.n_features
+        size = np.abs(found.direction[:n]) * self._standard.spread
+        columns = np.flatnonzero(size > TAKES_PART * np.max(size, initial=0.0))
+        if not 0 < len(columns) < min(n, MOST_NAMED):
+            return ""
+        return f", along column{'s' * (len(columns) > 1)} {', '.join(map(str, columns))} of X"
 
     def _names(self, parameters):
         n = self._objective.n_features
