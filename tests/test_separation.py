@@ -350,7 +350,7 @@ def test_an_example_that_outweighs_all_others_separates_nothing(l2, weight):
     fitted = jlr.fit(data.X, data.y, sample_weight=weights, l2=l2)
     exact = jlr.fit(data.X, data.y, sample_weight=weights, l2=l2, tolerance=1e-13)
     assert fitted.converged
-    assert fitted.b == pytest.approx(exact.b, rel=1e-6)
+    assert fitted.b == pytest.approx(exact.b, rel=1e-4)
 
 
 def test_few_columns_that_separate_are_named():
