@@ -17,8 +17,9 @@ from jitlogreg.travel import packed, unpacked
 # The most columns whose Hessian is made: it has 32 MB then, and each of some threads needs 48 MB to sum it up
 HESSIAN_COLUMNS = 2000
 
-# Sums of weights within which no product with a weight leaves float64's range where its mean does not
-WEIGHT_RANGE = 2.0**-512, 2.0**512
+# Sums of weights within which no product with a weight leaves its dtype's range where its mean does not: of weights in
+# float64 and in float32
+WEIGHT_RANGE, WEIGHT_RANGE_32 = (2.0**-512, 2.0**512), (2.0**-64, 2.0**64)
 
 
 class Gradient(NamedTuple):
@@ -49,21 +50,23 @@ def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
     """
     sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)
     check_examples(sums.weight, sums.valid, y, sample_weight)
-    if sample_weight is None or _within_range(sums.weight, sums.loss, sums.db, sums.dw):
+    if sample_weight is None or _within_range(sample_weight.dtype, sums.weight, sums.loss, sums.db, sums.dw):
         return sums
     return kernels.sums(X, y, w, b, rescaled(sample_weight), with_gradient)
 
 
-def _within_range(weight, loss, db, dw):
-    """Whether sums of weighted examples are, or tell that nothing has weight."""
-    in_range = weight == 0 or WEIGHT_RANGE[0] <= weight <= WEIGHT_RANGE[1]
+def _within_range(dtype, weight, loss, db, dw):
+    """Whether sums of examples with weights of a dtype are, or tell that nothing has weight."""
+    least, most = WEIGHT_RANGE if dtype.itemsize == 8 else WEIGHT_RANGE_32
+    in_range = weight == 0 or least <= weight <= most
     return in_range and math.isfinite(loss) and math.isfinite(db) and bool(np.isfinite(on_host(dw)).all())
 
 
 def rescaled(sample_weight):
     """Weights times the power of two that brings the largest to between 1 and 2: their ratios decide all results."""
     on_cpu = on_host(sample_weight)
-    scaled = on_cpu * on_cpu.dtype.type(power_of_two_over(float(on_cpu.max(initial=0.0))))
+    _, exponent = math.frexp(float(on_cpu.max(initial=0.0)))
+    scaled = np.ldexp(on_cpu, 1 - exponent)  # which takes powers that the dtype has not
     return sample_weight.from_numpy(scaled) if type(sample_weight) is DeviceArray else scaled
 
 
@@ -81,7 +84,7 @@ def loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out) -> LossAndGra
         if result is not None:
             loss, db, weight, valid = result
             check_examples(weight, valid, y, sample_weight)
-            if sample_weight is None or _within_range(weight, loss, db, dw):
+            if sample_weight is None or _within_range(sample_weight.dtype, weight, loss, db, dw):
                 check_weight(weight)
                 return LossAndGradient(loss, dw, db)
     return finish(evaluate(kernels, X, y, sample_weight, w, b), w, l2, out)

@@ -120,6 +120,15 @@ def test_weighted_sums_beyond_float32_whose_means_are_within(target, m):
     assert found.loss == pytest.approx(np.log(2), rel=1e-6)
 
 
+@pytest.mark.parametrize("weight", [1.5e-45, 1e-40, 1e-30, 1e30, 3e38])
+def test_weights_at_the_ends_of_float32(target, weight):
+    data = soft(dtypes=(np.float32, np.float32))
+    wanted = jlr.loss_and_gradient(data.X, data.y, data.w, data.b)
+    found = jlr.loss_and_gradient(data.X, data.y, data.w, data.b, sample_weight=np.full(60, weight, np.float32))
+    assert found.loss == pytest.approx(wanted.loss, rel=1e-6)
+    np.testing.assert_allclose(found.dw, wanted.dw, atol=1e-6)
+
+
 def test_an_objective_of_large_float32(target, large):
     objective = jlr.Objective(large.X, large.y, sample_weight=large.sample_weight)
     wanted = large.X.astype(float).T @ (0.5 - large.y.astype(float)) / 60
