@@ -91,7 +91,8 @@ class Objective(in_memory.Objective):
     Pickles and deep copies have the blocks that are in this process's memory, or the names of the files that these are
     mapped from; of blocks on a cluster they have the keys, for a process that is a client of it. Copies share it all.
 
-    `fit` with the solver "lbfgs" loads X once more, for a sample of its rows that comes to the caller.
+    `fit` loads X once more for a sample of its rows, which comes to the caller and is kept, and at the end once more to
+    rule a separation out. Where one is likely, all blocks come to the caller, one after another and several times.
 
     Examples
     --------

@@ -28,7 +28,7 @@ MISSED = 1e-4
 # The size of such a part, of columns of deviation 1, that is nothing but rounding: a mean is within 32 u
 ROUNDED = 64 * UNIT
 
-# The part of a coefficient from which on a column takes part in a dependence
+# The share of the largest part from which on a column takes part in a dependence, or in a separation
 TAKES_PART = 1e-6
 
 
@@ -101,14 +101,24 @@ class Root:
         rank = int(np.sum(np.abs(np.diag(pivoted)) > DEPENDENT))
         # unit lengths have told the rank; the norm that is to be least is that of the parameters times their spread
         self._R = np.ascontiguousarray(pivoted[:rank] * unit[self._order])
-        self.dependent = _dependent(self._R, rank, self._order)
-        self._basis = None
+        self.dependent, self._basis = (), None
         if rank < len(R):
-            # Rᵀ = QT, so H = QTTᵀQᵀ
-            rows = self._R.T.copy()
+            self.dependent = self._dependent(rank)
+            # Rᵀ = QT, so H = QTTᵀQᵀ, and each row of Q is T⁻ᵀ times that of Rᵀ
+            self._basis = self._R.T.copy()
             self._R = np.zeros((rank, rank))
-            linear_algebra.add_rows(self._R, rows.copy())
-            self._basis = _over(rows, self._R)
+            linear_algebra.add_rows(self._R, self._basis.copy())
+            for row in self._basis:
+                linear_algebra.solve_transposed(self._R, row)
+
+    def _dependent(self, rank):
+        """The numbers of the columns beyond the rank, and of those that they depend on."""
+        within, found = np.ascontiguousarray(self._R[:, :rank]), set(self._order[rank:].tolist())
+        for share in self._R.T[rank:].copy():
+            self._algebra.solve(within, share)
+            taking_part = np.abs(share) > TAKES_PART * np.max(np.abs(share), initial=0.0)
+            found |= set(self._order[:rank][taking_part].tolist())
+        return tuple(sorted(found))
 
     def of_gradient(self, gradient):
         """A⁻ᵀg."""
@@ -173,29 +183,6 @@ def decrement(model, gradient):
 
 def _transposed_times(Q, x):
     return np.sum(Q * x[:, np.newaxis], axis=0)
-
-
-def _over(A, R):
-    """A R⁻¹ of an upper triangular R: by columns, from the first."""
-    Q = np.array(A)
-    for k in range(len(R)):
-        for i in range(k):
-            Q[:, k] -= Q[:, i] * R[i, k]
-        Q[:, k] /= R[k, k]
-    return Q
-
-
-def _dependent(R, rank, order):
-    """The numbers of the columns beyond the rank, and of those that they depend on."""
-    if rank == R.shape[1]:
-        return ()
-    found = set(order[rank:].tolist())
-    for k in range(rank, R.shape[1]):
-        share = R[:, k].copy()
-        for i in range(rank - 1, -1, -1):
-            share[i] = (share[i] - float(np.sum(R[i, i + 1 : rank] * share[i + 1 : rank]))) / R[i, i]
-        found |= {int(order[i]) for i in range(rank) if abs(share[i]) > TAKES_PART * np.max(np.abs(share))}
-    return tuple(sorted(found))
 
 
 def factored(objective, theta, spread):

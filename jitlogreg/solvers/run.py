@@ -10,6 +10,7 @@ from jitlogreg.objective import Objective, norm, split
 from jitlogreg.progress import progress_bar
 from jitlogreg.solvers import point as points
 from jitlogreg.solvers import separation
+from jitlogreg.solvers.curvature import TAKES_PART
 from jitlogreg.solvers.line_search import BORNE_OUT, following
 from jitlogreg.solvers.point import Point, Task
 from jitlogreg.solvers.standardize import ROWS, standard
@@ -18,8 +19,8 @@ from jitlogreg.solvers.standardize import ROWS, standard
 RUNS_AWAY = 0.3
 
 
-# A column takes part in a separation from this share of the largest part on, and so many are named at most
-TAKES_PART, MOST_NAMED = 1e-6, 10
+# The columns that are named at most where some separate
+MOST_NAMED = 10
 
 # The λ below which nothing is gained by another step that might rule a separation out
 RULED_OUT = 1e-11
