@@ -3,15 +3,14 @@
 import importlib
 import sys
 
+from jitlogreg._version import __version__ as __version__
 from jitlogreg.api import forward, gradient, log_forward, loss, loss_and_gradient
-from jitlogreg.descent import Descent, gradient_descent
-from jitlogreg.minibatch import minibatch_descent
 from jitlogreg.objective import Gradient, LossAndGradient, Objective
 from jitlogreg.solvers.fit import Fit, fit
+from jitlogreg.solvers.gradient_descent import Descent, gradient_descent
+from jitlogreg.solvers.minibatch import minibatch_descent
 from jitlogreg.solvers.separation import SeparationWarning
-from jitlogreg.targets import TargetUnavailableError, targets, use_target
-
-__version__ = "0.1.0"
+from jitlogreg.targets.dispatch import TargetUnavailableError, targets, use_target, when_loaded
 
 __all__ = [
     "Descent",
@@ -33,12 +32,13 @@ __all__ = [
     "use_target",
 ]
 
-_LAZY = ("overloads", "scalar")  # which need Numba
+# Modules that need Numba, by their public names
+_LAZY = {"overloads": "njit.overloads", "scalar": "pointwise"}
 
 
 def __getattr__(name):
     if name in _LAZY:
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(f"{__name__}.{_LAZY[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -46,6 +46,13 @@ def __dir__():
     return sorted({*globals(), *_LAZY})
 
 
-# Numba has an entry point of this package to call when it first compiles, and may have done that already
-if "numba" in sys.modules:
+def _register_overloads():
     __getattr__("overloads").register()
+
+
+# Numba has an entry point of this package to call when it first compiles, and may have done that already. The target
+# "cpu" imports Numba; a copy of the package that is not installed has no entry point
+if "numba" in sys.modules:
+    _register_overloads()
+else:
+    when_loaded("cpu", _register_overloads)

@@ -21,10 +21,10 @@ u is the rounding unit of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw +
 
 import numpy as np
 
-from jitlogreg import checks, objective
-from jitlogreg.arrays import takes_arrays
+from jitlogreg import objective, validation
+from jitlogreg.interop.wrapping import takes_arrays
 from jitlogreg.objective import Gradient, LossAndGradient, evaluate, finish
-from jitlogreg.targets import choose
+from jitlogreg.targets.dispatch import choose
 
 
 @takes_arrays
@@ -186,7 +186,7 @@ def loss(
     """
     kernels = choose(target, X)
     w, b, l2 = _parameters(X, w, b, l2)
-    y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
+    y, sample_weight = validation.examples(X, y, sample_weight, w.dtype)
     sums = evaluate(kernels, X, y, sample_weight, w, b, with_gradient=False)
     return finish(sums, w, l2, with_gradient=False).loss
 
@@ -327,22 +327,22 @@ def _loss_and_gradient(X, y, w, b, sample_weight, l2, out, target) -> LossAndGra
     kernels = choose(target, X)
     inputs = X, y, w, sample_weight
     w, b, l2 = _parameters(X, w, b, l2)
-    y, sample_weight = checks.examples(X, y, sample_weight, w.dtype)
+    y, sample_weight = validation.examples(X, y, sample_weight, w.dtype)
     if out is not None:
         names = "X", "y", "w", "sample_weight"
-        checks.output(out, w.shape, w.dtype, dict(zip(names, inputs, strict=True)))
+        validation.output(out, w.shape, w.dtype, dict(zip(names, inputs, strict=True)))
     return objective.loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out)
 
 
 def _forward_arguments(X, w, b, out):
-    checks.matrix(X)
+    validation.matrix(X)
     inputs = {"X": X, "w": w}
-    w = checks.weights(w, X)
-    b = checks.intercept(b, w.dtype)
-    return X, w, b, checks.output(out, X.shape[:1], w.dtype, inputs)
+    w = validation.weights(w, X)
+    b = validation.intercept(b, w.dtype)
+    return X, w, b, validation.output(out, X.shape[:1], w.dtype, inputs)
 
 
 def _parameters(X, w, b, l2):
-    checks.matrix(X)
-    w = checks.weights(w, X)
-    return w, checks.intercept(b, w.dtype), checks.nonnegative("l2", l2)
+    validation.matrix(X)
+    w = validation.weights(w, X)
+    return w, validation.intercept(b, w.dtype), validation.nonnegative("l2", l2)

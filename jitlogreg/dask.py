@@ -13,14 +13,14 @@ import uuid
 
 import numpy as np
 
-from jitlogreg import api, checks, passes
+from jitlogreg import api, passes, validation
 from jitlogreg import objective as in_memory
-from jitlogreg.targets import name_for, one_thread
-from jitlogreg.targets.device_array import device_array, on_host
+from jitlogreg.interop.device_array import device_array, on_host
+from jitlogreg.interop.libraries import library_of
+from jitlogreg.pickling import keeps_by_itself, pack, unpack
+from jitlogreg.targets.dispatch import name_for, one_thread
 from jitlogreg.targets.layout import layout
-from jitlogreg.targets.libraries import library_of
 from jitlogreg.targets.sums import Sums
-from jitlogreg.travel import keeps_by_itself, pack, unpack
 
 try:
     import cloudpickle
@@ -292,8 +292,8 @@ def log_forward(X, w, b=0.0, *, target=None):
 
 def _activations(call, X, w, b, target):
     X = _matrix(X)
-    w = checks.weights(w, X)
-    b = float(checks.intercept(b, w.dtype))
+    w = validation.weights(w, X)
+    b = float(validation.intercept(b, w.dtype))
     sent = da.from_array(w.copy(), chunks=w.shape, name=_new_name("w"))
     meta = X._meta[:, :0].sum(axis=1).astype(w.dtype)  # of the library of X's blocks
     of_block = functools.partial(_forward, call, b, _name(target, X))
@@ -325,7 +325,7 @@ def _bind(kernels, X, y, s, theta, check_finite):
     sums = kernels.sums(X, y, theta[:-1], 0.0, s, True)
     in_memory.check_examples(sums.weight, sums.valid, y, s)
     if check_finite and not math.isfinite(sums.loss):
-        checks.finite(on_host(X))
+        validation.finite(on_host(X))
     return np.concatenate([[X.shape[0], sums.weight, sums.loss, sums.db], sums.dw])
 
 
@@ -411,7 +411,7 @@ def _matrix(X):
         raise ValueError(
             f"X is cut into {X.numblocks[1]} blocks of columns; accepted are whole rows: X.rechunk({{1: -1}})"
         )
-    checks.float_dtype("X", X)
+    validation.float_dtype("X", X)
     return X
 
 
@@ -440,7 +440,7 @@ def _array(name, value):
         value = value.to_dask_array()
     if not isinstance(value, da.Array):
         also = "" if name == "X" else " or a numpy.ndarray"
-        raise TypeError(f"{name} is {checks.described(value)}; accepted is a dask array{also}")
+        raise TypeError(f"{name} is {validation.described(value)}; accepted is a dask array{also}")
     return value
 
 

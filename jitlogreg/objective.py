@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jitlogreg import checks, passes
-from jitlogreg.arrays import takes_arrays
-from jitlogreg.targets import TargetUnavailableError, choose
-from jitlogreg.targets.device_array import DeviceArray, on_host
+from jitlogreg import passes, validation
+from jitlogreg.interop.device_array import DeviceArray, on_host
+from jitlogreg.interop.wrapping import takes_arrays
+from jitlogreg.pickling import packed, unpacked
+from jitlogreg.targets.dispatch import TargetUnavailableError, choose
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
-from jitlogreg.travel import packed, unpacked
 
 # The most columns whose Hessian is made: it has 32 MB then, and each of some threads needs 48 MB to sum it up
 HESSIAN_COLUMNS = 2000
@@ -93,7 +93,7 @@ def loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out) -> LossAndGra
 def check_examples(weight, valid, y, sample_weight):
     """Raise ValueError for the first label or weight that is none, where a target has met one or their sum tells."""
     if not valid or not weight < math.inf:
-        checks.refuse_values(y, sample_weight)
+        validation.refuse_values(y, sample_weight)
 
 
 def check_weight(weight):
@@ -235,7 +235,7 @@ class Objective:
         if hasattr(self._kernels, "small_objective"):
             self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
         if check_finite and not math.isfinite(sums.loss):  # 0 times what is not finite is NaN
-            checks.finite(on_host(self._X))
+            validation.finite(on_host(self._X))
 
     def __copy__(self):
         other = object.__new__(type(self))
@@ -258,7 +258,7 @@ class Objective:
             self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
 
     def _describe(self, X, target, l2, fit_intercept):
-        self.l2 = checks.nonnegative("l2", l2)
+        self.l2 = validation.nonnegative("l2", l2)
         self.target, self.shape, self.dtype = target, X.shape, X.dtype
         self.n_features, self._has_b = X.shape[1], bool(fit_intercept)
         self.n_parameters = self.n_features + self._has_b
@@ -280,7 +280,7 @@ class Objective:
         """
         gradient = np.empty(self.n_parameters)
         if self._small is not None:
-            theta = checks.vector("theta", theta, self.n_parameters, "n_parameters")
+            theta = validation.vector("theta", theta, self.n_parameters, "n_parameters")
             return self._small(theta, gradient), gradient
         w, b = self._split("theta", theta)
         return self._finished(self._sums(w, b, True), w, gradient)
@@ -319,7 +319,7 @@ class Objective:
         ndarray of float64, shape (n_parameters,)
         """
         w, b = self._split("theta", theta)
-        v = checks.vector("v", v, self.n_parameters, "n_parameters")
+        v = validation.vector("v", v, self.n_parameters, "n_parameters")
         along = v if self._has_b else np.append(v, 0.0)
         of_w, of_b = self._hessian_vector_sums(w, b, along)
         product = np.empty(self.n_parameters)
@@ -451,7 +451,7 @@ class Objective:
         return passes.add_weighted_rows(self._kernels, X, s, theta, self.frame, R)
 
     def _split(self, name, theta):
-        theta = checks.vector(name, theta, self.n_parameters, "n_parameters")
+        theta = validation.vector(name, theta, self.n_parameters, "n_parameters")
         return theta[: self.n_features], float(theta[self.n_features]) if self._has_b else 0.0
 
 
@@ -459,8 +459,8 @@ class Objective:
 def bound(X, y, sample_weight=None, *, target=None, may_be_empty=False):
     """The target, and the data once it is checked."""
     kernels = choose(target, X)
-    checks.matrix(X)
-    y, sample_weight = checks.examples(X, y, sample_weight, np.dtype(np.float64), may_be_empty)
+    validation.matrix(X)
+    y, sample_weight = validation.examples(X, y, sample_weight, np.dtype(np.float64), may_be_empty)
     return [kernels, X, y, sample_weight]
 
 

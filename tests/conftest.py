@@ -124,11 +124,11 @@ def fail(capsys):
 TINY = """
 import ctypes
 import numba
-from jitlogreg import scalar
+from jitlogreg import pointwise
 from jitlogreg.targets.compile import address, serial
 
 def sigmoid(z):
-    return scalar.sigmoid(z)
+    return pointwise.sigmoid(z)
 
 entry_point = serial(sigmoid)
 

@@ -11,8 +11,8 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
+from jitlogreg.interop.device_array import DeviceArray
 from jitlogreg.targets import reference
-from jitlogreg.targets.device_array import DeviceArray
 
 DL_CUDA, DL_MANAGED = 2, 13
 

@@ -12,7 +12,7 @@ import simulator
 
 import jitlogreg as jlr
 
-device, driver = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("device", "driver"))
+device, driver = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("intrinsics", "driver"))
 memory = simulator.Memory()
 kernels: dict[bytes, tuple] = {}
 launched = []

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 from greenlet import getcurrent, greenlet
 
-from jitlogreg import scalar
+from jitlogreg import pointwise
 
 
 class Memory:
@@ -338,22 +338,22 @@ def fma(x, y, z):
 
 @numba.njit(error_model="numpy")
 def _loss_and_residual(z, y):
-    return scalar.loss_and_residual(z, y)
+    return pointwise.loss_and_residual(z, y)
 
 
 @numba.njit(error_model="numpy")
 def _sigmoid(z):
-    return scalar.sigmoid(z)
+    return pointwise.sigmoid(z)
 
 
 @numba.njit(error_model="numpy")
 def _log_sigmoid(z):
-    return scalar.log_sigmoid(z)
+    return pointwise.log_sigmoid(z)
 
 
 @numba.njit(error_model="numpy")
 def _curvature(z):
-    return scalar.curvature(z)
+    return pointwise.curvature(z)
 
 
 def _typed(function):

@@ -24,58 +24,51 @@ STANDARD = {
     "typing",
     "warnings",
 }
-KERNELS = {"scalar", "lanes", "targets.compile", "targets.frame", "targets.layout", "targets.sums"}
+KERNELS = {"pointwise", "simd", "targets.compile", "targets.frame", "targets.layout", "targets.sums"}
+SEEN = {"interop.device_array", "targets.dispatch"}
 ARROWS = {
     # `overloads` and `scalar` on demand
-    "": ({"api", "objective", "descent", "solvers.*", "minibatch", "targets"}, {"importlib", "sys"}),
-    "api": ({"arrays", "checks", "objective", "targets"}, {"numpy"}),
-    "arrays": ({"targets", "targets.device_array", "targets.libraries"}, STANDARD | {"inspect", "numpy", "sys"}),
-    "checkpoint": ({""}, STANDARD | {"io", "json", "numpy", "pathlib", "zipfile"}),
-    "descent": (
-        {"arrays", "checkpoint", "checks", "objective", "progress", "targets", "targets.device_array", "targets.sums"},
-        STANDARD | {"numpy"},
-    ),
+    "": ({"_version", "api", "objective", "solvers.*", "targets.dispatch"}, {"importlib", "sys"}),
+    "api": ({"interop.wrapping", "objective", "targets.dispatch", "validation"}, {"numpy"}),
+    "interop": ({"interop.*", "targets.dispatch"}, STANDARD | {"cuda", "inspect", "numpy", "sys"}),
+    "interop.device_array": ({"interop.libraries"}, {"cuda", "numpy", "typing"}),  # cuda when there is such an array
+    "interop.libraries": (set(), STANDARD | {"numpy", "sys"}),
     "solvers": (
-        {"arrays", "checkpoint", "checks", "descent", "linear_algebra", "objective", "progress", "solvers.*"}
-        | {"targets.device_array", "targets.frame"},
-        STANDARD | {"numpy"},
+        SEEN
+        | {"_version", "interop.wrapping", "linear_algebra", "objective", "solvers.*", "targets.frame"}
+        | {"targets.sums", "validation"},
+        STANDARD | {"io", "itertools", "json", "numpy", "pathlib", "rich", "zipfile"},
     ),
     "linear_algebra": ({"targets.compile"}, {"math", "numpy"}),
     "passes": ({"linear_algebra"}, {"math", "numpy"}),
     "dask": (
-        {"api", "checks", "linear_algebra", "objective", "passes", "targets", "targets.device_array"}
-        | {"targets.layout", "targets.libraries", "targets.sums", "travel"},
+        SEEN
+        | {"api", "interop.libraries", "linear_algebra", "objective", "passes", "pickling"}
+        | {"targets.layout", "targets.sums", "validation"},
         STANDARD | {"cloudpickle", "dask", "io", "numpy", "pickle", "sys", "uuid"},
     ),
-    "minibatch": (
-        {"arrays", "blocks", "checks", "descent", "objective", "progress", "targets", "targets.device_array"},
-        STANDARD | {"numpy"},
-    ),
-    "blocks": ({"arrays", "checks", "objective", "targets"}, STANDARD | {"itertools"}),
     "sklearn": ({"api", "objective", "solvers.*", "targets.layout"}, STANDARD | {"numpy", "sklearn"}),
     "objective": (
-        {"arrays", "checks", "passes", "targets", "targets.device_array", "targets.layout"}
-        | {"targets.sums", "travel"},
+        SEEN | {"interop.wrapping", "passes", "pickling", "targets.layout", "targets.sums", "validation"},
         STANDARD | {"copy", "numpy"},
     ),
-    "travel": ({"targets.layout"}, STANDARD | {"mmap", "numpy"}),
-    "checks": ({"targets.device_array", "targets.layout", "targets.libraries"}, STANDARD | {"numpy", "types"}),
+    "pickling": ({"targets.layout"}, STANDARD | {"mmap", "numpy"}),
+    "validation": ({"interop.device_array", "interop.libraries", "targets.layout"}, STANDARD | {"numpy", "types"}),
     "graph": (set(), STANDARD),
-    "progress": (set(), STANDARD | {"rich"}),
-    "overloads": ({"api", "objective", "targets.cpu.*"}, {"functools", "numba"}),
-    "lanes": (set(), STANDARD | {"numba", "llvmlite"}),
-    "scalar": ({"lanes", "targets.compile"}, {"math", "numba"}),
-    "targets": ({"targets.device_array"}, STANDARD | {"contextvars", "importlib", "platform"}),
-    "targets.device_array": ({"targets.libraries"}, {"cuda", "numpy", "typing"}),  # cuda when there is such an array
-    "targets.libraries": (set(), STANDARD | {"numpy", "sys"}),
+    "_version": (set(), set()),
+    "njit": (KERNELS | {"api", "njit.*", "objective", "targets.cpu.*"}, None),
+    "simd": (set(), STANDARD | {"numba", "llvmlite"}),
+    "pointwise": ({"simd", "targets.compile"}, {"math", "numba"}),
+    "targets": (set(), set()),
+    "targets.dispatch": ({"interop.device_array"}, STANDARD | {"contextvars", "importlib", "platform"}),
     "targets.frame": (set(), {"typing", "numpy"}),
     "targets.layout": (set(), STANDARD),
     "targets.sums": (set(), {"typing", "numpy"}),
     "targets.compile": (set(), None),
     "targets.reference": ({"targets.sums"}, {"math", "numpy"}),
-    "targets.cpu": (KERNELS | {"targets", "targets.cpu.*"}, None),
-    "gpu_check": ({"", "targets.cuda.*", "targets.device_array", "targets.libraries", "gpu_check.*"}, None),
-    "targets.cuda": (KERNELS | {"targets", "targets.cuda.*", "targets.device_array"}, None),
+    "targets.cpu": (KERNELS | {"targets.cpu.*", "targets.dispatch"}, None),
+    "targets.cuda": (KERNELS | SEEN | {"targets.cuda.*"}, None),
+    "gpu_check": ({"", "gpu_check.*", "interop.*", "targets", "targets.cuda.*", "targets.dispatch"}, None),
 }
 
 
@@ -163,7 +156,7 @@ def test_what_is_numba_cuda_s_is_one_file():
     """Another compiler of CUDA kernels is one file's work."""
     mine = {name for name, path in MODULES.items() if {"numba.cuda", "numba_cuda"} & dotted(path)}
     # the other two make arrays of Numba's, as a user would
-    assert mine == {"targets.cuda.device", "gpu_check.timing", "gpu_check.views"}
+    assert mine == {"targets.cuda.intrinsics", "gpu_check.timing", "gpu_check.views"}
 
 
 def dotted(path):
@@ -186,3 +179,12 @@ def test_every_target_is_a_module_under_a_rule():
     for name in ("reference", "cpu"):
         assert f"targets.{name}" in MODULES
         assert f"targets.{name}" in ARROWS
+
+
+def test_imports_run_in_no_circle():
+    """Lazy imports within functions count as well."""
+    graph = {name: imports(path)[0] & set(MODULES) - {name} for name, path in MODULES.items()}
+    while leaves := {name for name, needed in graph.items() if not needed & set(graph)}:
+        for name in leaves:
+            del graph[name]
+    assert {name: sorted(needed & set(graph)) for name, needed in graph.items()} == {}

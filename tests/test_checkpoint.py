@@ -14,6 +14,7 @@ import pytest
 from conftest import make_data
 
 import jitlogreg as jlr
+from jitlogreg.solvers import checkpoint
 
 RUNS = ["newton", "lbfgs", "gradient_descent", "descent"]
 
@@ -224,7 +225,7 @@ def test_other_data_is_refused(kept, hard, kind, changed):
 
 
 def test_another_version_is_refused(kept, hard, kind, monkeypatch):
-    monkeypatch.setattr(jlr, "__version__", "99.0")
+    monkeypatch.setattr(checkpoint, "__version__", "99.0")
     with pytest.raises(ValueError, match=r"of version 0\.1\.0; accepted is a checkpoint of this one, 99\.0"):
         run_of(kind, hard, resume=kept)
 

@@ -45,7 +45,7 @@ def test_an_edit_of_any_source_makes_compiled_code_stale(copy, tiny_package, of)
     assert len(first) == 2
     assert copy(program).stdout.split() == ["0.5", "0.5"]
     assert compiled(copy.cache) == first  # nothing was compiled again
-    scalar = copy.package / "scalar.py"
+    scalar = copy.package / "pointwise.py"
     source = scalar.read_text(encoding="utf-8")
     edited = source.replace("return where(z < zeros(z), lower, upper)", "return where(z < zeros(z), lower, -upper)")
     assert edited != source
@@ -81,7 +81,7 @@ def test_code_of_other_sources_behind_a_new_index_is_not_run(copy):
     """As a process finds it that starts when another, after an upgrade, has written the index and not yet the code."""
     copy()
     old = {path.name: path.read_bytes() for path in compiled(copy.cache)}
-    scalar = copy.package / "scalar.py"
+    scalar = copy.package / "pointwise.py"
     source = scalar.read_text(encoding="utf-8")
     scalar.write_text(source.replace("(z < zeros(z), lower, upper)", "(z < zeros(z), lower, -upper)"), encoding="utf-8")
     assert copy().stdout.split() == ["-0.5", "-0.5"]
@@ -194,7 +194,7 @@ def packed(request, copy, tmp_path):
     sources = tmp_path / "sources"
     shutil.copytree(copy.package, sources)
 
-    def pack(file="scalar.py", old="", new=""):
+    def pack(file="pointwise.py", old="", new=""):
         shutil.rmtree(copy.package)
         shutil.copytree(sources, copy.package)
         source = (copy.package / file).read_text(encoding="utf-8")
@@ -217,7 +217,7 @@ def test_it_runs_in_any_form_and_code_is_kept_until_a_source_changes(copy, tiny_
     assert packed() == path  # written anew, at another time
     assert copy(program, PYTHONPATH=path).stdout.split() == ["0.5", "0.5"]
     assert compiled(copy.cache) == kept
-    packed("scalar.py", "(z < zeros(z), lower, upper)", "(z < zeros(z), lower, -upper)")
+    packed("pointwise.py", "(z < zeros(z), lower, upper)", "(z < zeros(z), lower, -upper)")
     assert copy(program, PYTHONPATH=path).stdout.split() == ["-0.5", "-0.5"]
 
 
@@ -237,7 +237,7 @@ def test_without_a_setting_a_zip_keeps_code_in_the_users_cache(copy, tmp_path):
 def test_a_version_with_the_same_sources_but_its_number_has_another_stamp(copy, packed):
     path = packed()
     first = copy(STAMP, PYTHONPATH=path).stdout
-    packed("__init__.py", "__version__ = ", "__version__ = 'x' + ")
+    packed("_version.py", "__version__ = ", "__version__ = 'x' + ")
     assert copy(STAMP, PYTHONPATH=path).stdout != first
 
 
@@ -251,9 +251,9 @@ def stamp():
     return sources_stamp()
 
 sources, form, first = pathlib.Path(sys.argv[1]), sys.argv[2], stamp()
-names = "__init__.py lanes.py linear_algebra.py scalar.py overloads.py cli/bandwidth.py"
+names = "_version.py simd.py linear_algebra.py pointwise.py cli/bandwidth.py"
 files = [sources / name for name in names.split()]
-for path in [*files, *sources.glob("targets/**/*.py")]:
+for path in [*files, *sources.glob("njit/*.py"), *sources.glob("targets/**/*.py")]:
     target = PACKAGE / path.relative_to(sources)
     if form == "bytecode":
         target = target.with_suffix(".pyc")
@@ -282,7 +282,7 @@ def test_an_edit_of_each_module_changes_the_stamp(copy, tmp_path, form):
 
 
 def test_the_stamp_of_bytecode_is_that_of_what_it_does(copy, tmp_path):
-    other, scalar = tmp_path / "elsewhere" / "jitlogreg", copy.package / "scalar.py"
+    other, scalar = tmp_path / "elsewhere" / "jitlogreg", copy.package / "pointwise.py"
     a_set = "\n\ndef _vowel(x):\n    return x in {'a', 'e', 'i', 'o', 'u'}\n"  # in an order of its own in each process
     scalar.write_text(scalar.read_text(encoding="utf-8") + a_set, encoding="utf-8")
     shutil.copytree(copy.package, other)

@@ -9,7 +9,7 @@ import pytest
 
 import jitlogreg as jlr
 from jitlogreg.targets.cpu import profile
-from jitlogreg.targets.cpu.memory import HINTS
+from jitlogreg.targets.cpu.pointers import HINTS
 
 GOLDEN = json.loads(golden_bits.GOLDEN.read_text(encoding="utf-8"))
 NOTHING, EVERYTHING = 0, profile.NO_LIMIT

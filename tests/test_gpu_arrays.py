@@ -13,12 +13,13 @@ import pytest
 from conftest import make_data
 
 import jitlogreg as jlr
-from jitlogreg import checks
-from jitlogreg.arrays import takes_arrays
-from jitlogreg.descent import State
-from jitlogreg.targets import ENVIRONMENT_VARIABLE, device_array
-from jitlogreg.targets.device_array import DeviceArray
-from jitlogreg.targets.libraries import library_of
+from jitlogreg import validation
+from jitlogreg.interop import device_array
+from jitlogreg.interop.device_array import DeviceArray
+from jitlogreg.interop.libraries import library_of
+from jitlogreg.interop.wrapping import takes_arrays
+from jitlogreg.solvers.gradient_descent import State
+from jitlogreg.targets.dispatch import ENVIRONMENT_VARIABLE
 
 targets = importlib.import_module("jitlogreg.targets")  # the function of that name hides it
 
@@ -217,7 +218,7 @@ def test_out_of_gradients_is_written_and_returned(library, both, seen, call):
 def test_callbacks_and_results_of_a_descent_are_given_the_library_s_arrays(library, both, seen):
     @takes_arrays
     def descend(X, y, *, w=None, callback=None):
-        w = checks.zeros(X) if w is None else checks.weights(w, X).copy()
+        w = validation.zeros(X) if w is None else validation.weights(w, X).copy()
         callback(State(0, 0.5, 1.0, w, 0.0))
         return jlr.Descent(w, 0.0, np.zeros(1), 0, False)
 

@@ -8,10 +8,10 @@ import pytest
 from quadratic import Quadratic, run, some_matrix, start, task_of
 
 from jitlogreg.solvers.direction import Direction
-from jitlogreg.solvers.gradient_descent import GradientDescent, cauchy_length
 from jitlogreg.solvers.lbfgs import LBFGS
 from jitlogreg.solvers.line_search import C1, C2, PATIENCE, following
 from jitlogreg.solvers.newton import by_conjugate_gradients
+from jitlogreg.solvers.steepest_descent import GradientDescent, cauchy_length
 
 
 def going(step, *, length=1.0, **described):

@@ -16,10 +16,10 @@ def test_every_mutant_is_one_change_of_what_stands_there():
 
 
 def test_a_broken_copy_is_noticed_and_the_tree_is_left_as_it_is(monkeypatch, tmp_path):
-    few = [["tests/test_scalar.py", "-k", "infinities and float64"]]
+    few = [["tests/test_pointwise.py", "-k", "infinities and float64"]]
     monkeypatch.setattr(mutants, "_FIRST", {})
     monkeypatch.setattr(mutants, "_LATER", few)
-    mutant = mutants.Mutant("jitlogreg/scalar.py", "where(negative, -size, size)", "where(negative, size, size)")
+    mutant = mutants.Mutant("jitlogreg/pointwise.py", "where(negative, -size, size)", "where(negative, size, size)")
     before = (mutants.ROOT / mutant.file).read_bytes()
     told = []
     assert mutants.survives(None, tmp_path)

@@ -422,7 +422,7 @@ def test_functions_on_disk_are_compiled_again_for_other_sources(python, metadata
 
     first, second = show(), show()
     assert (first[:2], second) == (["0", "1"], ["1", "0", first[2]])
-    scalar = copy / "jitlogreg" / "scalar.py"
+    scalar = copy / "jitlogreg" / "pointwise.py"
     source = scalar.read_text()
     edited = source.replace("return where(z < zeros(z), lower, upper)", "return where(z < zeros(z), lower, -upper)")
     assert edited != source
@@ -503,7 +503,7 @@ def test_scalar_in_a_cuda_kernel():
             out[i] = loss + dz + jlr.scalar.sigmoid(z[i]) + jlr.scalar.log_sigmoid(z[i])
 
     vector = numba.float32[::1]
-    device = importlib.import_module("jitlogreg.targets.cuda.device")  # which asks no GPU
+    device = importlib.import_module("jitlogreg.targets.cuda.intrinsics")  # which asks no GPU
     (code,) = device.intermediate_code(kernel, (vector, vector, vector), (9, 0), 128, 1, "ptx")
     text = code if isinstance(code, str) else code.code.decode()
     assert "st.global.f32" in text

@@ -13,7 +13,7 @@ import pytest
 from conftest import TARGETS
 
 import jitlogreg as jlr
-from jitlogreg.targets import ENVIRONMENT_VARIABLE, NAMES, choose
+from jitlogreg.targets.dispatch import ENVIRONMENT_VARIABLE, NAMES, choose
 
 targets = importlib.import_module("jitlogreg.targets")  # the function of that name hides it
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from jitlogreg import scalar
-from jitlogreg.lanes import LANES, ones, where, zeros
-from jitlogreg.targets.cpu.memory import at, load, splat, store
+from jitlogreg import pointwise
+from jitlogreg.simd import LANES, ones, where, zeros
+from jitlogreg.targets.cpu.pointers import at, load, splat, store
 
 
 class Function(NamedTuple):
@@ -62,17 +62,17 @@ def own_values(z, y, out):
     for i in range(0, count, LANES):
         v = load(zp, i, like)
         size = abs(v)
-        store(op, i, scalar.exp_nonpositive(-size))
-        store(op, count + i, scalar.log1p_unit(where(size > one, zero, size)))
-        store(op, 2 * count + i, scalar.sigmoid(v))
-        store(op, 3 * count + i, scalar.log_sigmoid(v))
-        loss, dz = scalar.loss_and_residual(v, zero)
+        store(op, i, pointwise.exp_nonpositive(-size))
+        store(op, count + i, pointwise.log1p_unit(where(size > one, zero, size)))
+        store(op, 2 * count + i, pointwise.sigmoid(v))
+        store(op, 3 * count + i, pointwise.log_sigmoid(v))
+        loss, dz = pointwise.loss_and_residual(v, zero)
         store(op, 4 * count + i, loss)
         store(op, 6 * count + i, dz)
-        loss, dz = scalar.loss_and_residual(v, one)
+        loss, dz = pointwise.loss_and_residual(v, one)
         store(op, 5 * count + i, loss)
         store(op, 7 * count + i, dz)
-        loss, dz = scalar.loss_and_residual(v, load(yp, i, like))
+        loss, dz = pointwise.loss_and_residual(v, load(yp, i, like))
         store(op, 8 * count + i, loss)
         store(op, 9 * count + i, dz)
 

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 from accuracy_examples import COUNT, LABELS, SOFT_LOSS, Worst, label_tried, own_values
 
-from jitlogreg.lanes import LANES
+from jitlogreg.simd import LANES
 
 HAS_LONG_DOUBLE = np.finfo(np.longdouble).nmant >= 63
 _TINY64 = float(np.finfo(np.float64).tiny)

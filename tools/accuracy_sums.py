@@ -11,10 +11,10 @@ import mpmath
 import numpy as np
 
 import jitlogreg as jlr
-from jitlogreg.lanes import LANES
+from jitlogreg.simd import LANES
+from jitlogreg.targets.cpu.column_major import ROWS_AT_ONCE
 from jitlogreg.targets.cpu.column_panels import STRIPS_AT_ONCE
-from jitlogreg.targets.cpu.columns import ROWS_AT_ONCE
-from jitlogreg.targets.cpu.link import SEGMENT, SEGMENTS
+from jitlogreg.targets.cpu.epilogue import SEGMENT, SEGMENTS
 from jitlogreg.targets.cpu.partition import Partition, partition
 
 PAIRS = [("float64", "float64"), ("float32", "float32"), ("float32", "float64")]

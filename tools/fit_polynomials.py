@@ -1,4 +1,4 @@
-"""Print the polynomial coefficients of `jitlogreg.scalar`, from mpmath.
+"""Print the polynomial coefficients of `jitlogreg.pointwise`, from mpmath.
 
     exp(r)   = 1 + r + r² P(r)            on |r| ≤ log(2)/2
     log1p(e) = 2 s + s t Q(t), t = s²     s = e / (2 + e) on [0, 1/3]

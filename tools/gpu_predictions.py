@@ -30,14 +30,14 @@ def main(argv=None):
 
 def registers():
     """The registers of a thread, by (n, dtype, order), in the machine code as it would run."""
-    from jitlogreg.targets.cuda import call, driver
-    from jitlogreg.targets.cuda.device import intermediate_code
+    from jitlogreg.targets.cuda import driver, launch
+    from jitlogreg.targets.cuda.intrinsics import intermediate_code
 
     found = {}
     for n, dtype, order in page.CASES:
         print(n, dtype, order, file=sys.stderr, flush=True)
         p, number = predictions.planned(predictions.h100(), n, dtype, order), getattr(numba, dtype)
-        kernel = call.REGIMES[p.regime].make(number, number, "gradient", *p.constants)
+        kernel = launch.REGIMES[p.regime].make(number, number, "gradient", *p.constants)
         extra = 4 if p.cooperative else 0
         signature = (*[numba.int64] * 5, number, *[numba.int64] * (3 + extra))
         codes = intermediate_code(kernel, signature, CAPABILITY, p.threads, p.per_processor)

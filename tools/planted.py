@@ -1,14 +1,14 @@
 """Changes for tools/plants.py: what makes the package slower, and what does not. Each is a list of replacements."""
 
-CPU, SCALAR, LINK = "jitlogreg/targets/cpu/__init__.py", "jitlogreg/scalar.py", "jitlogreg/targets/cpu/link.py"
+CPU, SCALAR, LINK = "jitlogreg/targets/cpu/__init__.py", "jitlogreg/pointwise.py", "jitlogreg/targets/cpu/epilogue.py"
 COMPILE, OBJECTIVE = "jitlogreg/targets/compile.py", "jitlogreg/objective.py"
-DRIVERS, ACCUMULATE = "jitlogreg/targets/cpu/drivers.py", "jitlogreg/targets/cpu/accumulate.py"
-COLUMNS, PARTITION = "jitlogreg/targets/cpu/columns.py", "jitlogreg/targets/cpu/partition.py"
+DRIVERS, ACCUMULATE = "jitlogreg/targets/cpu/drivers.py", "jitlogreg/targets/cpu/compensated.py"
+COLUMNS, PARTITION = "jitlogreg/targets/cpu/column_major.py", "jitlogreg/targets/cpu/partition.py"
 PROFILE = "jitlogreg/targets/cpu/profile.py"
 
 _SUMS = "    sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)\n"
 _PLAN = "    totals = np.zeros((2, (_room(n) if"
-_LANES, _OWN_COMPILE = "from jitlogreg.lanes import", "from jitlogreg.targets.compile"
+_LANES, _OWN_COMPILE = "from jitlogreg.simd import", "from jitlogreg.targets.compile"
 _EXP, _EXP_BODY = (
     "\n@example\ndef exp_nonpositive",
     """    shifted = fma(x, _log2_of_e(x), _round_and_bias(x))
@@ -51,7 +51,7 @@ _FLUSH = "@inline\ndef flush("
 SLOWER = {
     "a second read of X": [(OBJECTIVE, _SUMS, f"    kernels.sums(X, y, w, b, sample_weight, False)\n{_SUMS}")],
     "a scalar exp": [
-        (SCALAR, _LANES, f"from jitlogreg.lanes import call_llvm, llvm_suffix\n{_LANES}"),
+        (SCALAR, _LANES, f"from jitlogreg.simd import call_llvm, llvm_suffix\n{_LANES}"),
         (SCALAR, _OWN_COMPILE, f"from numba.extending import intrinsic\n{_OWN_COMPILE}"),
         (SCALAR, _EXP, _LIBRARY_EXP + _EXP),
         (SCALAR, _EXP_BODY, "    return where(x < _log_smallest(x), zeros(x), _library_exp(x))\n"),
@@ -80,7 +80,7 @@ INNOCENT = {
     "other words in docstrings and messages": [
         (OBJECTIVE, "Means from sums, with the penalty", "Means, from sums and the penalty"),
         (CPU, "The CPU target: blocks", "The target for CPUs: blocks"),
-        ("jitlogreg/checks.py", "one example per row", "a row for each example"),
+        ("jitlogreg/validation.py", "one example per row", "a row for each example"),
     ],
 }
 

@@ -133,8 +133,8 @@ def damaged(answer, kinds=tuple(DAMAGES), suffixes=("nbc", "nbi")):
 def versions(answer):
     """Two versions that compute differently, with one cache folder, in turn: right answers, and shared files."""
     with copies("one", "two") as root:
-        _change(root / "two" / "jitlogreg" / "__init__.py", '__version__ = "', '__version__ = "9.')
-        source = root / "two" / "jitlogreg" / "scalar.py"
+        _change(root / "two" / "jitlogreg" / "_version.py", '__version__ = "', '__version__ = "9.')
+        source = root / "two" / "jitlogreg" / "pointwise.py"
         _change(source, "where(negative, -size, size)", "where(negative, size, -size)")
         seen, files = {"one": [], "two": []}, {}
         for copy in ("one", "two", "one", "two"):

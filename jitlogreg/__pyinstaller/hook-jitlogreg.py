@@ -5,5 +5,10 @@ The metadata have the entry point by which Numba comes to know the calls, for fu
 
 from PyInstaller.utils.hooks import copy_metadata
 
-hiddenimports = ["jitlogreg.overloads", "jitlogreg.scalar", "jitlogreg.targets.cpu", "jitlogreg.targets.reference"]
+hiddenimports = [
+    "jitlogreg.njit.overloads",
+    "jitlogreg.pointwise",
+    "jitlogreg.targets.cpu",
+    "jitlogreg.targets.reference",
+]
 datas = copy_metadata("jitlogreg")

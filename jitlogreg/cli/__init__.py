@@ -7,7 +7,7 @@ import sys
 import jitlogreg
 from jitlogreg.cli import bench, demo, info, tune
 from jitlogreg.cli.errors import NotStoredError, UsageError, WrongAnswerError
-from jitlogreg.targets import TargetUnavailableError
+from jitlogreg.targets.dispatch import TargetUnavailableError
 
 
 def main(argv=None):

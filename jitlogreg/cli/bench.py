@@ -14,7 +14,7 @@ from jitlogreg.cli.machine import machine, print_load, versions
 from jitlogreg.cli.spellings import check_answer
 from jitlogreg.cli.tables import print_table
 from jitlogreg.cli.timing import in_turn
-from jitlogreg.targets import choose
+from jitlogreg.targets.dispatch import choose
 from jitlogreg.targets.reference import dot_loop
 
 # The notes' vectors

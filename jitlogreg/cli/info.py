@@ -4,9 +4,9 @@ from jitlogreg.cli.errors import UsageError
 from jitlogreg.cli.machine import machine, versions
 from jitlogreg.cli.options import add_target_option, selected_targets
 from jitlogreg.cli.tables import print_table
-from jitlogreg.targets import targets
 from jitlogreg.targets.compile import cache_folder
 from jitlogreg.targets.cpu import profile
+from jitlogreg.targets.dispatch import targets
 
 
 def add_options(parser):

@@ -5,7 +5,7 @@ import math
 import os
 
 from jitlogreg.cli.errors import UsageError
-from jitlogreg.targets import ENVIRONMENT_VARIABLE, NAMES, choose, targets
+from jitlogreg.targets.dispatch import ENVIRONMENT_VARIABLE, NAMES, choose, targets
 
 
 def add_target_option(parser, effect):

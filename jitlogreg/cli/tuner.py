@@ -12,8 +12,8 @@ import numpy as np
 
 import jitlogreg as jlr
 from jitlogreg.targets.cpu import profile
-from jitlogreg.targets.cpu.memory import HINTS
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, partition
+from jitlogreg.targets.cpu.pointers import HINTS
 
 # Bytes of the largest X: beyond the share of a last-level cache that a machine of few cores has
 LARGE = 192 << 20

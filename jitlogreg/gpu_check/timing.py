@@ -12,7 +12,7 @@ from jitlogreg.gpu_check.expected import OffError
 from jitlogreg.gpu_check.record import AbsentError
 from jitlogreg.gpu_check.shapes import DTYPES, ORDERS
 from jitlogreg.gpu_check.views import fetch, interface, view
-from jitlogreg.targets.libraries import DEFAULT_STREAM
+from jitlogreg.interop.libraries import DEFAULT_STREAM
 
 COLUMNS = (28, 256, 1024, 4096, 16384)
 BYTES, QUICK_BYTES = 4_000_000_000, 500_000_000
@@ -118,7 +118,7 @@ def matrix(n, dtype, order, size):
 def kernels(data):
     """The target's own launches for loss and gradient, forward pass and `hessian_vector`: nothing is waited for."""
     from jitlogreg.targets.cuda import plan
-    from jitlogreg.targets.cuda.call import placed
+    from jitlogreg.targets.cuda.launch import placed
     from jitlogreg.targets.cuda.totals import TOTALS
 
     (m, n), dtype = data.X.shape, data.w.dtype

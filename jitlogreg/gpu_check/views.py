@@ -12,8 +12,8 @@ import numpy as np
 
 from jitlogreg.gpu_check.expected import OffError, activations, objective, product, same_bits, within
 from jitlogreg.gpu_check.values import example
-from jitlogreg.targets.device_array import DeviceArray
-from jitlogreg.targets.libraries import DEFAULT_STREAM, NUMBA
+from jitlogreg.interop.device_array import DeviceArray
+from jitlogreg.interop.libraries import DEFAULT_STREAM, NUMBA
 
 # How many numbers later the matrix begins, and how many lie between two rows: 16 bytes, 8 or 4 can be read at once
 PLACES = ((0, 0), (4, 0), (2, 2), (1, 0), (0, 3), (5, 1))

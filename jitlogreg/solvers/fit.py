@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jitlogreg import checkpoint as checkpoints
-from jitlogreg import checks
-from jitlogreg.arrays import takes_arrays
-from jitlogreg.descent import State
+from jitlogreg import validation
+from jitlogreg.interop.device_array import like, on_host
+from jitlogreg.interop.wrapping import takes_arrays
 from jitlogreg.objective import Objective
-from jitlogreg.solvers.gradient_descent import GradientDescent
+from jitlogreg.solvers import checkpoint as checkpoints
+from jitlogreg.solvers.gradient_descent import State
 from jitlogreg.solvers.lbfgs import LBFGS
 from jitlogreg.solvers.newton import Newton
 from jitlogreg.solvers.point import Point
 from jitlogreg.solvers.run import Run, Watch
 from jitlogreg.solvers.separation import SeparationWarning
-from jitlogreg.targets.device_array import like, on_host
+from jitlogreg.solvers.steepest_descent import GradientDescent
 
 METHODS = {"newton": Newton, "lbfgs": LBFGS, "gradient_descent": GradientDescent}
 SOLVERS = ("auto", *METHODS)
@@ -226,15 +226,15 @@ def fit_quietly(
     """`fit` of NumPy arrays, without a warning. Returns the `Fit`, and its `Ending.remedy`."""
     if solver not in SOLVERS:
         raise ValueError(f"solver is {solver!r}; accepted are {', '.join(map(repr, SOLVERS))}")
-    tolerance = checks.nonnegative("tolerance", tolerance)
-    max_iterations = checks.count("max_iterations", max_iterations)
-    checks.function("callback", callback)
-    every = checks.count("checkpoint_every", checkpoint_every, least=1)
+    tolerance = validation.nonnegative("tolerance", tolerance)
+    max_iterations = validation.count("max_iterations", max_iterations)
+    validation.function("callback", callback)
+    every = validation.count("checkpoint_every", checkpoint_every, least=1)
     checkpoints.check_path("checkpoint", checkpoint)
     checkpoints.check_path("resume", resume)
     if isinstance(X, Objective):
         own = {"y": y, "sample_weight": sample_weight, "l2": l2 or None, "target": target}
-        checks.left_out_beside_objective(**own, fit_intercept=None if fit_intercept else fit_intercept)
+        validation.left_out_beside_objective(**own, fit_intercept=None if fit_intercept else fit_intercept)
         objective = X
     else:
         objective = Objective(X, y, sample_weight=sample_weight, l2=l2, fit_intercept=fit_intercept, target=target)
@@ -274,6 +274,6 @@ def _number_or_array(saved):
 
 def _theta(X, w, b, n_parameters):
     """Where the run starts, as one vector."""
-    w = np.zeros(X.shape[1]) if w is None else on_host(checks.weights(w, X)).astype(np.float64)
-    b = checks.start_of_intercept(b, w.dtype, n_parameters > len(w))
+    w = np.zeros(X.shape[1]) if w is None else on_host(validation.weights(w, X)).astype(np.float64)
+    b = validation.start_of_intercept(b, w.dtype, n_parameters > len(w))
     return np.append(w, b)[:n_parameters]

@@ -9,9 +9,9 @@ import numpy as np
 
 from jitlogreg.solvers.curvature import Cholesky, factored
 from jitlogreg.solvers.direction import Direction
-from jitlogreg.solvers.gradient_descent import cauchy_length
 from jitlogreg.solvers.newton import Newton, by_conjugate_gradients
 from jitlogreg.solvers.point import dot
+from jitlogreg.solvers.steepest_descent import cauchy_length
 
 # Pairs of steps and gradients that are remembered (Nocedal & Wright, 7.2: 3 to 20)
 MEMORY = 10

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
-from jitlogreg.solvers.gradient_descent import cauchy_length
 from jitlogreg.solvers.newton import STILL_GOOD
 from jitlogreg.solvers.point import dot, length, start
+from jitlogreg.solvers.steepest_descent import cauchy_length
 
 # The share of the slope that a step must gain, and the share that may be left (Nocedal & Wright, 3.1: the Wolfe
 # conditions with the values recommended for quasi-Newton methods)

@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitlogreg.descent import State, is_true
 from jitlogreg.objective import Objective, norm, split
-from jitlogreg.progress import progress_bar
 from jitlogreg.solvers import point as points
 from jitlogreg.solvers import separation
 from jitlogreg.solvers.curvature import TAKES_PART
+from jitlogreg.solvers.gradient_descent import State, is_true
 from jitlogreg.solvers.line_search import BORNE_OUT, following
 from jitlogreg.solvers.point import Point, Task
+from jitlogreg.solvers.progress import progress_bar
 from jitlogreg.solvers.standardize import ROWS, standard
 
 # A last step that has left this share of λ or more has not gone to a minimum: along exponentials 1/e is left

@@ -35,7 +35,7 @@ _FROZEN = getattr(sys, "frozen", False)
 _INSTALLATION = Path(sys.executable).resolve() if _FROZEN else PACKAGE
 
 # Where compiled code may come from, and so what makes it stale; a package with all within it
-_SOURCES = ("lanes", "linear_algebra", "scalar", "overloads", "cli.bandwidth", "targets")
+_SOURCES = ("_version", "linear_algebra", "pointwise", "simd", "njit", "cli.bandwidth", "targets")
 
 # Numba's default makes a division by zero raise. Kernels follow NumPy: inf or NaN, and loops without a way out of them.
 # What is left out here is taken from the function whose compilation asked for a kernel: a caller's own fastmath would
@@ -112,14 +112,14 @@ def sources_stamp():
 
 
 def _sources():
-    """The modules of `_SOURCES`, by name, and that of the version; each with its loader. None is imported."""
+    """The modules of `_SOURCES`, by name, each with its loader. None is imported."""
     package = sys.modules[_NAME]
     found = dict(_modules(package.__path__))
     imported = [name.removeprefix(f"{_NAME}.") for name in list(sys.modules) if name.startswith(f"{_NAME}.")]
     for name in imported:
         if _counts(name) and name not in found:
             raise ImportError(f"{name} is in no list of the modules of {_NAME}")
-    return [("", package.__spec__.loader), *((name, found[name]) for name in sorted(found) if _counts(name))]
+    return [(name, found[name]) for name in sorted(found) if _counts(name)]
 
 
 def _counts(name):

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from jitlogreg.lanes import LANES
-from jitlogreg.targets import may_use_threads
+from jitlogreg.simd import LANES
 from jitlogreg.targets.cpu import column_panels, hessian, profile, whole
 from jitlogreg.targets.cpu.drivers import kernel, run_parallel, run_serial, scratch_size
-from jitlogreg.targets.cpu.link import TOTALS
-from jitlogreg.targets.cpu.memory import data_address
+from jitlogreg.targets.cpu.epilogue import TOTALS
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_count, partition
+from jitlogreg.targets.cpu.pointers import data_address
+from jitlogreg.targets.dispatch import may_use_threads
 from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jitlogreg.lanes import LANES
+from jitlogreg.simd import LANES
 from jitlogreg.targets.compile import inline
 
 # Addresses, sizes in numbers, and switches of one call. `out` is where activations go; where X is standardized, sums

@@ -17,11 +17,11 @@ import math
 import numpy as np
 from numba import carray, prange
 
-from jitlogreg.lanes import LANES, zeros
+from jitlogreg.simd import LANES, zeros
 from jitlogreg.targets.compile import inline, parallel, serial, shared
-from jitlogreg.targets.cpu import columns, rows
-from jitlogreg.targets.cpu.accumulate import add_number, clear, flush, two_sum
-from jitlogreg.targets.cpu.link import (
+from jitlogreg.targets.cpu import column_major, row_major
+from jitlogreg.targets.cpu.compensated import add_number, clear, flush, two_sum
+from jitlogreg.targets.cpu.epilogue import (
     DB,
     INVALID,
     LOSS,
@@ -36,8 +36,8 @@ from jitlogreg.targets.cpu.link import (
     no_sums,
     residuals,
 )
-from jitlogreg.targets.cpu.memory import at, call, get, load, offset, put, splat, spread, store, sum_lanes
-from jitlogreg.targets.cpu.tail import copy_numbers
+from jitlogreg.targets.cpu.pointers import at, call, get, load, offset, put, splat, spread, store, sum_lanes
+from jitlogreg.targets.cpu.remainder import copy_numbers
 
 _INTEGERS = (
     # as in `chunks.TASK`, with the rows of a strip and the columns of a panel
@@ -159,14 +159,14 @@ def _margins(t, strip, panel, start, rows_at_once, w, parts, x0, w0, f_order):
     if f_order is None:
         i = row * leading + first
         if count < LANES:
-            rows.few_margins(x, i, leading, n, w, b, z, count)
+            row_major.few_margins(x, i, leading, n, w, b, z, count)
         else:
-            rows.margins(x, i, leading, n, w, b, z, LANES, i, 0, 0)
+            row_major.margins(x, i, leading, n, w, b, z, LANES, i, 0, 0)
     else:
         i, whole = row + first * leading, count // LANES * LANES
-        columns.margins(x, i, leading, n, w, b, z, whole, 0, True)
+        column_major.margins(x, i, leading, n, w, b, z, whole, 0, True)
         if whole < count:
-            columns.few_margins(x, i + whole, leading, n, w, b, offset(z, whole), count - whole)
+            column_major.few_margins(x, i + whole, leading, n, w, b, offset(z, whole), count - whole)
 
 
 @inline
@@ -183,18 +183,18 @@ def _accumulate(t, strip, panel, x0, w0, f_order):
         if strip == 0:
             clear(g, room)
         if count < LANES:
-            rows.few_update(x, i, leading, n, dz, count, g, like)
+            row_major.few_update(x, i, leading, n, dz, count, g, like)
         else:
             # four panels together prefetch half of the next strip: each one row of all four
             next_row = (row + LANES + panel % 4) * leading + panel // 4 * 4 * t.panel
-            rows.update(x, i, leading, n, dz, LANES, g, next_row if t.prefetch > 0 else i, like)
+            row_major.update(x, i, leading, n, dz, LANES, g, next_row if t.prefetch > 0 else i, like)
         if last or strip % STRIPS_AT_ONCE == STRIPS_AT_ONCE - 1:
             flush(g, high, low, room, like)
     else:
         i, whole = row + first * leading, count // LANES * LANES
-        columns.update(x, i, leading, n, dz, whole, high, low, 0, like)
+        column_major.update(x, i, leading, n, dz, whole, high, low, 0, like)
         if whole < count:
-            columns.few_update(x, i + whole, leading, n, offset(dz, whole), count - whole, high, low, like)
+            column_major.few_update(x, i + whole, leading, n, offset(dz, whole), count - whole, high, low, like)
     if last:
         for j in range(n):
             if math.isfinite(get(high, j)):  # else the low part is NaN and means nothing

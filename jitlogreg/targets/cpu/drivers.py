@@ -20,13 +20,12 @@ import numba
 import numpy as np
 from numba import carray, prange, types
 
-from jitlogreg.lanes import LANES, fma
+from jitlogreg.simd import LANES, fma
 from jitlogreg.targets.compile import address, inline, parallel, serial, shared
-from jitlogreg.targets.cpu import column_panels, columns, rows
-from jitlogreg.targets.cpu.accumulate import clear, flush, two_sum
+from jitlogreg.targets.cpu import column_major, column_panels, row_major
 from jitlogreg.targets.cpu.chunks import OF_TAIL, TASK, bounds
-from jitlogreg.targets.cpu.hessian import hessian_chunk, product_chunk
-from jitlogreg.targets.cpu.link import (
+from jitlogreg.targets.cpu.compensated import clear, flush, two_sum
+from jitlogreg.targets.cpu.epilogue import (
     DB,
     INVALID,
     LOSS,
@@ -40,7 +39,8 @@ from jitlogreg.targets.cpu.link import (
     no_sums,
     residuals,
 )
-from jitlogreg.targets.cpu.memory import (
+from jitlogreg.targets.cpu.hessian import hessian_chunk, product_chunk
+from jitlogreg.targets.cpu.pointers import (
     Streamed,
     address_of,
     at,
@@ -56,7 +56,7 @@ from jitlogreg.targets.cpu.memory import (
     store,
     sum_lanes,
 )
-from jitlogreg.targets.cpu.tail import copy_numbers, padded_rows
+from jitlogreg.targets.cpu.remainder import copy_numbers, padded_rows
 
 
 def _sum_chunk(chunk, task, x0, w0, f_order):
@@ -92,11 +92,13 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
         count = min(t.block, stop - i)
         position, ahead = i * leading, t.prefetch if i + count < stop or chunk + 1 < t.chunks else 0
         if f_order is not None:
-            columns.margins(x, i, leading, n, w, b, z, count, ahead, room > 0)
+            column_major.margins(x, i, leading, n, w, b, z, count, ahead, room > 0)
         elif pad > 0:
-            rows.few_margins(x, position, leading, n, w, b, z, count - pad)
+            row_major.few_margins(x, position, leading, n, w, b, z, count - pad)
         else:
-            rows.margins(x, position, leading, n, w, b, z, count, position + t.prefetch, prefetch_rows, t.sequential)
+            row_major.margins(
+                x, position, leading, n, w, b, z, count, position + t.prefetch, prefetch_rows, t.sequential
+            )
         for r in range(count - pad, count):
             put(z, r, 0)  # padding: its weight is 0, but 0 · inf would count
         for r in range(0, count, SEGMENT):
@@ -112,12 +114,12 @@ def _sum_chunk(chunk, task, x0, w0, f_order):
                 held, segments = no_sums(b), 0
         if room > 0:
             if f_order is not None:
-                columns.update(x, i, leading, n, dz, count, high, low, ahead, b)
+                column_major.update(x, i, leading, n, dz, count, high, low, ahead, b)
             elif pad > 0:
-                rows.few_update(x, position, leading, n, dz, count - pad, g, b)
+                row_major.few_update(x, position, leading, n, dz, count - pad, g, b)
             else:
                 prefetch_at = position + t.prefetch + count // 2 * leading if t.prefetch > 0 else position
-                rows.update(x, position, leading, n, dz, count, g, prefetch_at, b)
+                row_major.update(x, position, leading, n, dz, count, g, prefetch_at, b)
             if f_order is None and pending == 0:
                 flush(g, high, low, room, b)
 
@@ -143,12 +145,14 @@ def _activate_chunk(chunk, task, x0, w0, f_order):
         count = min(t.block, stop - i)
         a, ahead = offset(out, i), t.prefetch if i + count < stop or chunk + 1 < t.chunks else 0
         if f_order is not None:
-            columns.margins(x, i, leading, n, w, b, a, count, ahead, False)
+            column_major.margins(x, i, leading, n, w, b, a, count, ahead, False)
         elif pad > 0:
-            rows.few_margins(x, 0, leading, n, w, b, a, count - pad)
+            row_major.few_margins(x, 0, leading, n, w, b, a, count - pad)
         else:
             position = i * leading
-            rows.margins(x, position, leading, n, w, b, a, count, position + t.prefetch, prefetch_rows, t.sequential)
+            row_major.margins(
+                x, position, leading, n, w, b, a, count, position + t.prefetch, prefetch_rows, t.sequential
+            )
         activate(a, count, t.logarithm, b)
     if chunk == t.chunks:
         for r in range(t.m % LANES):

@@ -11,13 +11,13 @@ import functools
 import numpy as np
 from numba import carray
 
-from jitlogreg.lanes import LANES, fma, zeros
+from jitlogreg.simd import LANES, fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu import columns, rows
-from jitlogreg.targets.cpu.accumulate import add_number, clear, flush
+from jitlogreg.targets.cpu import column_major, row_major
 from jitlogreg.targets.cpu.chunks import OF_TAIL, bounds
-from jitlogreg.targets.cpu.link import DB, curved, roots
-from jitlogreg.targets.cpu.memory import (
+from jitlogreg.targets.cpu.compensated import add_number, clear, flush
+from jitlogreg.targets.cpu.epilogue import DB, curved, roots
+from jitlogreg.targets.cpu.pointers import (
     at,
     get,
     lane,
@@ -34,7 +34,7 @@ from jitlogreg.targets.cpu.memory import (
     sum_lanes,
     transpose,
 )
-from jitlogreg.targets.cpu.tail import copy_numbers, padded_rows
+from jitlogreg.targets.cpu.remainder import copy_numbers, padded_rows
 
 # Rows that are packed at once, and added up before they go to the totals: in runs of sixteen, so that a term meets at
 # most 16 + 8 roundings of the 32 that the bound on sums allows. A panel of them is 8 KB
@@ -104,26 +104,28 @@ def product_chunk(chunk, task, x0, w0, f_order):
         count = min(t.block, stop - i)
         position, ahead = i * leading, t.prefetch if i + count < stop or chunk + 1 < t.chunks else 0
         if f_order is not None:
-            columns.margins(x, i, leading, n, w, b, z, count, ahead, True)
-            columns.margins(x, i, leading, n, v, c, u, count, 0, True)
+            column_major.margins(x, i, leading, n, w, b, z, count, ahead, True)
+            column_major.margins(x, i, leading, n, v, c, u, count, 0, True)
         elif pad > 0:
-            rows.few_margins(x, position, leading, n, w, b, z, count - pad)
-            rows.few_margins(x, position, leading, n, v, c, u, count - pad)
+            row_major.few_margins(x, position, leading, n, w, b, z, count - pad)
+            row_major.few_margins(x, position, leading, n, v, c, u, count - pad)
         else:
-            rows.margins(x, position, leading, n, w, b, z, count, position + t.prefetch, prefetch_rows, t.sequential)
-            rows.margins(x, position, leading, n, v, c, u, count, position, 0, t.sequential)
+            row_major.margins(
+                x, position, leading, n, w, b, z, count, position + t.prefetch, prefetch_rows, t.sequential
+            )
+            row_major.margins(x, position, leading, n, v, c, u, count, position, 0, t.sequential)
         for r in range(count - pad, count):
             put(z, r, 0)
             put(u, r, 0)  # padding: its weight is 0, but 0 · inf would count
         db = curved(z, u, offset(s, i * s_step), s_step > 0, count, splat(0.0), b)
         add_number(offset(high, room), offset(low, room), DB, sum_lanes(db))
         if f_order is not None:
-            columns.update(x, i, leading, n, u, count, high, low, ahead, b)
+            column_major.update(x, i, leading, n, u, count, high, low, ahead, b)
         elif pad > 0:
-            rows.few_update(x, position, leading, n, u, count - pad, g, b)
+            row_major.few_update(x, position, leading, n, u, count - pad, g, b)
         else:
             prefetch_at = position + t.prefetch + count // 2 * leading if t.prefetch > 0 else position
-            rows.update(x, position, leading, n, u, count, g, prefetch_at, b)
+            row_major.update(x, position, leading, n, u, count, g, prefetch_at, b)
         if f_order is None:
             flush(g, high, low, room, b)
 
@@ -146,11 +148,13 @@ def hessian_chunk(chunk, task, x0, w0, f_order):
         count = min(BLOCK, stop - i)
         position, ahead = i * leading, t.prefetch if i + count < stop or chunk + 1 < t.chunks else 0
         if f_order is not None:
-            columns.margins(x, i, leading, n, w, b, z, count, ahead, False)
+            column_major.margins(x, i, leading, n, w, b, z, count, ahead, False)
         elif pad > 0:
-            rows.few_margins(x, position, leading, n, w, b, z, count - pad)
+            row_major.few_margins(x, position, leading, n, w, b, z, count - pad)
         else:
-            rows.margins(x, position, leading, n, w, b, z, count, position + t.prefetch, prefetch_rows, t.sequential)
+            row_major.margins(
+                x, position, leading, n, w, b, z, count, position + t.prefetch, prefetch_rows, t.sequential
+            )
         roots(z, offset(s, i * s_step), s_step > 0, count, b)
         if f_order is None:
             _pack_rows(x, position, leading, n, z, count - pad, packed, b)
@@ -171,10 +175,10 @@ def _pack_rows(x, i, leading, n, scale, count, packed, like):
     for r in range(count):
         row, factor = i + r * leading, splat(get(scale, r))
         for j in range(0, whole, LANES):
-            numbers = rows.standardized(load(x, row + j, like), moments(x, j, like))
+            numbers = row_major.standardized(load(x, row + j, like), moments(x, j, like))
             store(packed, j * BLOCK + r * LANES, numbers * factor)
         last = offset(packed, whole * BLOCK + r * LANES)
-        numbers = rows.standardized(load_first(x, row + whole, n - whole, like), moments(x, whole, like))
+        numbers = row_major.standardized(load_first(x, row + whole, n - whole, like), moments(x, whole, like))
         store(last, 0, numbers * factor)
         put(last, n - whole, get(scale, r))
 
@@ -210,7 +214,7 @@ def _pack_columns(x, i, leading, n, scale, count, packed, like):
 @inline
 def _column(x, i, j, like):
     """Eight numbers of column j, from element i on."""
-    return rows.standardized(load(x, i, like), moments_of(x, j, like))
+    return row_major.standardized(load(x, i, like), moments_of(x, j, like))
 
 
 @inline

@@ -12,9 +12,9 @@ There are two ways to share a matrix:
 
 from typing import NamedTuple
 
-from jitlogreg.lanes import LANES
+from jitlogreg.simd import LANES
 from jitlogreg.targets.compile import shared
-from jitlogreg.targets.cpu.link import SEGMENT
+from jitlogreg.targets.cpu.epilogue import SEGMENT
 
 # A row block in C order: the fewest rows, the most, and the bytes of X that it should keep to. It is read twice, and
 # with what is prefetched beside it should fit 32 KB, the smallest L1 of today. Shares of the read limit with 8 KB and

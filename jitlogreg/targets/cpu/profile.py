@@ -18,7 +18,7 @@ import llvmlite.binding
 import numpy as np
 
 from jitlogreg.targets.compile import cache_folder, shared
-from jitlogreg.targets.cpu.memory import HINTS
+from jitlogreg.targets.cpu.pointers import HINTS
 
 ENVIRONMENT_VARIABLE = "JITLOGREG_PROFILE"
 

@@ -9,11 +9,11 @@ import math
 import numpy as np
 
 from jitlogreg.targets.compile import inline, serial
-from jitlogreg.targets.cpu.accumulate import sum_of_squares
 from jitlogreg.targets.cpu.chunks import TASK
+from jitlogreg.targets.cpu.compensated import sum_of_squares
 from jitlogreg.targets.cpu.drivers import add_up, describe, numbers_of_scratch
-from jitlogreg.targets.cpu.link import DB, INVALID, LOSS, TOTALS, WEIGHT
-from jitlogreg.targets.cpu.memory import at, call, get, put
+from jitlogreg.targets.cpu.epilogue import DB, INVALID, LOSS, TOTALS, WEIGHT
+from jitlogreg.targets.cpu.pointers import at, call, get, put
 
 
 @inline

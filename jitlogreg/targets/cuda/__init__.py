@@ -11,10 +11,10 @@ import numpy as np
 
 from jitlogreg.targets.cuda import dot as dot_kernel
 from jitlogreg.targets.cuda import driver, plan
-from jitlogreg.targets.cuda.call import OnDevice, placed
 from jitlogreg.targets.cuda.driver import name as device
 from jitlogreg.targets.cuda.driver import reason
-from jitlogreg.targets.cuda.link import UPDATES
+from jitlogreg.targets.cuda.epilogue import UPDATES
+from jitlogreg.targets.cuda.launch import OnDevice, placed
 from jitlogreg.targets.cuda.steps import descend
 from jitlogreg.targets.cuda.totals import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums

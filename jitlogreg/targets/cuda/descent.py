@@ -9,7 +9,7 @@ import math
 from numba import float64, int64
 
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import cuda, load, meet, store, unknown_zero
+from jitlogreg.targets.cuda.intrinsics import cuda, load, meet, store, unknown_zero
 from jitlogreg.targets.cuda.reduce import COLUMNS, adder
 from jitlogreg.targets.cuda.totals import DB, EVERY_LANE, INVALID, LOSS, TOTALS, WEIGHT, sum_over_lanes
 

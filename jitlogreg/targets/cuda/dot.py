@@ -2,7 +2,7 @@
 
 from numba import float64, int64
 
-from jitlogreg.targets.cuda.device import cuda, load, store
+from jitlogreg.targets.cuda.intrinsics import cuda, load, store
 from jitlogreg.targets.cuda.totals import add, join, join_over_lanes
 
 

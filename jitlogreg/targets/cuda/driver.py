@@ -19,7 +19,7 @@ from cuda.bindings import driver
 from cuda.core import Linker, LinkerOptions, ObjectCode
 
 from jitlogreg.targets.compile import cache_folder, sources_stamp
-from jitlogreg.targets.cuda.device import compiler, intermediate_code
+from jitlogreg.targets.cuda.intrinsics import compiler, intermediate_code
 from jitlogreg.targets.cuda.plan import Device
 
 OLDEST = (7, 5)  # compute capability from which on the kernels are compiled and checked

@@ -3,7 +3,7 @@
 from numba import float64, int64
 
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import cuda, load, store
+from jitlogreg.targets.cuda.intrinsics import cuda, load, store
 from jitlogreg.targets.cuda.totals import join, join_over_lanes
 
 # A warp takes eight columns, adjacent in memory, and every fourth row of each

@@ -4,8 +4,8 @@ import numba
 import numpy as np
 
 from jitlogreg.targets.cuda import descent, driver, plan
-from jitlogreg.targets.cuda.call import REGIMES, placed
 from jitlogreg.targets.cuda.descent import ENDED, LAST, NORM, REPORT, SUM_OF_WEIGHTS, WRONG
+from jitlogreg.targets.cuda.launch import REGIMES, placed
 from jitlogreg.targets.cuda.totals import TOTALS
 from jitlogreg.targets.sums import Steps
 

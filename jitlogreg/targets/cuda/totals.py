@@ -7,10 +7,10 @@ rows than lie in registers at once, and nothing needs float64 for float32's sake
 
 from numba import int64
 
-from jitlogreg.lanes import zeros
-from jitlogreg.scalar import two_sum
+from jitlogreg.pointwise import two_sum
+from jitlogreg.simd import zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import cuda, store
+from jitlogreg.targets.cuda.intrinsics import cuda, store
 
 # The totals that follow the columns: Σ sL, Σ s·dz, Σ s, and how many labels and weights were none
 LOSS, DB, WEIGHT, INVALID = range(4)

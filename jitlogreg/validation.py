@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from jitlogreg.targets.device_array import DeviceArray, on_host
+from jitlogreg.interop.device_array import DeviceArray, on_host
+from jitlogreg.interop.libraries import library_of
 from jitlogreg.targets.layout import layout
-from jitlogreg.targets.libraries import library_of
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 

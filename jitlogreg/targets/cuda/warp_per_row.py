@@ -7,9 +7,9 @@ what does not depend on how much it can read at once, and so the sums have the s
 
 from numba import int64
 
-from jitlogreg.lanes import fma, zeros
-from jitlogreg.targets.cuda.device import cuda, load, load_vector, this_thread, unknown_zero
-from jitlogreg.targets.cuda.link import SUMS, UPDATES, linker, vectors_of
+from jitlogreg.simd import fma, zeros
+from jitlogreg.targets.cuda.epilogue import SUMS, UPDATES, linker, vectors_of
+from jitlogreg.targets.cuda.intrinsics import cuda, load, load_vector, this_thread, unknown_zero
 from jitlogreg.targets.cuda.totals import (
     EVERY_LANE,
     TOTALS,

@@ -1,7 +1,7 @@
 """Eight numbers at a time: the vector type of the CPU kernels, and arithmetic that Numba has no spelling for.
 
-Everything in `jitlogreg.scalar` is written with these operations and with + - * /, so the same source compiles for one
-float64 or float32 (a CUDA thread, a user's own loop) and for a vector of eight of them (the CPU kernels).
+Everything in `jitlogreg.pointwise` is written with these operations and with + - * /, so the same source compiles for
+one float64 or float32 (a CUDA thread, a user's own loop) and for a vector of eight of them (the CPU kernels).
 
 Why explicit vectors rather than a loop left to the optimiser: the order of every sum is fixed here, so no fastmath flag
 is needed and equal inputs give equal bits; and the last columns of a row take one masked load, where a vectorised loop

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jitlogreg.targets.libraries import DEFAULT_STREAM
+from jitlogreg.interop.libraries import DEFAULT_STREAM
 
 _ON_GPU = (2, 13)  # DLPack's numbers of CUDA's memory, and of that which CUDA moves
 

@@ -8,7 +8,7 @@ import pytest
 from calls import CALLS, FORWARDS, LONG, MEANS, W32, X32, W, X, Y, call, refuses
 
 import jitlogreg as jlr
-from jitlogreg import checks
+from jitlogreg import validation
 
 pytestmark = pytest.mark.usefixtures("target")
 
@@ -153,7 +153,7 @@ def test_an_intercept_that_overflows_float64_is_refused(b):
 
 
 def test_an_intercept_that_rounds_to_the_largest_float32_is_taken():
-    assert checks.intercept(3.4028235e38, np.dtype(np.float32)) == np.finfo(np.float32).max
+    assert validation.intercept(3.4028235e38, np.dtype(np.float32)) == np.finfo(np.float32).max
 
 
 @pytest.mark.parametrize("argument", ["l2", "learning_rate", "tolerance"])

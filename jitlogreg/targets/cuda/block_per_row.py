@@ -5,10 +5,10 @@ While the block puts a margin together, the next rows are on their way.
 
 from numba import int64
 
-from jitlogreg.lanes import fma, zeros
+from jitlogreg.simd import fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import cuda, load, load_vector, store, this_thread, unknown_zero
-from jitlogreg.targets.cuda.link import SUMS, UPDATES, linker, vectors_of
+from jitlogreg.targets.cuda.epilogue import SUMS, UPDATES, linker, vectors_of
+from jitlogreg.targets.cuda.intrinsics import cuda, load, load_vector, store, this_thread, unknown_zero
 from jitlogreg.targets.cuda.totals import (
     DB,
     INVALID,

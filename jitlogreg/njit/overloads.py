@@ -24,7 +24,7 @@ from jitlogreg.objective import Gradient, LossAndGradient
 def _activations(operation):
     def typed(X, w, b=0.0, out=None, target=None):
         _check_types(X=X, w=w, b=b, out=out, target=target)
-        from jitlogreg.targets.cpu.callers import begin, finish, result, run
+        from jitlogreg.njit.stub import begin, finish, result, run
 
         def implementation(X, w, b=0.0, out=None, target=None):
             a = result(out, X.shape[0], w)
@@ -40,8 +40,8 @@ def _activations(operation):
 
 def _loss(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
     _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, target=target)
-    from jitlogreg.targets.cpu.callers import begin, finish, run
-    from jitlogreg.targets.cpu.embedded import MEAN
+    from jitlogreg.njit.call_frame import MEAN
+    from jitlogreg.njit.stub import begin, finish, run
 
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
         record, memory = begin(MEAN, X, y, w, b, sample_weight, l2, None, None)
@@ -53,8 +53,8 @@ def _loss(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
 
 def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
     _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, out=out, target=target)
-    from jitlogreg.targets.cpu.callers import begin, finish, result, run
-    from jitlogreg.targets.cpu.embedded import GRADIENT
+    from jitlogreg.njit.call_frame import GRADIENT
+    from jitlogreg.njit.stub import begin, finish, result, run
 
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
         dw = result(out, X.shape[1], w)
@@ -67,8 +67,8 @@ def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None)
 
 def _loss_and_gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
     _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, out=out, target=target)
-    from jitlogreg.targets.cpu.callers import begin, finish, result, run
-    from jitlogreg.targets.cpu.embedded import GRADIENT
+    from jitlogreg.njit.call_frame import GRADIENT
+    from jitlogreg.njit.stub import begin, finish, result, run
 
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
         dw = result(out, X.shape[1], w)
@@ -85,7 +85,7 @@ def _where(parallel, typed):
 
     @functools.wraps(typed)  # Numba reads the signature
     def chosen(*args, **kwargs):
-        from jitlogreg.targets.cpu.callers import parallel_caller
+        from jitlogreg.njit.stub import parallel_caller
 
         return typed(*args, **kwargs) if parallel_caller() == parallel else None
 

@@ -15,10 +15,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from jitlogreg.njit.call_frame import driver
 from jitlogreg.targets.compile import sources_stamp
 from jitlogreg.targets.cpu import profile
 from jitlogreg.targets.cpu.drivers import kernel
-from jitlogreg.targets.cpu.embedded import driver
 
 
 class Needed(NamedTuple):

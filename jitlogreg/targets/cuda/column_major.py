@@ -6,10 +6,10 @@ halves the columns that a lane is left with, so that 31 shuffles add up 32 colum
 
 from numba import int64
 
-from jitlogreg.lanes import fma, zeros
+from jitlogreg.simd import fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import cuda, load, this_thread, unknown_zero
-from jitlogreg.targets.cuda.link import SUMS, UPDATES, linker, vectors_of
+from jitlogreg.targets.cuda.epilogue import SUMS, UPDATES, linker, vectors_of
+from jitlogreg.targets.cuda.intrinsics import cuda, load, this_thread, unknown_zero
 from jitlogreg.targets.cuda.totals import (
     EVERY_LANE,
     SLOTS,

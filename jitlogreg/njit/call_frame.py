@@ -11,14 +11,14 @@ import numba
 import numpy as np
 from numba import carray, types
 
-from jitlogreg.lanes import LANES
+from jitlogreg.simd import LANES
 from jitlogreg.targets import layout
 from jitlogreg.targets.compile import address, inline
 from jitlogreg.targets.cpu import column_panels, drivers
 from jitlogreg.targets.cpu.chunks import TASK
-from jitlogreg.targets.cpu.link import INVALID, TOTALS, WEIGHT
-from jitlogreg.targets.cpu.memory import at, call, get, put
+from jitlogreg.targets.cpu.epilogue import INVALID, TOTALS, WEIGHT
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, partition
+from jitlogreg.targets.cpu.pointers import at, call, get, put
 from jitlogreg.targets.cpu.profile import (
     C_ORDER,
     CACHED,

@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from jitlogreg.lanes import LANES, call_llvm, float32s, float64s, llvm_integer, llvm_scalar, llvm_suffix
+from jitlogreg.simd import LANES, call_llvm, float32s, float64s, llvm_integer, llvm_scalar, llvm_suffix
 
 _I32 = ir.IntType(32)
 CACHE_LINE = 64  # bytes; where lines are longer, some are prefetched twice

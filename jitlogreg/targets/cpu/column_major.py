@@ -5,11 +5,11 @@ and the update the others. An `ahead` of 0 prefetches nothing new: lines that ar
 the loops would cost up to a tenth (Zen 5). The hint is part of the type of `x`.
 """
 
-from jitlogreg.lanes import LANES, fma, zeros
+from jitlogreg.simd import LANES, fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.accumulate import add_vector
-from jitlogreg.targets.cpu.memory import get, load, load_first, moments_of, offset, prefetch, splat, store, sum_each
-from jitlogreg.targets.cpu.rows import standardized
+from jitlogreg.targets.cpu.compensated import add_vector
+from jitlogreg.targets.cpu.pointers import get, load, load_first, moments_of, offset, prefetch, splat, store, sum_each
+from jitlogreg.targets.cpu.row_major import standardized
 
 # The rows that a column's accumulator takes before it goes to the totals: 16 terms a lane and the pairwise sum of the
 # lanes are 19 roundings of the 32 that the bound on sums allows

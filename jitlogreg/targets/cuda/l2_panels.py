@@ -7,10 +7,10 @@ which keeps its pair in the rows that the kernel leaves behind, a slice's where 
 
 from numba import int64
 
-from jitlogreg.lanes import fma, zeros
+from jitlogreg.simd import fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import cuda, load, load_vector, meet, store, this_thread
-from jitlogreg.targets.cuda.link import SUMS, UPDATES, linker, vectors_of
+from jitlogreg.targets.cuda.epilogue import SUMS, UPDATES, linker, vectors_of
+from jitlogreg.targets.cuda.intrinsics import cuda, load, load_vector, meet, store, this_thread
 from jitlogreg.targets.cuda.totals import (
     SLOTS,
     TOTALS,

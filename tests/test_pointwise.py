@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from jitlogreg import scalar
-from jitlogreg.lanes import LANES
-from jitlogreg.targets.cpu.memory import at, load, splat, store
+from jitlogreg import pointwise
+from jitlogreg.simd import LANES
+from jitlogreg.targets.cpu.pointers import at, load, splat, store
 
 mpmath.mp.dps = 40
 
@@ -22,19 +22,19 @@ def each(function, z, y, out):
     """A per-example function number by number."""
     for i in range(z.size):
         if function == 0:
-            out[i] = scalar.exp_nonpositive(z[i])
+            out[i] = pointwise.exp_nonpositive(z[i])
         elif function == 1:
-            out[i] = scalar.log1p_unit(z[i])
+            out[i] = pointwise.log1p_unit(z[i])
         elif function == 2:
-            out[i] = scalar.sigmoid(z[i])
+            out[i] = pointwise.sigmoid(z[i])
         elif function == 3:
-            out[i] = scalar.log_sigmoid(z[i])
+            out[i] = pointwise.log_sigmoid(z[i])
         elif function == 4:
-            out[i] = scalar.loss_and_residual(z[i], y[i])[0]
+            out[i] = pointwise.loss_and_residual(z[i], y[i])[0]
         elif function == 5:
-            out[i] = scalar.curvature(z[i])
+            out[i] = pointwise.curvature(z[i])
         else:
-            out[i] = scalar.loss_and_residual(z[i], y[i])[1]
+            out[i] = pointwise.loss_and_residual(z[i], y[i])[1]
 
 
 @njit(error_model="numpy")
@@ -46,19 +46,19 @@ def eight(function, z, y, out):
     for i in range(0, z.size, LANES):
         v = load(zp, i, like)
         if function == 0:
-            store(op, i, scalar.exp_nonpositive(v))
+            store(op, i, pointwise.exp_nonpositive(v))
         elif function == 1:
-            store(op, i, scalar.log1p_unit(v))
+            store(op, i, pointwise.log1p_unit(v))
         elif function == 2:
-            store(op, i, scalar.sigmoid(v))
+            store(op, i, pointwise.sigmoid(v))
         elif function == 3:
-            store(op, i, scalar.log_sigmoid(v))
+            store(op, i, pointwise.log_sigmoid(v))
         elif function == 4:
-            store(op, i, scalar.loss_and_residual(v, load(yp, i, like))[0])
+            store(op, i, pointwise.loss_and_residual(v, load(yp, i, like))[0])
         elif function == 5:
-            store(op, i, scalar.curvature(v))
+            store(op, i, pointwise.curvature(v))
         else:
-            store(op, i, scalar.loss_and_residual(v, load(yp, i, like))[1])
+            store(op, i, pointwise.loss_and_residual(v, load(yp, i, like))[1])
 
 
 FUNCTIONS = ["exp_nonpositive", "log1p_unit", "sigmoid", "log_sigmoid", "loss", "curvature", "residual"]
@@ -210,7 +210,7 @@ def test_the_coefficients_are_those_that_the_script_prints():
     printed = subprocess.run([sys.executable, tool], capture_output=True, text=True, check=True).stdout
     numbers = re.findall(r"^ +([0-9.e-]+),?$", printed, flags=re.MULTILINE)
     assert len(numbers) == 10 + 10 + 5 + 4
-    source = Path(scalar.__file__).read_text(encoding="utf-8")
+    source = Path(pointwise.__file__).read_text(encoding="utf-8")
     missing = [number for number in numbers if not re.search(rf"\b{re.escape(number)}\b", source)]
     assert not missing
 
@@ -218,10 +218,11 @@ def test_the_coefficients_are_those_that_the_script_prints():
 def test_python_may_call_them():
     program = """
 import numpy as np
-from jitlogreg import scalar
+from jitlogreg import pointwise
 one = np.float32(0.5)
-print(scalar.sigmoid(0.5), scalar.log_sigmoid(0.5), scalar.curvature(0.5), scalar.loss_and_residual(0.5, 1.0))
-print(scalar.sigmoid(one), scalar.exp_nonpositive(-one), scalar.log1p_unit(0.5), scalar.two_sum(1.0, 0.5))
+print(pointwise.sigmoid(0.5), pointwise.log_sigmoid(0.5), pointwise.curvature(0.5))
+print(pointwise.loss_and_residual(0.5, 1.0))
+print(pointwise.sigmoid(one), pointwise.exp_nonpositive(-one), pointwise.log1p_unit(0.5), pointwise.two_sum(1.0, 0.5))
 """
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert printed.startswith("0.622459331201854")

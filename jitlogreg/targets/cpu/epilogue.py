@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from jitlogreg import scalar
-from jitlogreg.lanes import LANES, fma, ones, root, where, zeros
+from jitlogreg import pointwise
+from jitlogreg.simd import LANES, fma, ones, root, where, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.accumulate import add_number, two_sum
-from jitlogreg.targets.cpu.memory import compound_lanes, load, splat, store, sum_lanes, widen
+from jitlogreg.targets.cpu.compensated import add_number, two_sum
+from jitlogreg.targets.cpu.pointers import compound_lanes, load, splat, store, sum_lanes, widen
 
 # The totals a block adds to
 LOSS, DB, WEIGHT, INVALID = range(4)
@@ -27,10 +27,10 @@ def activate(z, rows, logarithm, like):
     """Replace `rows` margins by σ(z), or by log σ(z)."""
     if logarithm:
         for i in range(0, rows, LANES):
-            store(z, i, scalar.log_sigmoid(load(z, i, like)))
+            store(z, i, pointwise.log_sigmoid(load(z, i, like)))
     else:
         for i in range(0, rows, LANES):
-            store(z, i, scalar.sigmoid(load(z, i, like)))
+            store(z, i, pointwise.sigmoid(load(z, i, like)))
 
 
 @inline
@@ -56,7 +56,7 @@ def residuals(z, y, s, weighted, dz, rows, sums):
         for i in range(0, rows, LANES):
             yi = load(y, i, p)
             si = load(s, i, p)
-            loss_i, dz_i = scalar.loss_and_residual(load(z, i, p), yi)
+            loss_i, dz_i = pointwise.loss_and_residual(load(z, i, p), yi)
             weighted_dz = si * dz_i
             store(dz, i, weighted_dz)
             # in float64: what float32 may hold, its sum may not
@@ -68,7 +68,7 @@ def residuals(z, y, s, weighted, dz, rows, sums):
         total = zero
         for i in range(0, rows, LANES):
             yi = load(y, i, p)
-            e, linear, dz_i = scalar.loss_terms_and_residual(load(z, i, p), yi)
+            e, linear, dz_i = pointwise.loss_terms_and_residual(load(z, i, p), yi)
             store(dz, i, dz_i)
             p = fma(p, e, p + e)
             loss += widen(linear)
@@ -83,7 +83,7 @@ def residuals(z, y, s, weighted, dz, rows, sums):
 def curved(z, u, s, weighted, rows, total, like):
     """Replace `rows` margins u of the vector by s·σ(z)σ(−z)·u, and add these to `total`."""
     for i in range(0, rows, LANES):
-        h = scalar.curvature(load(z, i, like)) * load(u, i, like)
+        h = pointwise.curvature(load(z, i, like)) * load(u, i, like)
         if weighted:
             h = load(s, i, like) * h
         store(u, i, h)
@@ -95,7 +95,7 @@ def curved(z, u, s, weighted, rows, total, like):
 def roots(z, s, weighted, rows, like):
     """Replace `rows` margins by √(s·σ(z)σ(−z))."""
     for i in range(0, rows, LANES):
-        h = scalar.curvature(load(z, i, like))
+        h = pointwise.curvature(load(z, i, like))
         if weighted:
             h = load(s, i, like) * h
         store(z, i, root(h))
@@ -128,12 +128,12 @@ def _log1p(p):
     lost / s, which is at most 2⁻⁵³.
     """
     if p <= 1:
-        return scalar.log1p_unit(p)
+        return pointwise.log1p_unit(p)
     s, lost = two_sum(1.0, p)
     bits = np.float64(s).view(np.int64)
     k = (bits >> 52) - 1023
     f = np.int64((bits & ((1 << 52) - 1)) | (1023 << 52)).view(np.float64)
-    value = k * _LOG2_HIGH + (k * _LOG2_LOW + (scalar.log1p_unit(f - 1.0) + lost / s))
+    value = k * _LOG2_HIGH + (k * _LOG2_LOW + (pointwise.log1p_unit(f - 1.0) + lost / s))
     return value if p < np.inf else p  # NaN goes on as well
 
 

@@ -8,11 +8,11 @@ from numba import prange, types
 from numba.core.targetconfig import ConfigStack
 from numba.extending import intrinsic, overload
 
+from jitlogreg.njit import call_frame
+from jitlogreg.njit.call_frame import CALL
+from jitlogreg.njit.symbols import symbol
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu import embedded
-from jitlogreg.targets.cpu.embedded import CALL
-from jitlogreg.targets.cpu.memory import address_of, at, call, get, put, put_words
-from jitlogreg.targets.cpu.symbols import symbol
+from jitlogreg.targets.cpu.pointers import address_of, at, call, get, put, put_words
 
 _step, _convert, _profile = symbol("step"), symbol("convert"), symbol("profile")
 _activations_c, _activations_f = symbol("activations", "C"), symbol("activations", "F")
@@ -26,21 +26,21 @@ _REFUSAL, _NUMBERS, _MEMORY, _RESULT, _LOSS, _DB = (
 )
 
 _MESSAGES = {
-    embedded.STRIDES: "X has strides that cannot be served; accepted is a unit stride, and another that is positive "
+    call_frame.STRIDES: "X has strides that cannot be served; accepted is a unit stride, and another that is positive "
     "and lets no rows or columns overlap: np.ascontiguousarray(X) makes such a copy",
-    embedded.W_LENGTH: "w is not of length n, the columns of X; accepted is shape (n,)",
-    embedded.INTERCEPT: "b is beyond float32, the dtype of w; accepted are numbers within it",
-    embedded.PENALTY: "l2 is negative or not finite; accepted is a finite number of at least 0",
-    embedded.EMPTY: "X has no rows; accepted is at least one row where a mean is asked for",
-    embedded.Y_LENGTH: "y is not of length m, the rows of X; accepted is shape (m,)",
-    embedded.S_LENGTH: "sample_weight is not of length m, the rows of X; accepted is shape (m,)",
-    embedded.OUT_LENGTH: "out is not of the length of the result; accepted is its shape",
-    embedded.OUT_STEP: "out is not contiguous; accepted is an array that is",
-    embedded.OUT_SHARED: "out shares memory with an input; accepted is an array of its own",
-    embedded.LABEL: "y has a value that is not a label; accepted are labels from 0 to 1",
-    embedded.WEIGHT_OF_EXAMPLE: "sample_weight has a value that is no weight; accepted are finite ones of at least 0",
-    embedded.WEIGHT_BEYOND: "sample_weight has a value beyond the dtype of w; accepted are numbers within it",
-    embedded.WEIGHT_SUM: "sample_weight has a sum that divides nothing; accepted is one that is positive and finite",
+    call_frame.W_LENGTH: "w is not of length n, the columns of X; accepted is shape (n,)",
+    call_frame.INTERCEPT: "b is beyond float32, the dtype of w; accepted are numbers within it",
+    call_frame.PENALTY: "l2 is negative or not finite; accepted is a finite number of at least 0",
+    call_frame.EMPTY: "X has no rows; accepted is at least one row where a mean is asked for",
+    call_frame.Y_LENGTH: "y is not of length m, the rows of X; accepted is shape (m,)",
+    call_frame.S_LENGTH: "sample_weight is not of length m, the rows of X; accepted is shape (m,)",
+    call_frame.OUT_LENGTH: "out is not of the length of the result; accepted is its shape",
+    call_frame.OUT_STEP: "out is not contiguous; accepted is an array that is",
+    call_frame.OUT_SHARED: "out shares memory with an input; accepted is an array of its own",
+    call_frame.LABEL: "y has a value that is not a label; accepted are labels from 0 to 1",
+    call_frame.WEIGHT_OF_EXAMPLE: "sample_weight has a value that is no weight; accepted are finite ones of at least 0",
+    call_frame.WEIGHT_BEYOND: "sample_weight has a value beyond the dtype of w; accepted are numbers within it",
+    call_frame.WEIGHT_SUM: "sample_weight has a sum that divides nothing; accepted is one that is positive and finite",
 }
 
 
@@ -52,13 +52,13 @@ def begin(operation, X, y, w, b, sample_weight, l2, out, result):
     conversions = _conversion(y, w), _conversion(sample_weight, w)
     described = np.float64(b), np.float64(l2), to, operation, X, w, y, sample_weight, out, _profile(X, w)
     put_words(to, described + _kernels(X, y, w) + conversions)
-    call(_step(X, w), embedded.CHECK, to)
+    call(_step(X, w), call_frame.CHECK, to)
     words = at(to, 0)
     _refuse(get(words, _REFUSAL))
     memory = np.empty(get(words, _NUMBERS))
     put(words, _MEMORY, address_of(memory))
     put(words, _RESULT, _address(result))
-    call(_step(X, w), embedded.PLACE, to)
+    call(_step(X, w), call_frame.PLACE, to)
     return record, memory
 
 
@@ -66,7 +66,7 @@ def begin(operation, X, y, w, b, sample_weight, l2, out, result):
 def finish(record, memory, X, y, w, sample_weight, result):
     """The mean loss and db, once dw has been written. Arrays live until here: an address keeps none alive."""
     to = address_of(record)
-    call(_step(X, w), embedded.FINISH, to)
+    call(_step(X, w), call_frame.FINISH, to)
     _refuse(get(at(to, 0), _REFUSAL))
     return record[_LOSS], record[_DB]
 
@@ -120,7 +120,7 @@ def _run_on_threads(record, X, w):
 def _run_here(record, X, w):
     if parallel_caller():
         return None
-    return lambda record, X, w: call(_step(X, w), embedded.RUN, address_of(record))
+    return lambda record, X, w: call(_step(X, w), call_frame.RUN, address_of(record))
 
 
 @inline
@@ -132,7 +132,7 @@ def _stages(record):
 @inline
 def _parts(record, stage):
     t = record.view(CALL)[0]
-    return t.kernel, t.task, stage * t.parts, embedded.parts_of_stage(t, stage)
+    return t.kernel, t.task, stage * t.parts, call_frame.parts_of_stage(t, stage)
 
 
 def _address(array):

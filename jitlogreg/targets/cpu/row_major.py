@@ -5,9 +5,9 @@ passes prefetch the next rows at a steady rate, each of them half as much as it 
 time. How much is prefetched is a number at run time, the hint is part of the type of `x`.
 """
 
-from jitlogreg.lanes import LANES, fma, zeros
+from jitlogreg.simd import LANES, fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.memory import (
+from jitlogreg.targets.cpu.pointers import (
     even_lanes,
     get,
     load,

@@ -8,9 +8,9 @@ from typing import TypeVar, cast
 
 import numpy as np
 
-from jitlogreg.targets import choose_for
-from jitlogreg.targets.device_array import DeviceArray, device_array, on_gpu
-from jitlogreg.targets.libraries import TORCH, library_of
+from jitlogreg.interop.device_array import DeviceArray, device_array, on_gpu
+from jitlogreg.interop.libraries import TORCH, library_of
+from jitlogreg.targets.dispatch import choose_for
 
 _Call = TypeVar("_Call", bound=Callable)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jitlogreg._version import __version__
+
 _KIND = "jitlogreg checkpoint"
 _DAMAGED = (zipfile.BadZipFile, EOFError, KeyError, ValueError, NotImplementedError, RuntimeError)
 
@@ -38,7 +40,7 @@ def save(path, run, arrays):
     arrays : dict of ndarray
         The state.
     """
-    path, stamp = Path(path), json.dumps([_KIND, _version(), run])
+    path, stamp = Path(path), json.dumps([_KIND, __version__, run])
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, run=np.array(stamp), **arrays)
     whole = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -69,9 +71,9 @@ def load(path, run, names):
         kind, version, saved = json.loads(str(arrays.pop("run")))
     except _DAMAGED as error:
         raise _damaged(path) from error
-    if kind != _KIND or version != _version():
+    if kind != _KIND or version != __version__:
         raise ValueError(
-            f"resume is {os.fspath(path)!r}, of version {version}; accepted is a checkpoint of this one, {_version()}"
+            f"resume is {os.fspath(path)!r}, of version {version}; accepted is a checkpoint of this one, {__version__}"
         )
     for name in [*run, *saved]:
         if saved.get(name) != run.get(name):
@@ -98,9 +100,3 @@ def check_start(path, saved, start_loss, start_gradient):
             f"resume is {os.fspath(path)!r}, of a run that began with another loss or gradient than this one does; "
             "accepted is a run on the same X, in the same memory order, y and sample_weight, on a processor like this"
         )
-
-
-def _version():
-    from jitlogreg import __version__  # which is not there yet when this is imported
-
-    return __version__

@@ -7,11 +7,11 @@ import weakref
 import numba
 import numpy as np
 
-from jitlogreg.targets.cuda import blocks, columns, driver, panels, plan, reduce, warps
-from jitlogreg.targets.cuda.link import vectors_of
+from jitlogreg.targets.cuda import block_per_row, column_major, driver, l2_panels, plan, reduce, warp_per_row
+from jitlogreg.targets.cuda.epilogue import vectors_of
 from jitlogreg.targets.layout import layout
 
-REGIMES = {"warps": warps, "blocks": blocks, "columns": columns, "panels": panels}
+REGIMES = {"warps": warp_per_row, "blocks": block_per_row, "columns": column_major, "panels": l2_panels}
 
 REDUCE_THREADS = 256
 

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitlogreg import checks
-from jitlogreg.arrays import takes_arrays
-from jitlogreg.blocks import feed, parts
-from jitlogreg.descent import Descent, State, gradient_norm, is_true, step
+from jitlogreg import validation
+from jitlogreg.interop.device_array import DeviceArray, like, on_host
+from jitlogreg.interop.wrapping import takes_arrays
 from jitlogreg.objective import evaluate, finish
-from jitlogreg.progress import progress_bar
-from jitlogreg.targets import choose
-from jitlogreg.targets.device_array import DeviceArray, like, on_host
+from jitlogreg.solvers.batches import feed, parts
+from jitlogreg.solvers.gradient_descent import Descent, State, gradient_norm, is_true, step
+from jitlogreg.solvers.progress import progress_bar
+from jitlogreg.targets.dispatch import choose
 
 
 def minibatch_descent(
@@ -124,13 +124,13 @@ def minibatch_descent(
     (100, (100,), True)
     """
     rate_at = _rates(learning_rate)
-    n_features = None if n_features is None else checks.count("n_features", n_features)
-    n_epochs, l2 = checks.count("n_epochs", n_epochs, least=1), checks.nonnegative("l2", l2)
-    b = checks.intercept(b, np.dtype(np.float64))
-    checks.function("callback", callback)
+    n_features = None if n_features is None else validation.count("n_features", n_features)
+    n_epochs, l2 = validation.count("n_epochs", n_epochs, least=1), validation.nonnegative("l2", l2)
+    b = validation.intercept(b, np.dtype(np.float64))
+    validation.function("callback", callback)
     if target is not None:
         choose(target)
-    rng = checks.randomness("shuffle", shuffle)
+    rng = validation.randomness("shuffle", shuffle)
     numbered, n_steps, name = feed(blocks, sample_weight, block_size, n_epochs, rng, target)
 
     start: Any = None  # what the first block settles
@@ -142,7 +142,7 @@ def minibatch_descent(
                 X, y, weights = parts(block)
                 if start is None:
                     start = _start(X, w=w, n_features=n_features, target=target)
-                    at, b = start.at, checks.intercept(b, start.at.dtype)
+                    at, b = start.at, validation.intercept(b, start.at.dtype)
                 means = _means(X, y, sample_weight=weights, where=(start, at, b), l2=l2, target=target)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"{name(number)}: {error}") from error
@@ -176,9 +176,9 @@ def _warn(what):
 def _rates(learning_rate):
     """The function of a step's number and of w's dtype that gives α in that dtype."""
     if callable(learning_rate):
-        return lambda i, dtype: dtype.type(checks.nonnegative(f"learning_rate({i})", learning_rate(i), dtype))
-    checks.nonnegative("learning_rate", learning_rate)
-    return lambda i, dtype: dtype.type(checks.nonnegative("learning_rate", learning_rate, dtype))
+        return lambda i, dtype: dtype.type(validation.nonnegative(f"learning_rate({i})", learning_rate(i), dtype))
+    validation.nonnegative("learning_rate", learning_rate)
+    return lambda i, dtype: dtype.type(validation.nonnegative("learning_rate", learning_rate, dtype))
 
 
 # ---------------------------------------------------------------- one block
@@ -197,10 +197,10 @@ class _Start(NamedTuple):
 @takes_arrays
 def _start(X, *, w=None, n_features, target):
     kernels = choose(target, X)
-    checks.matrix(X)
+    validation.matrix(X)
     if n_features is not None:
-        checks.columns(X, n_features, X.dtype, "n_features says")
-    w = checks.zeros(X) if w is None else checks.weights(w, X).copy()
+        validation.columns(X, n_features, X.dtype, "n_features says")
+    w = validation.zeros(X) if w is None else validation.weights(w, X).copy()
     return _Start(kernels, _memory(X), X.dtype, w, on_host(w))
 
 
@@ -208,11 +208,11 @@ def _start(X, *, w=None, n_features, target):
 def _means(X, y, *, sample_weight=None, where, l2, target):
     """The loss, dw and db of a block, in a list, which is given back as it is; an empty one where no weight is."""
     start, w, b = where
-    checks.matrix(X)
+    validation.matrix(X)
     if _memory(X) != start.memory:
         raise TypeError(f"X lies in {_memory(X)}; accepted is {start.memory}, as in the blocks before")
-    checks.columns(X, w.size, start.dtype, "in the blocks before")
-    y, sample_weight = checks.examples(X, y, sample_weight, w.dtype, may_be_empty=True)
+    validation.columns(X, w.size, start.dtype, "in the blocks before")
+    y, sample_weight = validation.examples(X, y, sample_weight, w.dtype, may_be_empty=True)
     sums = evaluate(start.kernels, X, y, sample_weight, like(X, w), b)
     return list(finish(sums, w, l2)) if sums.weight != 0 else []
 

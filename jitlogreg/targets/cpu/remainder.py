@@ -1,8 +1,8 @@
 """The rows that do not fill a group of eight."""
 
-from jitlogreg.lanes import LANES
+from jitlogreg.simd import LANES
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.memory import get, moved, offset, put
+from jitlogreg.targets.cpu.pointers import get, moved, offset, put
 
 
 @inline

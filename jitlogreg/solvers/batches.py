@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from jitlogreg import checks
-from jitlogreg.arrays import takes_arrays
+from jitlogreg import validation
+from jitlogreg.interop.wrapping import takes_arrays
 from jitlogreg.objective import Objective
-from jitlogreg.targets import choose
+from jitlogreg.targets.dispatch import choose
 
 # Rows in a block where arrays are cut. What an epoch over 1,000,000 x 28 numbers of float64 takes, as a multiple of one
 # loss_and_gradient over them: with 256 rows 6.7, 512 3.9, 1024 2.5, 2048 1.8, 4096 1.5, 8192 1.4, 16,384 1.25, 32,768
@@ -48,7 +48,7 @@ def feed(blocks, sample_weight, block_size, n_epochs, rng, target):
     if isinstance(blocks, (tuple, list)) and len(blocks) in (2, 3) and not isinstance(blocks[0], (tuple, list)):
         arrays = X, y, weights = _with_weights(blocks, sample_weight)
         m = _row_count(X, y, sample_weight=weights, target=target)
-        size = BLOCK_SIZE if block_size is None else checks.count("block_size", block_size, least=1)
+        size = BLOCK_SIZE if block_size is None else validation.count("block_size", block_size, least=1)
         count = -(-m // size)
 
         def cut(i):
@@ -83,7 +83,7 @@ def parts(block):
     """X, y and sample_weight of a block, sample_weight None where it has none."""
     is_sequence = isinstance(block, (tuple, list))
     if not is_sequence or len(block) not in (2, 3):
-        came = checks.described(block) + (f" with {len(block)} elements" if is_sequence else "")
+        came = validation.described(block) + (f" with {len(block)} elements" if is_sequence else "")
         raise TypeError(f"it is {came}; accepted is {_ACCEPTED}")
     return (*block, None)[:3]
 
@@ -91,8 +91,8 @@ def parts(block):
 @takes_arrays
 def _row_count(X, y, *, sample_weight=None, target):
     choose(target, X)
-    checks.matrix(X)
-    checks.rows(X, y, sample_weight)
+    validation.matrix(X)
+    validation.rows(X, y, sample_weight)
     return X.shape[0]
 
 
@@ -102,13 +102,14 @@ def _check_blocks(blocks, n_epochs, rng):
     if not callable(blocks):
         if isinstance(blocks, Iterator) and n_epochs > 1:
             raise ValueError(
-                f"blocks is {checks.described(blocks)}, which can be read once, and n_epochs is {n_epochs}; accepted "
-                "is what can be iterated again, or a function that returns a new iterator each time it is called"
+                f"blocks is {validation.described(blocks)}, which can be read once, and n_epochs is {n_epochs}; "
+                "accepted is what can be iterated again, or a function that returns a new iterator each time it is "
+                "called"
             )
         _iterator(blocks)
     if rng is not None and not all(hasattr(type(blocks), method) for method in ("__len__", "__getitem__")):
         raise TypeError(
-            f"blocks is {checks.described(blocks)}, which cannot be indexed, and shuffle is given; accepted is a "
+            f"blocks is {validation.described(blocks)}, which cannot be indexed, and shuffle is given; accepted is a "
             "sequence of blocks, such as a list, or arrays"
         )
 
@@ -116,7 +117,7 @@ def _check_blocks(blocks, n_epochs, rng):
 def _iterator(blocks):
     stream = blocks() if callable(blocks) else blocks
     if not any(hasattr(type(stream), method) for method in ("__iter__", "__getitem__")):
-        came, of_blocks = checks.described(stream), f"an iterable of blocks, {_ACCEPTED}"
+        came, of_blocks = validation.described(stream), f"an iterable of blocks, {_ACCEPTED}"
         if callable(blocks):
             raise TypeError(f"blocks() is {came}; accepted is {of_blocks}")
         raise TypeError(f"blocks is {came}; accepted is {_ACCEPTED}, or {of_blocks}")

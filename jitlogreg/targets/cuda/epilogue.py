@@ -1,9 +1,9 @@
 """The per-example step: from a margin to an activation, or to what the example adds to the sums."""
 
-from jitlogreg.lanes import ones, zeros
-from jitlogreg.scalar import curvature, log_sigmoid, loss_and_residual, sigmoid
+from jitlogreg.pointwise import curvature, log_sigmoid, loss_and_residual, sigmoid
+from jitlogreg.simd import ones, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.device import load, store
+from jitlogreg.targets.cuda.intrinsics import load, store
 
 # The operations that leave sums, and those of them that go back to x for sums of the columns; "forward" and
 # "log_forward" leave an activation per row

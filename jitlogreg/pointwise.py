@@ -1,6 +1,6 @@
 """One example's mathematics, written once for every compiled target.
 
-Each function takes and returns float64, float32, or a vector of either (`jitlogreg.lanes`), and computes in that type
+Each function takes and returns float64, float32, or a vector of either (`jitlogreg.simd`), and computes in that type
 alone. u is 2⁻⁵³ or 2⁻²⁴. A result below the smallest normal number may be flushed to 0, and is where `exp_nonpositive`
 flushes.
 
@@ -13,7 +13,7 @@ Everything rests on e = exp(−|z|), which lies in [0, 1], so nothing overflows 
 The coefficients come from `tools/fit_polynomials.py`.
 """
 
-from jitlogreg.lanes import exponent_from_low_bits, fma, literal, ones, polynomial, where, zeros
+from jitlogreg.simd import exponent_from_low_bits, fma, literal, ones, polynomial, where, zeros
 from jitlogreg.targets.compile import example
 
 _twos = literal(2.0)

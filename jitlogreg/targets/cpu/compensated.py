@@ -6,10 +6,10 @@ collects what its roundings lost (Knuth's two-sum).
 
 import numpy as np
 
-from jitlogreg.lanes import LANES, zeros
-from jitlogreg.scalar import two_sum
+from jitlogreg.pointwise import two_sum
+from jitlogreg.simd import LANES, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.memory import get, load, put, splat, store, widen
+from jitlogreg.targets.cpu.pointers import get, load, put, splat, store, widen
 
 
 @inline

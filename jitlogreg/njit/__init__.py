@@ -1,0 +1,1 @@
+"""The public calls inside the user's own `@njit` functions."""

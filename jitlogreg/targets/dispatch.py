@@ -1,0 +1,223 @@
+"""Which target runs a call: the argument, else the enclosing context, else the environment, else where X lives."""
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import os
+import platform
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from jitlogreg.interop.device_array import DeviceArray
+
+NAMES = ("cpu", "cuda", "reference")
+ENVIRONMENT_VARIABLE = "JITLOGREG_TARGET"
+_FROM_ENVIRONMENT = f"the environment variable {ENVIRONMENT_VARIABLE}"
+
+_enclosing: ContextVar[str | None] = ContextVar("jitlogreg_target", default=None)
+_alone: ContextVar[bool] = ContextVar("jitlogreg_one_thread", default=False)
+
+_forked = False
+
+# What is to be called once a target has been imported, by its name
+_when_loaded: dict[str, list] = {}
+
+
+def _after_fork_in_child():
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def may_use_threads():
+    """Whether a call may run on more threads than its own.
+
+    Not within `one_thread`, nor in a process that was forked from one that had imported this package: that may have run
+    threads.
+    """
+    return not (_forked or _alone.get())
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Run every call in the `with` block on the thread that makes it: somebody else keeps the others busy."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
+class TargetUnavailableError(RuntimeError):
+    """The target that was asked for cannot run here. The message says why, and what would help."""
+
+
+class TargetInfo(NamedTuple):
+    """What `targets()` tells of a target.
+
+    Attributes
+    ----------
+    available : bool
+    reason : str
+        Why it is not available; empty where it is.
+    device : str
+        What it runs on; empty where it is not available.
+    """
+
+    available: bool
+    reason: str
+    device: str
+
+
+def choose(target=None, X=None):
+    """The module whose functions run the call.
+
+    Raises
+    ------
+    ValueError
+        If the name, wherever it comes from, is none of `NAMES`.
+    TypeError
+        If X is on a GPU and the target takes arrays in the memory of the CPU alone.
+    TargetUnavailableError
+        If that target cannot run here. Nothing else is tried instead.
+    """
+    return choose_for(target, X.library if type(X) is DeviceArray else None)
+
+
+def choose_for(target, library):
+    """What `choose` gives for an X on a GPU that is of this library, or for a NumPy array where it is None."""
+    return _module(name_for(target, library))
+
+
+def name_for(target, library):
+    """The name of the target that `choose_for` chooses, whether it can run here or not."""
+    if target is not None:
+        source, name = "target", _known(target, "target")
+    elif (enclosing := _enclosing.get()) is not None:
+        source, name = "the enclosing use_target", enclosing
+    elif from_environment := os.environ.get(ENVIRONMENT_VARIABLE):
+        source = _FROM_ENVIRONMENT
+        name = _known(from_environment, source)
+    else:
+        source, name = "", "cpu" if library is None else "cuda"  # where X lives
+    if library is not None and name != "cuda":
+        conversion = library.to_cpu.format(name="X")
+        raise TypeError(
+            f"X is a {library.kind} in the memory of a GPU and {source} is {name!r}; accepted is 'cuda', or X in the "
+            f"memory of the CPU: {conversion}"
+        )
+    return name
+
+
+def use_target(target: str) -> contextlib.AbstractContextManager[None]:
+    """Run every call in the `with` block that names no target on this one.
+
+    Parameters
+    ----------
+    target : {"cpu", "cuda", "reference"}
+
+    Raises
+    ------
+    ValueError
+        If there is no target of that name.
+    TargetUnavailableError
+        If it cannot run here.
+
+    Notes
+    -----
+    The choice belongs to the thread or the asynchronous task that made it, and blocks may be nested. Without `with` it
+    has no effect.
+
+    Examples
+    --------
+    >>> import numpy as np, jitlogreg as jlr
+    >>> with jlr.use_target("reference"):
+    ...     jlr.forward(np.zeros((1, 2)), np.zeros(2))
+    array([0.5])
+    """
+    name = _known(target, "target")
+    _require(name)
+    return _chosen(name)
+
+
+@contextlib.contextmanager
+def _chosen(name):
+    token = _enclosing.set(name)
+    try:
+        yield
+    finally:
+        _enclosing.reset(token)
+
+
+def targets() -> dict[str, TargetInfo]:
+    """What can run here: `{"cpu": TargetInfo(available, reason, device), …}`.
+
+    Returns
+    -------
+    dict of str to TargetInfo
+    """
+    return {name: _info(name) for name in NAMES}
+
+
+def _known(name, argument):
+    if not isinstance(name, str) or name not in NAMES:
+        raise ValueError(f"{argument} is {name!r}; accepted are {', '.join(map(repr, NAMES))}")
+    return name
+
+
+def _require(name):
+    reason = _reason(name)
+    if reason:
+        raise TargetUnavailableError(f"target {name!r} is not available: {reason}")
+
+
+def _info(name):
+    reason = _reason(name)
+    if reason:
+        return TargetInfo(False, reason, "")
+    if name == "cuda":
+        return TargetInfo(True, "", _module(name).device())
+    device = platform.processor() or platform.machine()
+    how = "NumPy in float64" if name == "reference" else f"{os.cpu_count()} logical cores"
+    return TargetInfo(True, "", f"{device}, {how}")
+
+
+def _reason(name):
+    """Why a target cannot run here; empty where it can."""
+    if name == "cuda":
+        return _reason_of_cuda()
+    if name == "cpu" and os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        return "the environment variable NUMBA_DISABLE_JIT keeps Numba from compiling"
+    return ""
+
+
+def _reason_of_cuda():
+    if importlib.util.find_spec("numba_cuda") is None:
+        return "numba-cuda is not installed: pip install 'jitlogreg[cuda13]' (or 'jitlogreg[cuda12]') installs it"
+    try:
+        return _imported("cuda").reason()
+    except ImportError as error:
+        return f"numba-cuda cannot be used here ({error}); 'jitlogreg[cuda13]' installs versions that work together"
+
+
+@functools.cache
+def _module(name):
+    _require(name)
+    # imported when first asked for: Numba's compiler is not paid for by those who only want the reference
+    module = _imported(name)
+    for function in _when_loaded.get(name, ()):
+        function()
+    return module
+
+
+def _imported(name):
+    return importlib.import_module(f"{__package__}.{name}")
+
+
+def when_loaded(name, function):
+    """Call the function once the target of this name has been imported."""
+    _when_loaded.setdefault(name, []).append(function)
