@@ -13,7 +13,7 @@ import accuracy_sums as sums
 import numpy as np
 import pages
 import pytest
-from test_scalar import evaluate
+from test_pointwise import evaluate
 
 import jitlogreg as jlr
 

@@ -17,10 +17,11 @@ from jitlogreg.gpu_check.predictions import h100
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("greenlet", reason="greenlet, which the simulator needs, is not installed")
 simulator = importlib.import_module("simulator")
-targets = importlib.import_module("jitlogreg.targets")  # the function of that name hides it
+targets = importlib.import_module("jitlogreg.targets.dispatch")
 cuda = importlib.import_module("jitlogreg.targets.cuda")
 call, driver, plan, steps, totals = (
-    importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("call", "driver", "plan", "steps", "totals")
+    importlib.import_module(f"jitlogreg.targets.cuda.{name}")
+    for name in ("launch", "driver", "plan", "steps", "totals")
 )
 
 DEVICE = plan.Device(processors=2, shared_per_block=1 << 16, shared_per_processor=1 << 17, cache=1 << 14)

@@ -16,7 +16,7 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("nvidia.cu13", reason="the wheels cuda-toolkit[nvrtc,nvvm,nvjitlink,nvcc] are not installed")
 driver, plan, descent, device, dot, reduce, call, link = (
     importlib.import_module(f"jitlogreg.targets.cuda.{name}")
-    for name in ("driver", "plan", "descent", "device", "dot", "reduce", "call", "link")
+    for name in ("driver", "plan", "descent", "intrinsics", "dot", "reduce", "launch", "epilogue")
 )
 
 H100 = h100()

@@ -7,7 +7,7 @@ import pytest
 from jitlogreg.gpu_check.predictions import h100
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
-plan, panels = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("plan", "panels"))
+plan, panels = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("plan", "l2_panels"))
 
 DEVICES = {
     "H100": h100(),

@@ -21,7 +21,7 @@ from jitlogreg.interop.wrapping import takes_arrays
 from jitlogreg.solvers.gradient_descent import State
 from jitlogreg.targets.dispatch import ENVIRONMENT_VARIABLE
 
-targets = importlib.import_module("jitlogreg.targets")  # the function of that name hides it
+targets = importlib.import_module("jitlogreg.targets.dispatch")
 
 GPU, STREAM = 1, 5  # neither is what there is without being asked for
 FORWARDS = (jlr.forward, jlr.log_forward)

@@ -13,7 +13,7 @@ import jitlogreg as jlr
 from jitlogreg.gpu_check import expected, predictions, record, shapes, timing, values, views
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
-targets = importlib.import_module("jitlogreg.targets")  # the function of that name hides it
+targets = importlib.import_module("jitlogreg.targets.dispatch")
 driver, plan = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("driver", "plan"))
 
 H100 = predictions.h100()

@@ -19,7 +19,7 @@ from jitlogreg.gpu_check import page as pages
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 command = importlib.import_module("jitlogreg.gpu_check.__main__")
 machine = importlib.import_module("jitlogreg.gpu_check.machine")
-targets = importlib.import_module("jitlogreg.targets")  # the function of that name hides it
+targets = importlib.import_module("jitlogreg.targets.dispatch")
 driver = importlib.import_module("jitlogreg.targets.cuda.driver")
 
 ROOT = Path(__file__).parent.parent

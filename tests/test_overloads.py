@@ -400,7 +400,7 @@ def test_functions_that_are_kept_on_disk(request, python, metadata, tmp_path, ke
 
 def test_functions_on_disk_with_the_stamp_of_other_sources_are_compiled_again(python, metadata, tmp_path, with_kernels):
     (tmp_path / "library.py").write_text(LIBRARY)
-    program = "from jitlogreg.targets.cpu import symbols; from library import *; "
+    program = "from jitlogreg.njit import symbols; from library import *; "
 
     def show(sources=""):
         return python(program + sources + "show(inner)", tmp_path, metadata, cache=with_kernels).split()

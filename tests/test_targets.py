@@ -15,7 +15,7 @@ from conftest import TARGETS
 import jitlogreg as jlr
 from jitlogreg.targets.dispatch import ENVIRONMENT_VARIABLE, NAMES, choose
 
-targets = importlib.import_module("jitlogreg.targets")  # the function of that name hides it
+targets = importlib.import_module("jitlogreg.targets.dispatch")
 
 X, W = np.array([[1.0, 2.0]]), np.array([0.5, 0.25])
 UNAVAILABLE = [name for name, info in jlr.targets().items() if not info.available]
