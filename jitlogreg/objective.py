@@ -78,9 +78,9 @@ def power_of_two_over(largest):
 
 def loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out) -> LossAndGradient:
     """`evaluate` and `finish` in one: a target may have both in one call for small data, sooner by 2 µs."""
-    if hasattr(kernels, "small_loss_and_gradient"):
+    if hasattr(kernels, "loss_and_gradient"):
         dw = np.empty(w.shape, w.dtype) if out is None else out
-        result = kernels.small_loss_and_gradient(X, y, w, b, sample_weight, l2, dw)
+        result = kernels.loss_and_gradient(X, y, w, b, sample_weight, l2, dw)
         if result is not None:
             loss, db, weight, valid = result
             check_examples(weight, valid, y, sample_weight)

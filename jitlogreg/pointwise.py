@@ -13,8 +13,10 @@ Everything rests on e = exp(−|z|), which lies in [0, 1], so nothing overflows 
 The coefficients come from `tools/fit_polynomials.py`.
 """
 
+import numpy as np
+
 from jitlogreg.simd import exponent_from_low_bits, fma, literal, ones, polynomial, where, zeros
-from jitlogreg.targets.compile import example
+from jitlogreg.targets.compile import pointwise
 
 _twos = literal(2.0)
 
@@ -63,7 +65,7 @@ _log1p_tail = polynomial(
 )
 
 
-@example
+@pointwise
 def exp_nonpositive(x):
     """e**x for x ≤ 0, within 1 ulp; 0 below the logarithm of the smallest normal number; NaN for NaN.
 
@@ -80,7 +82,7 @@ def exp_nonpositive(x):
     return where(x < _log_smallest(x), zeros(x), value)
 
 
-@example
+@pointwise
 def log1p_unit(e):
     """log(1 + e) for 0 ≤ e ≤ 1, within 1 ulp; NaN for NaN.
 
@@ -94,28 +96,28 @@ def log1p_unit(e):
     return fma(s * t, _log1p_tail(t), left * (ones(e) - s)) + (s + s)
 
 
-@example
+@pointwise
 def _both_tails(e):
     """σ(|z|) and σ(−|z|) from e = exp(−|z|). The rounding of 1 + e reaches either only multiplied by σ(−|z|)."""
     t = e / (ones(e) + e)
     return ones(e) - t, fma(-e, t, e)
 
 
-@example
+@pointwise
 def sigmoid(z):
     """σ(z) = 1 / (1 + e⁻ᶻ), within 2 ulp in both tails."""
     upper, lower = _both_tails(exp_nonpositive(-abs(z)))
     return where(z < zeros(z), lower, upper)
 
 
-@example
+@pointwise
 def log_sigmoid(z):
     """log σ(z) = min(z, 0) − log(1 + e^−|z|), within 2 ulp; −inf only at z = −inf."""
     e = exp_nonpositive(-abs(z))
     return where(z < zeros(z), z, zeros(z)) - log1p_unit(e)
 
 
-@example
+@pointwise
 def loss_terms_and_residual(z, y):
     """e, `linear` and dz of a margin z and a label 0 ≤ y ≤ 1: L = log(1 + e) + linear, dz = a − y with a = σ(z).
 
@@ -136,7 +138,7 @@ def loss_terms_and_residual(z, y):
     return e, linear, where(negative, -size, size)
 
 
-@example
+@pointwise
 def loss_and_residual(z, y):
     """The loss in nats and its derivative in z, of a margin z and a label 0 ≤ y ≤ 1.
 
@@ -146,16 +148,39 @@ def loss_and_residual(z, y):
     return log1p_unit(e) + linear, dz
 
 
-@example
+@pointwise
 def curvature(z):
     """σ(z) σ(−z), the second derivative of the loss in its margin, within 4 ulp in both tails, whatever the label."""
     upper, lower = _both_tails(exp_nonpositive(-abs(z)))
     return upper * lower
 
 
-@example
+@pointwise
 def two_sum(a, b):
     """a + b, rounded, and what the rounding lost, exactly; of numbers or vectors."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
+
+
+# log(2) = high + low, where k * high is exact for every exponent k of float64
+_LOG2_HIGH, _LOG2_LOW = float.fromhex("0x1.62e42fefa38p-1"), float.fromhex("0x1.ef35793c7673p-45")
+
+
+@pointwise
+def log1p_nonnegative(p):
+    """log(1 + p) of a float64 p ≥ 0 whose 1 + p is finite, within 2 ulp: libm's differs between systems.
+
+    1 + p = s + lost = 2ᵏ f + lost with 1 ≤ f < 2, so log(1 + p) = k log(2) + log(f) + lost / s, to first order in
+    lost / s, which is at most 2⁻⁵³.
+    """
+    s, lost = two_sum(1.0, p)
+    bits = np.float64(s).view(np.int64)
+    k = (bits >> 52) - 1023
+    f = np.int64((bits & ((1 << 52) - 1)) | (1023 << 52)).view(np.float64)
+    is_small = p <= 1
+    value = log1p_unit(p if is_small else f - 1.0)
+    if is_small:
+        return value
+    value = k * _LOG2_HIGH + (k * _LOG2_LOW + (value + lost / s))
+    return value if p < np.inf else p  # NaN goes on as well

@@ -138,7 +138,7 @@ def fma(typingctx, x, y, z):
 
 
 @intrinsic
-def root(typingctx, x):
+def sqrt(typingctx, x):
     """√x, rounded once."""
     if not _is_number(x):
         return None

@@ -1,7 +1,8 @@
-"""A call from the caller's own compiled code: what `api`, `targets.cpu` and `objective.finish` do around the kernels.
+"""A call from the user's own compiled code: what `api`, `targets.cpu` and `objective` do around the kernels.
 
-Compiled once for all, and called by symbol (`symbols.py`), so that the caller's function takes little time to compile.
-It describes its call in a record, `CALL`, and then asks for one step after the other.
+Compiled once for all, and called by symbol (`symbols.py`), so that the user's function takes little time to compile. It
+describes its call in a record, the call frame, and then asks for one step after the other. The steps check the call,
+write the kernels' own record (`targets.cpu.problem`), and hand it to the executor.
 """
 
 import functools
@@ -9,16 +10,16 @@ import math
 
 import numba
 import numpy as np
-from numba import carray, types
+from numba import types
 
 from jitlogreg.simd import LANES
 from jitlogreg.targets import layout
-from jitlogreg.targets.compile import address, inline
-from jitlogreg.targets.cpu import column_panels, drivers
-from jitlogreg.targets.cpu.chunks import TASK
-from jitlogreg.targets.cpu.epilogue import INVALID, TOTALS, WEIGHT
+from jitlogreg.targets.compile import function_pointer, inline
+from jitlogreg.targets.cpu import column_panels, executor, row_chunks
+from jitlogreg.targets.cpu.epilogue import TOTALS
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, partition
-from jitlogreg.targets.cpu.pointers import at, call, get, put
+from jitlogreg.targets.cpu.pointers import call, load_scalar, pointer_to, record_reader, store_scalar
+from jitlogreg.targets.cpu.problem import WORDS, problem_at
 from jitlogreg.targets.cpu.profile import (
     C_ORDER,
     CACHED,
@@ -29,25 +30,23 @@ from jitlogreg.targets.cpu.profile import (
     SERIAL_BELOW,
     prefetch_offset,
 )
-from jitlogreg.targets.cpu.whole import finish
 
-# What the caller writes, by `memory.put_words`: the record's own address, the operation, arrays, the numbers of the
-# profile, the kernels for row chunks and column panels of either order, and those that convert labels and weights; 0
-# for a kernel that cannot be needed
+# What the user's function writes, by `pointers.store_words`: the record's own address, the operation, arrays, the
+# numbers of the profile, kernels of row chunks and of column panels in either order, what computes Σ w², and what
+# converts labels and weights; 0 for a kernel that cannot be needed
 _MATRIX = ("x", "x_size", "m", "n", "down", "across")
 _VECTORS = tuple(f"{name}{what}" for name in ("w", "y", "s", "out") for what in ("", "_size", "_length", "_step"))
-_KERNELS = ("profile", "chunks_c", "chunks_f", "panels_c", "panels_f", "convert_y", "convert_s")
+_KERNELS = ("profile", "rows_c", "rows_f", "panels_c", "panels_f", "squares", "convert_y", "convert_s")
 _INTEGERS = (
     *("record", "operation", *_MATRIX, *_VECTORS, *_KERNELS),
     # why the call is refused; memory that is asked for, in numbers of eight bytes, and given; where the result goes
     *("refusal", "numbers", "memory", "result"),
-    # how to run it: a kernel, its task's address, and in each stage part after part, on threads where that is worth it
-    *("kernel", "task", "stages", "parts", "panels", "blocks", "threads"),
-    # where the sums lie, and w, labels and weights that can be read
-    *("by_panels", "width", "scratch", "parameters", "labels", "weights"),
+    # whether threads are worth it; where the totals end; labels and weights that can be read
+    *("threads", "width", "labels", "weights"),
 )
-_MEANS = ("loss", "db")
-CALL = np.dtype([(name, np.intp if name in _INTEGERS else np.float64) for name in ("b", "l2", *_INTEGERS, *_MEANS)])
+CALL = np.dtype([(name, np.intp if name in _INTEGERS else np.float64) for name in ("b", "l2", *_INTEGERS)])
+
+_call_at = record_reader(CALL)
 
 FORWARD, LOG_FORWARD, MEAN, GRADIENT = range(4)
 
@@ -57,37 +56,38 @@ CHECK, PLACE, RUN, FINISH = range(4)
 ACCEPTED, STRIDES, W_LENGTH, INTERCEPT, PENALTY, EMPTY, Y_LENGTH, S_LENGTH, OUT_LENGTH, OUT_STEP, OUT_SHARED = range(11)
 LABEL, WEIGHT_OF_EXAMPLE, WEIGHT_BEYOND, WEIGHT_SUM = range(11, 15)
 
-# Room for a task of either kind, in numbers
-_OF_TASK = -(-max(TASK.itemsize, column_panels.TASK.itemsize) // 8)
-
 # The largest weight: what is more is infinite
 _LARGEST = float(np.finfo(np.float64).max)
 
 # The least float64 that float32 rounds to infinity
 _BEYOND_FLOAT32 = 2.0**128 - 2.0**103
 
-_lies = inline(layout.lies)
+_classify = inline(layout.lies)
 
 
-def _step(step, call, chunks0, panels0, w0):
-    """One step of a call. Null pointers tell the types of the tasks and of w."""
-    t = carray(call, 1)[0]
+def _step(step, call, x0, w0):
+    """One step of a call. A null pointer tells the type of w."""
+    t = _call_at(call)
     if step == CHECK:
         t.refusal = _check(t)
         if t.refusal == ACCEPTED:
             _plan(t)
     elif step == PLACE:
-        _place(t, chunks0, panels0, w0)
-    elif step == RUN:
-        _run(t)
-    elif t.operation >= MEAN and t.refusal == ACCEPTED:
-        _finish(t, w0)
+        _place(t, w0)
+    elif t.refusal == ACCEPTED:
+        problem = problem_at(t.memory)
+        if step == RUN:
+            executor.run(problem, t.memory)
+        else:
+            executor.finish(problem, t.memory)
+            if t.operation >= MEAN:
+                t.refusal = _refusal(t, problem, w0)
 
 
 @inline
 def _check(t):
     """Why a call is refused, as far as it shows before labels and weights are read."""
-    order, _ = _lies(t.m, t.n, t.down, t.across, t.x_size)
+    order, _ = _classify(t.m, t.n, t.down, t.across, t.x_size)
     if order == layout.NEITHER:
         return STRIDES
     if t.w_length != t.n:
@@ -114,42 +114,44 @@ def _check(t):
 
 
 @inline
+def _partition(t):
+    """The partition, whether X is in F order, and the leading dimension."""
+    order, ld = _classify(t.m, t.n, t.down, t.across, t.x_size)
+    return partition(t.m, t.n, t.x_size, order == layout.F, t.operation < MEAN), order == layout.F, ld
+
+
+@inline
 def _plan(t):
-    """How a call will run, and how much memory that takes: with copies of vectors that cannot be read as they are."""
-    m, n = t.m, t.n
-    order, _ = _lies(m, n, t.down, t.across, t.x_size)
-    room, of_examples = -(-n // LANES) * LANES if t.operation == GRADIENT else 0, t.operation >= MEAN
-    rows, tasks, panel, _ = partition(m, n, t.x_size, order == layout.F, not of_examples)
-    t.width, t.by_panels = room + TOTALS, panel > 0
-    t.threads = m * (n + POINTWISE_COST) >= get(at(t.profile, 0), SERIAL_BELOW)
-    if t.by_panels:
-        size = column_panels.scratch_size(rows, tasks, room, 1)
+    """How much memory a call takes, with copies of vectors that cannot be read as they are; whether threads pay."""
+    m, n, of_examples = t.m, t.n, t.operation >= MEAN
+    (rows, tasks, panel, _), _, _ = _partition(t)
+    n_padded = -(-n // LANES) * LANES if t.operation == GRADIENT else 0
+    t.width = n_padded + TOTALS
+    t.threads = m * (n + POINTWISE_COST) >= load_scalar(pointer_to(t.profile, 0), SERIAL_BELOW)
+    if panel > 0:
+        size = column_panels.scratch_size(rows, tasks, n_padded, 1)
     else:
-        size = drivers.numbers_of_scratch(m, n, rows, tasks, room, 0)
-    t.numbers = _OF_TASK + 2 * t.width + size + n + (2 * m if of_examples else 0)
+        size = row_chunks.scratch_size(m, rows, tasks, n_padded, 0)
+    t.numbers = WORDS + 2 * t.width + size + n + (2 * m if of_examples else 0)
 
 
 @inline
-def _prefetch_offset(t, order, leading, rows, panel):
+def _prefetch_offset(t, f_order, ld, rows, panel):
     """How far ahead to prefetch, as the profile says."""
-    profile, of_order = at(t.profile, 0), C_ORDER if order == layout.C else F_ORDER
-    below = get(profile, of_order + (GRADIENT_BELOW if t.operation >= MEAN else FORWARD_BELOW))
-    ahead = get(profile, of_order + CACHED), get(profile, of_order + DISTANCE), below
-    return prefetch_offset(t.m, t.n, t.x_size, leading, order == layout.F, rows, panel, *ahead)
+    profile, of_order = pointer_to(t.profile, 0), F_ORDER if f_order else C_ORDER
+    below = load_scalar(profile, of_order + (GRADIENT_BELOW if t.operation >= MEAN else FORWARD_BELOW))
+    cached, distance = load_scalar(profile, of_order + CACHED), load_scalar(profile, of_order + DISTANCE)
+    return prefetch_offset(t.m, t.n, t.x_size, ld, f_order, rows, panel, cached, distance, below)
 
 
 @inline
-def _place(t, chunks0, panels0, w0):
-    """Describe the task, once memory is given. It may be refused then for labels or weights that are converted."""
-    m, n = t.m, t.n
-    order, leading = _lies(m, n, t.down, t.across, t.x_size)
-    totals, s_step = t.memory + 8 * _OF_TASK, int(t.s_size > 0)
-    for k in range(2 * t.width):
-        put(at(totals, 0.0), k, 0)
-    t.task, t.scratch = t.memory, totals + 8 * 2 * t.width
-    t.parameters = t.memory + 8 * (t.numbers - n)
-    t.labels, t.weights = t.parameters - 8 * m, t.parameters - 16 * m
-    t.parameters = _contiguous(t.w, t.w_step, t.w_size, n, t.parameters, w0)
+def _place(t, w0):
+    """Describe the problem, once memory is given. The call may be refused then for labels or weights it converts."""
+    m, n, weighted = t.m, t.n, 1 if t.s_size > 0 else 0
+    (rows, tasks, panel, sequential), f_order, ld = _partition(t)
+    p = problem_at(t.memory)
+    own_w = t.memory + 8 * (t.numbers - n)
+    t.labels, t.weights = own_w - 8 * m, own_w - 16 * m
     if t.operation >= MEAN:
         if t.convert_y != 0:
             call(t.convert_y, LABEL, t.record)
@@ -158,23 +160,22 @@ def _place(t, chunks0, panels0, w0):
         if t.convert_s != 0:
             call(t.convert_s, WEIGHT_OF_EXAMPLE, t.record)
         else:
-            t.weights = _contiguous(t.s, t.s_step, t.w_size, m * s_step, t.weights, w0)
-    rows, tasks, panel, sequential = partition(m, n, t.x_size, order == layout.F, t.operation < MEAN)
-    prefetch = _prefetch_offset(t, order, leading, rows, panel)
-    of_examples, to = (t.labels, t.weights, s_step), (t.result, int(t.operation == LOG_FORWARD))
-    if t.by_panels:
-        t.kernel, t.blocks = t.panels_c if order == layout.C else t.panels_f, column_panels.row_blocks(rows)
-        t.panels, t.parts = tasks, max(tasks, t.blocks)
-        t.stages = (m + rows - 1) // rows * column_panels.STAGES
-        of_x, task = (leading, m, n, rows, tasks, prefetch, panel), carray(at(t.task, panels0), 1)
-        rest = t.width - TOTALS, totals, t.scratch, 1
-        column_panels.describe(task, t.b, t.x, t.parameters, of_x, *of_examples, *to, *rest)
+            t.weights = _contiguous(t.s, t.s_step, t.w_size, m * weighted, t.weights, w0)
+    if f_order:
+        p.kernel = t.panels_f if panel > 0 else t.rows_f
     else:
-        t.kernel, t.stages = t.chunks_c if order == layout.C else t.chunks_f, 1
-        of_x, task = (leading, m, n, rows, tasks, prefetch, sequential), carray(at(t.task, chunks0), 1)
-        t.parts = drivers.describe(task, t.b, t.x, t.parameters, of_x, *of_examples, *to, 0, t.width, t.scratch)
+        p.kernel = t.panels_c if panel > 0 else t.rows_c
+    p.b, p.l2, p.x, p.w = t.b, t.l2, t.x, _contiguous(t.w, t.w_step, t.w_size, n, own_w, w0)
+    p.y, p.s, p.weighted, p.out, p.frame = t.labels, t.weights, weighted, t.result, 0
+    p.w_size, p.dw = t.w_size if t.operation >= MEAN else 0, t.result if t.operation == GRADIENT else 0
+    p.totals, p.memory = t.memory + 8 * WORDS, t.memory + 8 * (WORDS + 2 * t.width)
+    p.squares, p.reduction, p.m, p.n, p.ld = t.squares, 0, m, n, ld
+    p.rows, p.tasks, p.panel, p.sequential = rows, tasks, panel, sequential
+    p.prefetch = _prefetch_offset(t, f_order, ld, rows, panel)
+    p.n_padded, p.packed, p.vectors = t.width - TOTALS, 0, 1
+    executor.prepare(p)
     if t.refusal != ACCEPTED:
-        t.stages = 0
+        p.stages = 0
 
 
 @inline
@@ -183,21 +184,21 @@ def _contiguous(start, step, size, count, copy, w0):
     if step == size or count <= 1:
         return start
     for i in range(count):
-        put(at(copy, w0), i, get(at(start + i * step, w0), 0))
+        store_scalar(pointer_to(copy, w0), i, load_scalar(pointer_to(start + i * step, w0), 0))
     return copy
 
 
-def _convert(refusal, call, source0, w0, nothing):
+def _convert(refusal, call, source0, w0):
     """Labels, or weights, to w's dtype, once they are known to be good in theirs and to have come through."""
-    t = carray(call, 1)[0]
+    t = _call_at(call)
     if refusal == LABEL:
         start, step, to, most = t.y, t.y_step, t.labels, 1.0
     else:
         start, step, to, most = t.s, t.s_step, t.weights, _LARGEST
     for i in range(t.m):
-        number = get(at(start + i * step, source0), 0)
-        put(at(to, w0), i, number)
-        converted = get(at(to, w0), i)
+        number = load_scalar(pointer_to(start + i * step, source0), 0)
+        store_scalar(pointer_to(to, w0), i, number)
+        converted = load_scalar(pointer_to(to, w0), i)
         if not 0 <= number <= most:
             t.refusal = refusal
             return
@@ -208,51 +209,18 @@ def _convert(refusal, call, source0, w0, nothing):
 
 
 @inline
-def parts_of_stage(t, stage):
-    """How many parts a stage of a call has."""
-    return column_panels.tasks_of_stage(t.panels, t.blocks, t.width - TOTALS, stage) if t.by_panels else t.parts
-
-
-@inline
-def _run(t):
-    """Run every part on this thread."""
-    for stage in range(t.stages):
-        for part in range(parts_of_stage(t, stage)):
-            call(t.kernel, stage * t.parts + part, t.task)
-
-
-@inline
-def _finish(t, w0):
-    """`drivers._run` after its loop, and the checks of `objective.evaluate`."""
-    room = t.width - TOTALS
-    totals = carray(at(t.memory + 8 * _OF_TASK, 0.0), (2, t.width))
-    if t.by_panels:
-        column_panels.join(totals, carray(at(t.scratch, 0.0), 2 * TOTALS * t.blocks), t.blocks)
-    else:
-        drivers.add_up(totals, carray(at(t.scratch, 0.0), t.parts * 2 * t.width), t.parts)
-    weight = totals[0, room + WEIGHT]
-    if totals[0, room + INVALID] != 0 or not weight < math.inf:
-        t.refusal = _refusal(t, w0)
-    if t.refusal == ACCEPTED and not 0 < weight < math.inf:
-        t.refusal = WEIGHT_SUM
-    if t.refusal != ACCEPTED:
-        return
-    columns = t.n if t.operation == GRADIENT else 0
-    t.loss, t.db = finish(totals, at(t.parameters, w0), t.n, t.l2, columns, at(t.result, w0))
-
-
-@inline
-def _refusal(t, w0):
-    """Which is wrong, a label or a weight; neither if weights that are finite have a sum that is not."""
-    for i in range(t.m):
-        y = get(at(t.labels, w0), i)
-        if not 0 <= y <= 1:
-            return LABEL
-    for i in range(t.m if t.s_size > 0 else 0):
-        s = get(at(t.weights, w0), i)
-        if not 0 <= s < math.inf:
-            return WEIGHT_OF_EXAMPLE
-    return ACCEPTED
+def _refusal(t, problem, w0):
+    """What is wrong with the sums: a label, a weight, or if weights are finite, their sum."""
+    if problem.invalid != 0 or not problem.weight < math.inf:
+        for i in range(t.m):
+            y = load_scalar(pointer_to(t.labels, w0), i)
+            if not 0 <= y <= 1:
+                return LABEL
+        for i in range(t.m if t.s_size > 0 else 0):
+            s = load_scalar(pointer_to(t.weights, w0), i)
+            if not 0 <= s < math.inf:
+                return WEIGHT_OF_EXAMPLE
+    return ACCEPTED if 0 < problem.weight < math.inf else WEIGHT_SUM
 
 
 # ---------------------------------------------------------------- out
@@ -290,12 +258,9 @@ def _meets(t, start, size, step, count):
 
 
 @functools.cache
-def driver(operation, x_dtype, w_dtype):
+def compiled(operation, x_dtype, w_dtype):
     """The address of `_step`, or of `_convert` for labels or weights of `x_dtype`; both called as a kernel is."""
-    record, x, w, task, panels_task = (
-        types.CPointer(numba.from_dtype(np.dtype(dtype)))
-        for dtype in (CALL, x_dtype, w_dtype, TASK, column_panels.TASK)
-    )
-    if operation == "step":
-        return address(_step, (types.intp, record, task, panels_task, w), w_dtype.name)
-    return address(_convert, (types.intp, record, x, w, types.none), f"{x_dtype.name}_{w_dtype.name}")
+    x0, w0 = (types.CPointer(numba.from_dtype(dtype)) for dtype in (x_dtype, w_dtype))
+    function = _step if operation == "step" else _convert
+    variant = w_dtype.name if operation == "step" else f"{x_dtype.name}_{w_dtype.name}"
+    return function_pointer(function, (types.intp, types.intp, x0, w0), f"{function.__name__}_{variant}")

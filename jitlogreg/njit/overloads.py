@@ -21,14 +21,16 @@ from jitlogreg import api
 from jitlogreg.objective import Gradient, LossAndGradient
 
 
-def _activations(operation):
+def _activations(operation, kernel):
     def typed(X, w, b=0.0, out=None, target=None):
         _check_types(X=X, w=w, b=b, out=out, target=target)
-        from jitlogreg.njit.stub import begin, finish, result, run
+        from jitlogreg.njit.stub import beginning, finish, result, run
+
+        begin = beginning(operation, kernel, "F")
 
         def implementation(X, w, b=0.0, out=None, target=None):
             a = result(out, X.shape[0], w)
-            record, memory = begin(operation, X, None, w, b, None, 0.0, out, a)
+            record, memory = begin(X, None, w, b, None, 0.0, out, a)
             run(record, X, w)
             finish(record, memory, X, None, w, None, a)
             return a
@@ -40,11 +42,11 @@ def _activations(operation):
 
 def _loss(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
     _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, target=target)
-    from jitlogreg.njit.call_frame import MEAN
-    from jitlogreg.njit.stub import begin, finish, run
+    from jitlogreg.njit.stub import begin_loss as begin
+    from jitlogreg.njit.stub import finish, run
 
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
-        record, memory = begin(MEAN, X, y, w, b, sample_weight, l2, None, None)
+        record, memory = begin(X, y, w, b, sample_weight, l2, None, None)
         run(record, X, w)
         return finish(record, memory, X, y, w, sample_weight, None)[0]
 
@@ -53,12 +55,12 @@ def _loss(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
 
 def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
     _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, out=out, target=target)
-    from jitlogreg.njit.call_frame import GRADIENT
-    from jitlogreg.njit.stub import begin, finish, result, run
+    from jitlogreg.njit.stub import begin_gradient as begin
+    from jitlogreg.njit.stub import finish, result, run
 
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
         dw = result(out, X.shape[1], w)
-        record, memory = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
+        record, memory = begin(X, y, w, b, sample_weight, l2, out, dw)
         run(record, X, w)
         return Gradient(dw, finish(record, memory, X, y, w, sample_weight, dw)[1])
 
@@ -67,12 +69,12 @@ def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None)
 
 def _loss_and_gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
     _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, out=out, target=target)
-    from jitlogreg.njit.call_frame import GRADIENT
-    from jitlogreg.njit.stub import begin, finish, result, run
+    from jitlogreg.njit.stub import begin_gradient as begin
+    from jitlogreg.njit.stub import finish, result, run
 
     def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
         dw = result(out, X.shape[1], w)
-        record, memory = begin(GRADIENT, X, y, w, b, sample_weight, l2, out, dw)
+        record, memory = begin(X, y, w, b, sample_weight, l2, out, dw)
         run(record, X, w)
         loss, db = finish(record, memory, X, y, w, sample_weight, dw)
         return LossAndGradient(loss, dw, db)
@@ -105,7 +107,7 @@ def register():
     >>> import jitlogreg as jlr
     >>> jlr.overloads.register()
     """
-    operations = {"forward": _activations(0), "log_forward": _activations(1)}
+    operations = {"forward": _activations(0, "sigmoid"), "log_forward": _activations(1, "log_sigmoid")}
     operations |= {"loss": _loss, "gradient": _gradient, "loss_and_gradient": _loss_and_gradient}
     for name, typed in operations.items():
         for parallel in (True, False):

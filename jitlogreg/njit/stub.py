@@ -10,20 +10,19 @@ from numba.extending import intrinsic, overload
 
 from jitlogreg.njit import call_frame
 from jitlogreg.njit.call_frame import CALL
-from jitlogreg.njit.symbols import symbol
+from jitlogreg.njit.symbols import kernel_symbols, symbol
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.pointers import address_of, at, call, get, put, put_words
+from jitlogreg.targets.cpu import executor
+from jitlogreg.targets.cpu.pointers import address_of, call, load_scalar, pointer_to, store_scalar, store_words
+from jitlogreg.targets.cpu.problem import PROBLEM, problem_at
 
-_step, _convert, _profile = symbol("step"), symbol("convert"), symbol("profile")
-_activations_c, _activations_f = symbol("activations", "C"), symbol("activations", "F")
-_activation_panels_f = symbol("activation_panels", "F")
-_sums_c, _sums_f = symbol("sums", "C"), symbol("sums", "F")
-_sum_panels_c, _sum_panels_f = symbol("sum_panels", "C"), symbol("sum_panels", "F")
+_step, _convert, _profile, _squares = (symbol(name) for name in ("step", "convert", "profile", "squares"))
 
 _WORDS = CALL.itemsize // 8
-_REFUSAL, _NUMBERS, _MEMORY, _RESULT, _LOSS, _DB = (
-    (CALL.names or ()).index(name) for name in ("refusal", "numbers", "memory", "result", "loss", "db")
+_REFUSAL, _NUMBERS, _MEMORY, _RESULT = (
+    (CALL.names or ()).index(name) for name in ("refusal", "numbers", "memory", "result")
 )
+_LOSS, _DB = ((PROBLEM.names or ()).index(name) for name in ("loss", "db"))
 
 _MESSAGES = {
     call_frame.STRIDES: "X has strides that cannot be served; accepted is a unit stride, and another that is positive "
@@ -44,31 +43,40 @@ _MESSAGES = {
 }
 
 
-@inline
-def begin(operation, X, y, w, b, sample_weight, l2, out, result):
-    """Check a call and describe it to the kernels. Returns its record and its memory."""
-    record = np.empty(_WORDS)
-    to = address_of(record)
-    conversions = _conversion(y, w), _conversion(sample_weight, w)
-    described = np.float64(b), np.float64(l2), to, operation, X, w, y, sample_weight, out, _profile(X, w)
-    put_words(to, described + _kernels(X, y, w) + conversions)
-    call(_step(X, w), call_frame.CHECK, to)
-    words = at(to, 0)
-    _refuse(get(words, _REFUSAL))
-    memory = np.empty(get(words, _NUMBERS))
-    put(words, _MEMORY, address_of(memory))
-    put(words, _RESULT, _address(result))
-    call(_step(X, w), call_frame.PLACE, to)
-    return record, memory
+def beginning(operation, kernel, in_panels):
+    """A function that checks a call of an operation, describes it to the kernels, and gives its record and memory."""
+    kernels = kernel_symbols(kernel, in_panels)
+
+    @inline
+    def begin(X, y, w, b, sample_weight, l2, out, result):
+        record = np.empty(_WORDS)
+        to = address_of(record)
+        others = _squares_if_needed(l2, w), _conversion(y, w), _conversion(sample_weight, w)
+        described = np.float64(b), np.float64(l2), to, operation, X, w, y, sample_weight, out, _profile(X, w)
+        store_words(to, described + kernels(X, w) + others)
+        call(_step(w, w), call_frame.CHECK, to)
+        words = pointer_to(to, 0)
+        _refuse(load_scalar(words, _REFUSAL))
+        memory = np.empty(load_scalar(words, _NUMBERS))
+        store_scalar(words, _MEMORY, address_of(memory))
+        store_scalar(words, _RESULT, _address(result))
+        call(_step(w, w), call_frame.PLACE, to)
+        return record, memory
+
+    return begin
+
+
+begin_loss = beginning(call_frame.MEAN, "loss_gradient", "CF")
+begin_gradient = beginning(call_frame.GRADIENT, "loss_gradient", "CF")
 
 
 @inline
 def finish(record, memory, X, y, w, sample_weight, result):
     """The mean loss and db, once dw has been written. Arrays live until here: an address keeps none alive."""
     to = address_of(record)
-    call(_step(X, w), call_frame.FINISH, to)
-    _refuse(get(at(to, 0), _REFUSAL))
-    return record[_LOSS], record[_DB]
+    call(_step(w, w), call_frame.FINISH, to)
+    _refuse(load_scalar(pointer_to(to, 0), _REFUSAL))
+    return memory[_LOSS], memory[_DB]
 
 
 @intrinsic
@@ -103,15 +111,15 @@ def _run_on_threads(record, X, w):
         return None
 
     def implementation(record, X, w):
-        stages, threads = _stages(record)
-        for stage in range(stages):
-            kernel, task, first, parts = _parts(record, stage)
+        address, threads = _problem(record)
+        for stage in range(problem_at(address).stages):
+            kernel, first, count = executor.tasks_of(problem_at(address), stage)
             if threads:
-                for part in prange(parts):
-                    call(kernel, first + part, task)
+                for k in prange(count):
+                    call(kernel, first + k, address)
             else:
-                for part in range(parts):
-                    call(kernel, first + part, task)
+                for k in range(count):
+                    call(kernel, first + k, address)
 
     return implementation
 
@@ -120,19 +128,14 @@ def _run_on_threads(record, X, w):
 def _run_here(record, X, w):
     if parallel_caller():
         return None
-    return lambda record, X, w: call(_step(X, w), call_frame.RUN, address_of(record))
+    return lambda record, X, w: call(_step(w, w), call_frame.RUN, address_of(record))
 
 
 @inline
-def _stages(record):
+def _problem(record):
+    """The address of the kernels' record, and whether threads are worth it."""
     t = record.view(CALL)[0]
-    return t.stages, t.threads
-
-
-@inline
-def _parts(record, stage):
-    t = record.view(CALL)[0]
-    return t.kernel, t.task, stage * t.parts, call_frame.parts_of_stage(t, stage)
+    return t.memory, t.threads
 
 
 def _address(array):
@@ -144,20 +147,15 @@ def _address_in(array):
     return (lambda array: address_of(array)) if isinstance(array, types.Array) else (lambda array: 0)
 
 
-def _kernels(X, y, w):
-    """The addresses of the kernels for row chunks in C and F order, and for column panels; 0 for one not needed."""
+def _squares_if_needed(l2, w):
+    """The address of what computes Σ w²; 0 where there is no penalty."""
 
 
-@overload(_kernels)
-def _kernels_of(X, y, w):
-    # only a C-ordered matrix is sure to need no other: of one row or column the others may be in C order, too
-    if not isinstance(y, types.Array):
-        if X.layout == "C":
-            return lambda X, y, w: (_activations_c(X, w), 0, 0, 0)
-        return lambda X, y, w: (_activations_c(X, w), _activations_f(X, w), 0, _activation_panels_f(X, w))
-    if X.layout == "C":
-        return lambda X, y, w: (_sums_c(X, w), 0, _sum_panels_c(X, w), 0)
-    return lambda X, y, w: (_sums_c(X, w), _sums_f(X, w), _sum_panels_c(X, w), _sum_panels_f(X, w))
+@overload(_squares_if_needed)
+def _squares_of(l2, w):
+    if isinstance(l2, types.Omitted):
+        return lambda l2, w: 0
+    return lambda l2, w: _squares(w, w)
 
 
 def _conversion(array, w):

@@ -15,10 +15,13 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from jitlogreg.njit.call_frame import driver
+from jitlogreg.njit.call_frame import compiled
 from jitlogreg.targets.compile import sources_stamp
 from jitlogreg.targets.cpu import profile
-from jitlogreg.targets.cpu.drivers import kernel
+from jitlogreg.targets.cpu.kernels import kernel, plain_kernel
+
+# How the names of kernels of column panels begin
+_PANELS = "panels_"
 
 
 class Needed(NamedTuple):
@@ -60,36 +63,72 @@ def restored(stamp, *machine_code):
 def _known(stamp, operation, x_dtype, w_dtype, order):
     x_dtype, w_dtype = np.dtype(x_dtype), np.dtype(w_dtype)
     if operation in ("step", "convert"):
-        address = driver(operation, x_dtype, w_dtype)
+        address = compiled(operation, x_dtype, w_dtype)
     elif operation == "profile":
         address = profile.numbers.ctypes.data
+    elif operation == "squares":
+        address = plain_kernel(operation, w_dtype)
     else:
         # with the hint of this process: compiled code from the disk follows the profile
         tuned = profile.current()
         hint = (tuned.c_order if order == "C" else tuned.f_order).hint
-        address = kernel(operation, x_dtype, w_dtype, order, hint)
+        by_panels = operation.startswith(_PANELS)
+        address = kernel(operation.removeprefix(_PANELS), x_dtype, w_dtype, order, hint, by_panels)
     symbol = f"jitlogreg_{stamp}_{operation}_{x_dtype}_{w_dtype}_{order}"
     llvmlite.binding.add_symbol(symbol, address)
     return symbol
 
 
-def symbol(operation, order="C"):
+def symbol(operation):
     """A function `f(array, w)` of compiled code that gives the address of machine code for the dtypes of two arrays."""
 
     @intrinsic
     def address(typingctx, array, w):
-        # a NumPy boolean is a byte that is 0 or 1
-        dtype = "uint8" if array.dtype == types.boolean else str(array.dtype)
-        needed = Needed(sources_stamp(), operation, dtype, str(w.dtype), order)
-
-        def codegen(context, builder, sig, args):
-            name, module = needed.symbol(), builder.module
-            context.environment.consts.append(needed)
-            external = module.globals.get(name)
-            if external is None:
-                external = ir.GlobalVariable(module, ir.IntType(8), name)
-            return builder.ptrtoint(external, context.get_value_type(types.intp))
-
-        return types.intp(array, w), codegen
+        needed = _needed(operation, array, w)
+        return types.intp(array, w), lambda context, builder, sig, args: _address(context, builder, needed)
 
     return address
+
+
+def kernel_symbols(operation, in_panels):
+    """A function `f(X, w)` of compiled code that gives the addresses of a kernel: row chunks of C and of F order, then
+    column panels, which are there for the orders `in_panels`. What X cannot need is 0.
+    """
+
+    @intrinsic
+    def addresses(typingctx, X, w):
+        # only a C-ordered matrix is sure to need no other: of one row or column the others may be in C order, too
+        orders = ("C",) if X.layout == "C" else ("C", "F")
+        wanted = [_needed(operation, X, w, order) if order in orders else None for order in "CF"]
+        wanted += [
+            _needed(_PANELS + operation, X, w, order) if order in orders and order in in_panels else None
+            for order in "CF"
+        ]
+
+        def codegen(context, builder, sig, args):
+            values = [_address(context, builder, needed) if needed else _zero(context) for needed in wanted]
+            return context.make_tuple(builder, sig.return_type, values)
+
+        return types.UniTuple(types.intp, len(wanted))(X, w), codegen
+
+    return addresses
+
+
+def _zero(context):
+    """LLVM's constant 0 of an address."""
+    return ir.Constant(context.get_value_type(types.intp), 0)
+
+
+def _needed(operation, array, w, order="C"):
+    # a NumPy boolean is a byte that is 0 or 1
+    dtype = "uint8" if array.dtype == types.boolean else str(array.dtype)
+    return Needed(sources_stamp(), operation, dtype, str(w.dtype), order)
+
+
+def _address(context, builder, needed):
+    name, module = needed.symbol(), builder.module
+    context.environment.consts.append(needed)
+    external = module.globals.get(name)
+    if external is None:
+        external = ir.GlobalVariable(module, ir.IntType(8), name)
+    return builder.ptrtoint(external, context.get_value_type(types.intp))

@@ -1,10 +1,11 @@
 """The only caller of Numba's decorators: flags, and where compiled code is kept.
 
-inline    a piece of a kernel, compiled as part of whatever calls it
-shared    the same of a function that Python calls as well
-serial    an entry point that runs on the calling thread, with the GIL released
-parallel  an entry point whose `prange` runs on Numba's threads
-address   a kernel compiled on its own, to be called through its address
+inline            a piece of a kernel, compiled as part of whatever calls it
+pointwise         the same of one example's mathematics, which Python may call
+jitable           a function that Python runs as it is, and compiled code calls
+serial            an entry point that runs on the calling thread, with the GIL released
+parallel          an entry point whose `prange` runs on Numba's threads
+function_pointer  a kernel compiled on its own, to be called by its address
 
 Entry points and kernels are kept on disk: they hold the machine code of all they call. Numba would look at a function's
 own file alone to tell whether its stored code is still right; here every source of the kernels counts, and the version.
@@ -27,6 +28,8 @@ import numba
 from numba import extending
 from numba.core import caching, serialize
 
+from jitlogreg.targets.pieces import PieceCompiler
+
 _NAME = __name__.partition(".")[0]
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -43,7 +46,15 @@ _SOURCES = ("_version", "linear_algebra", "pointwise", "simd", "njit", "cli.band
 _FLAGS = {"error_model": "numpy", "fastmath": False}
 
 # What was compiled for its address, which is good for as long as the code is kept in memory
-_alive: list = []
+_keepalive: list = []
+
+
+def _njit(function, **flags):
+    return numba.njit(**_FLAGS, **flags)(function)
+
+
+def _piece(function, **flags):
+    return _njit(function, forceinline=True, no_cfunc_wrapper=True, pipeline_class=PieceCompiler, **flags)
 
 
 def inline(function):
@@ -52,46 +63,45 @@ def inline(function):
     Always inlined, whatever LLVM thinks of its size: a call would hand vectors over through memory, which made the
     margins of two columns take twice as long. It also compiles sooner.
     """
-    return numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_FLAGS)(function)
+    return _piece(function, no_cpython_wrapper=True)
 
 
-def example(function):
+def pointwise(function):
     """The same, of one example's mathematics: that may be called from Python as well, to be looked at."""
-    return numba.njit(forceinline=True, no_cfunc_wrapper=True, **_FLAGS)(function)
+    return _piece(function)
 
 
-def shared(function):
+def jitable(function):
     """Leave the function as it is, and let compiled code call it too."""
     return extending.register_jitable(**_FLAGS)(function)
 
 
 def serial(function):
     """Compile as an entry point for one thread."""
-    return _keep_on_disk(numba.njit(nogil=True, **_FLAGS)(_named(function, "serial")))
+    return _keep_on_disk(_njit(_named(function, f"{function.__name__}_serial"), nogil=True))
 
 
 def parallel(function):
     """Compile as an entry point whose `prange` loops run on Numba's threads."""
-    return _keep_on_disk(numba.njit(nogil=True, parallel=True, **_FLAGS)(_named(function, "parallel")))
+    return _keep_on_disk(_njit(_named(function, f"{function.__name__}_parallel"), nogil=True, parallel=True))
 
 
-def address(function, argument_types, variant):
-    """Compile for these types, and give the address at which a C caller finds it.
+def function_pointer(function, argument_types, name):
+    """Compile for these types under a name of its own, and give the address at which a C caller finds it.
 
-    Each variant goes by a name of its own, and so into files of its own: processes that compile different ones at the
-    same time do not write to the same files.
+    The name tells stored code apart, so it must say all that the function's closure holds. It also gives each variant
+    files of its own: processes that compile different ones at the same time do not write to the same files.
     """
-    dispatcher = _keep_on_disk(numba.njit(nogil=True, forceinline=False, **_FLAGS)(_named(function, variant)))
+    dispatcher = _keep_on_disk(_njit(_named(function, name), nogil=True, forceinline=False))
     dispatcher.compile(argument_types)
-    _alive.append(dispatcher)
+    _keepalive.append(dispatcher)
     compiled = dispatcher.overloads[argument_types]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
 
 
-def _named(function, suffix):
+def _named(function, name):
     """A copy of the function under a name of its own, by which its code is kept apart from that of its siblings."""
-    name = f"{function.__name__}_{suffix}"
-    copy = types.FunctionType(function.__code__, function.__globals__, name)
+    copy = types.FunctionType(function.__code__, function.__globals__, name, None, function.__closure__)
     copy.__module__, copy.__qualname__, copy.__doc__ = function.__module__, name, function.__doc__
     return copy
 
@@ -238,6 +248,10 @@ class _Store(caching.CompileResultCacheImpl):
 
 class _Cache(caching.FunctionCache):
     _impl_class = _Store
+
+    def _index_key(self, sig, codegen):
+        """Numba's key hashes the pickled closure, and functions in it pickle differently in each process."""
+        return sig, codegen.magic_tuple(), self._py_func.__qualname__
 
     def load_overload(self, sig, target_context):
         try:

@@ -1,65 +1,193 @@
-"""The per-example step of a block of margins: activations of the forward pass, losses and residuals of the gradient."""
+"""Pointwise steps: what happens to the margins of a block of rows between the two passes over X.
 
-import numpy as np
+An epilogue is a compile-time parameter of a kernel. It replaces margins z by what the accumulation multiplies the rows
+with, or writes activations, and adds the sums of examples to the totals:
+
+    activation(σ)   out = σ(z); no accumulation, no totals
+    LOSS_GRADIENT   z ← s·dz; totals LOSS, DB, WEIGHT, INVALID
+    PRODUCT         z ← s·σ(z)σ(−z)·u, with the margins u of a second vector; total DB
+    SQRT_CURVATURE  z ← √(s·σ(z)σ(−z)); no totals
+
+A new pointwise step is one more `Epilogue` here. `start(w, high, low, work)` gives what it keeps from block to block,
+`apply(t, i, rows, pad, ends, z, u, state)` takes `rows` margins from row i on, and `finish(state)` ends. `apply`
+returns its state and whether to flush the accumulators. `ends` says that no rows follow which belong to the same sums.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 from jitlogreg import pointwise
-from jitlogreg.simd import LANES, fma, ones, root, where, zeros
+from jitlogreg.simd import LANES, fma, ones, sqrt, where, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.compensated import add_number, two_sum
-from jitlogreg.targets.cpu.pointers import compound_lanes, load, splat, store, sum_lanes, widen
+from jitlogreg.targets.cpu.compensated import add_number
+from jitlogreg.targets.cpu.pointers import load_scalar, offset, pointer_to, store_scalar
+from jitlogreg.targets.cpu.vectors import (
+    broadcast_as,
+    horizontal_compound,
+    horizontal_sum,
+    load,
+    splat,
+    store,
+    widen,
+)
 
-# The totals a block adds to
+# The totals of examples that a kernel adds to
 LOSS, DB, WEIGHT, INVALID = range(4)
 TOTALS = 4
 
-# The examples summed in lanes before they go to the totals. Eight terms a lane: with the pairwise sum of the lanes a
-# term meets at most 11 roundings of the 32 that the bound on sums allows.
+# The examples that are summed in lanes before they go to the totals. Eight terms a lane: with the pairwise sum of the
+# lanes a term meets at most 11 roundings of the 32 that the bound on sums allows
 SEGMENT = 64
 
-# The segments whose sums are held in lanes: eight roundings more. Their products take six in a tree of three levels,
-# after 16 within a segment, and six in the lanes: 29 with the logarithm. To reduce the lanes for every segment took
-# 0.4 ns per example, an eighth of all that two columns take
+# The segments whose sums are merged in lanes: eight roundings more. Their products take six in a tree of three levels,
+# after 16 within a segment, and six in the lanes: 29 with the logarithm. Reducing the lanes for every segment took
+# 0.4 ns per example, an eighth of all that two columns take (Zen 5)
 SEGMENTS = 8
 
+# Numbers that an epilogue works in: products of segments, and labels and weights of the remainder
+WORK = (SEGMENTS + 2) * LANES
+
+
+class Epilogue(NamedTuple):
+    """A pointwise step: see the module."""
+
+    name: str
+    start: Callable
+    apply: Callable
+    finish: Callable
+    vectors: int = 1
+    """How many vectors X is multiplied by: the second lies where labels do otherwise, its intercept behind it."""
+    accumulates: bool = True
+    """Whether a second pass over the rows follows."""
+
 
 @inline
-def activate(z, rows, logarithm, like):
-    """Replace `rows` margins by σ(z), or by log σ(z)."""
-    if logarithm:
-        for i in range(0, rows, LANES):
-            store(z, i, pointwise.log_sigmoid(load(z, i, like)))
-    else:
-        for i in range(0, rows, LANES):
-            store(z, i, pointwise.sigmoid(load(z, i, like)))
+def _no_state(w, high, low, work):
+    """Of an epilogue that keeps nothing."""
+    return high, low, work
 
 
 @inline
-def no_sums(like):
-    """What `residuals` adds up in lanes, for no examples: losses, residuals, weights, 1 + e, bad labels and weights."""
+def _nothing_left(state):
+    """Of an epilogue whose totals are complete after each block."""
+
+
+# ---------------------------------------------------------------- remainder
+
+
+@inline
+def _labels(t, i, pad, work):
+    """The labels from row i on; those of a remainder are copied, and padded with zeros."""
+    y = offset(pointer_to(t.y, work), i)
+    if pad == 0:
+        return y
+    padded = offset(work, SEGMENTS * LANES)
+    for r in range(LANES):
+        store_scalar(padded, r, 0)
+        if r < LANES - pad:
+            store_scalar(padded, r, load_scalar(y, r))
+    return padded
+
+
+@inline
+def _weights(t, i, pad, work):
+    """The weights from row i on; those of a remainder are copied, as ones if there are none, and padded with zeros."""
+    s = offset(pointer_to(t.s, work), i * t.weighted)
+    if pad == 0:
+        return s
+    padded = offset(work, (SEGMENTS + 1) * LANES)
+    for r in range(LANES):
+        store_scalar(padded, r, 0)
+        if r < LANES - pad:
+            store_scalar(padded, r, 1)
+            if t.weighted > 0:
+                store_scalar(padded, r, load_scalar(s, r))
+    return padded
+
+
+# ---------------------------------------------------------------- activations
+
+
+def activation(function):
+    """The epilogue that writes a function of the margins to `t.out`."""
+
+    @inline
+    def apply(t, i, rows, pad, ends, z, u, state):
+        out, like = offset(pointer_to(t.out, z), i), broadcast_as(0.0, z)
+        if pad == 0:
+            for r in range(0, rows, LANES):
+                store(out, r, function(load(z, r, like)))
+        else:
+            store(z, 0, function(load(z, 0, like)))
+            for r in range(LANES - pad):
+                store_scalar(out, r, load_scalar(z, r))
+        return state, False
+
+    return Epilogue(function.__name__, _no_state, apply, _nothing_left, accumulates=False)
+
+
+# ---------------------------------------------------------------- loss and residual
+
+
+@inline
+def _start_sums(w, high, low, work):
+    """Nothing is summed yet: neither in the segment, of which no example is there, nor in the merged segments."""
+    like = broadcast_as(0.0, w)
+    return _no_sums(like), 0, _no_sums(like), 0, high, low, work
+
+
+@inline
+def _no_sums(like):
+    """The sums, in lanes, of no examples: losses, residuals, weights, 1 + e, bad labels and weights."""
     loss = splat(0.0)
     return loss, loss, loss, zeros(like), zeros(like)
 
 
 @inline
-def residuals(z, y, s, weighted, dz, rows, sums):
-    """Write s·dz for `rows` margins, and add to `sums`, which may hold SEGMENT examples.
+def _apply_loss(t, i, rows, pad, ends, z, u, state):
+    """Replace margins by s·dz, and add to the sums."""
+    sums, pending, merged, segments, high, low, work = state
+    y, s, weighted = _labels(t, i, pad, work), _weights(t, i, pad, work), t.weighted > 0 or pad > 0
+    for r in range(0, rows, SEGMENT):
+        examples = min(SEGMENT, rows - r)
+        sums = _residuals(offset(z, r), offset(y, r), offset(s, r * int(weighted)), weighted, examples, sums)
+        pending += examples
+        if pending >= SEGMENT or (ends and r + examples >= rows):
+            merged = _merge_segment(sums, merged, work, segments)
+            sums, pending, segments = _no_sums(sums[3]), 0, segments + 1
+            if segments == SEGMENTS:
+                _add_segments(merged, work, segments, high, low)
+                merged, segments = _no_sums(sums[3]), 0
+    return (sums, pending, merged, segments, high, low, work), pending == 0
+
+
+@inline
+def _finish_loss(state):
+    """Add the segments that are left to the totals."""
+    _, _, merged, segments, high, low, work = state
+    if segments > 0:
+        _add_segments(merged, work, segments, high, low)
+
+
+@inline
+def _residuals(z, y, s, weighted, rows, sums):
+    """Replace `rows` margins by s·dz, and add to `sums`, which may hold SEGMENT examples.
 
     Without weights the losses' logarithms become one: 1 + p ← (1 + p)(1 + e), a sum of positive terms, so that
     p is within 16 roundings of itself after eight factors. A logarithm for each example costs half as much again as all
     else here.
 
-    The labels and weights are judged as they pass: a label is good if y (1 − y) ≥ 0, which NaN is not.
+    Labels and weights are checked on the way: a label is good if y (1 − y) ≥ 0, which is false for NaN.
     """
     loss, db, weight, p, invalid = sums
     zero, one = zeros(p), ones(p)
     if weighted:
         for i in range(0, rows, LANES):
-            yi = load(y, i, p)
-            si = load(s, i, p)
+            yi, si = load(y, i, p), load(s, i, p)
             loss_i, dz_i = pointwise.loss_and_residual(load(z, i, p), yi)
             weighted_dz = si * dz_i
-            store(dz, i, weighted_dz)
-            # in float64: what float32 may hold, its sum may not
+            store(z, i, weighted_dz)
+            # in float64: a sum of float32 may leave the range of float32
             loss += widen(si) * widen(loss_i)
             db += widen(weighted_dz)
             weight += widen(si)
@@ -69,7 +197,7 @@ def residuals(z, y, s, weighted, dz, rows, sums):
         for i in range(0, rows, LANES):
             yi = load(y, i, p)
             e, linear, dz_i = pointwise.loss_terms_and_residual(load(z, i, p), yi)
-            store(dz, i, dz_i)
+            store(z, i, dz_i)
             p = fma(p, e, p + e)
             loss += widen(linear)
             total += dz_i
@@ -80,75 +208,64 @@ def residuals(z, y, s, weighted, dz, rows, sums):
 
 
 @inline
-def curved(z, u, s, weighted, rows, total, like):
-    """Replace `rows` margins u of the vector by s·σ(z)σ(−z)·u, and add these to `total`."""
-    for i in range(0, rows, LANES):
-        h = pointwise.curvature(load(z, i, like)) * load(u, i, like)
-        if weighted:
-            h = load(s, i, like) * h
-        store(u, i, h)
-        total += widen(h)
-    return total
-
-
-@inline
-def roots(z, s, weighted, rows, like):
-    """Replace `rows` margins by √(s·σ(z)σ(−z))."""
-    for i in range(0, rows, LANES):
-        h = pointwise.curvature(load(z, i, like))
-        if weighted:
-            h = load(s, i, like) * h
-        store(z, i, root(h))
-
-
-@inline
-def hold(sums, held, products, k):
-    """Add a segment's sums to those that are held, and put its product in place k."""
+def _merge_segment(sums, merged, products, k):
+    """Add a segment's sums to the merged ones, and store its product in place k."""
     loss, db, weight, p, invalid = sums
     store(products, k * LANES, p)
-    return held[0] + loss, held[1] + db, held[2] + weight, held[3], held[4] + invalid
+    return merged[0] + loss, merged[1] + db, merged[2] + weight, merged[3], merged[4] + invalid
 
 
 @inline
-def _compound(p, i, half, like):
-    """(1 + p)(1 + q) − 1 of the vectors at places i and i + half."""
-    x, y = load(p, i * LANES, like), load(p, (i + half) * LANES, like)
-    return fma(x, y, x + y)
-
-
-# log(2) = high + low, where k * high is exact for every exponent k of float64
-_LOG2_HIGH, _LOG2_LOW = float.fromhex("0x1.62e42fefa38p-1"), float.fromhex("0x1.ef35793c7673p-45")
-
-
-@inline
-def _log1p(p):
-    """log(1 + p) of a float64 p ≥ 0 whose 1 + p is finite, within 2 ulp: libm's differs between systems.
-
-    1 + p = s + lost = 2ᵏ f + lost with 1 ≤ f < 2, so log(1 + p) = k log(2) + log(f) + lost / s, to first order in
-    lost / s, which is at most 2⁻⁵³.
-    """
-    if p <= 1:
-        return pointwise.log1p_unit(p)
-    s, lost = two_sum(1.0, p)
-    bits = np.float64(s).view(np.int64)
-    k = (bits >> 52) - 1023
-    f = np.int64((bits & ((1 << 52) - 1)) | (1023 << 52)).view(np.float64)
-    value = k * _LOG2_HIGH + (k * _LOG2_LOW + (pointwise.log1p_unit(f - 1.0) + lost / s))
-    return value if p < np.inf else p  # NaN goes on as well
-
-
-@inline
-def add_sums(held, products, k, high, low):
-    """Add what is held of k segments to the totals."""
-    loss, db, weight, like, invalid = held
+def _add_segments(merged, products, k, high, low):
+    """Add k merged segments to the totals."""
+    loss, db, weight, like, invalid = merged
     for i in range(k, SEGMENTS):
         store(products, i * LANES, zeros(like))
     half = SEGMENTS // 2
     while half > 0:
         for i in range(half):
-            store(products, i * LANES, _compound(products, i, half, like))
+            x, y = load(products, i * LANES, like), load(products, (i + half) * LANES, like)
+            store(products, i * LANES, fma(x, y, x + y))  # (1 + x)(1 + y) − 1
         half //= 2
-    add_number(high, low, LOSS, sum_lanes(loss) + _log1p(compound_lanes(load(products, 0, like))))
-    add_number(high, low, DB, sum_lanes(db))
-    add_number(high, low, WEIGHT, sum_lanes(weight))
-    add_number(high, low, INVALID, sum_lanes(invalid))
+    log_product = pointwise.log1p_nonnegative(horizontal_compound(load(products, 0, like)))
+    add_number(high, low, LOSS, horizontal_sum(loss) + log_product)
+    add_number(high, low, DB, horizontal_sum(db))
+    add_number(high, low, WEIGHT, horizontal_sum(weight))
+    add_number(high, low, INVALID, horizontal_sum(invalid))
+
+
+# ---------------------------------------------------------------- curvature
+
+
+@inline
+def _apply_product(t, i, rows, pad, ends, z, u, state):
+    """Replace margins z by s·σ(z)σ(−z)·u, and add these to DB."""
+    high, low, work = state
+    s, weighted, like, total = _weights(t, i, pad, work), t.weighted > 0 or pad > 0, broadcast_as(0.0, z), splat(0.0)
+    for r in range(0, rows, LANES):
+        h = pointwise.curvature(load(z, r, like)) * load(u, r, like)
+        if weighted:
+            h = load(s, r, like) * h
+        store(z, r, h)
+        total += widen(h)
+    add_number(high, low, DB, horizontal_sum(total))
+    return state, True
+
+
+@inline
+def _apply_sqrt_curvature(t, i, rows, pad, ends, z, u, state):
+    """Replace margins by √(s·σ(z)σ(−z))."""
+    _, _, work = state
+    s, weighted, like = _weights(t, i, pad, work), t.weighted > 0 or pad > 0, broadcast_as(0.0, z)
+    for r in range(0, rows, LANES):
+        h = pointwise.curvature(load(z, r, like))
+        if weighted:
+            h = load(s, r, like) * h
+        store(z, r, sqrt(h))
+    return state, True
+
+
+SIGMOID, LOG_SIGMOID = activation(pointwise.sigmoid), activation(pointwise.log_sigmoid)
+LOSS_GRADIENT = Epilogue("loss_gradient", _start_sums, _apply_loss, _finish_loss)
+PRODUCT = Epilogue("product", _no_state, _apply_product, _nothing_left, vectors=2)
+SQRT_CURVATURE = Epilogue("sqrt_curvature", _no_state, _apply_sqrt_curvature, _nothing_left)

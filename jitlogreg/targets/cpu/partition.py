@@ -13,7 +13,7 @@ There are two ways to share a matrix:
 from typing import NamedTuple
 
 from jitlogreg.simd import LANES
-from jitlogreg.targets.compile import shared
+from jitlogreg.targets.compile import jitable
 from jitlogreg.targets.cpu.epilogue import SEGMENT
 
 # A row block in C order: the fewest rows, the most, and the bytes of X that it should keep to. It is read twice, and
@@ -88,7 +88,7 @@ class Partition(NamedTuple):
     """Whether margins in C order are taken one after another, in 32 partial sums, or four side by side, in 8 each."""
 
 
-@shared
+@jitable
 def partition(m, n, itemsize, f_order, forward):
     """A `Partition`, as a plain tuple, for the forward pass or for what reads X twice: sums and products.
 
@@ -118,7 +118,7 @@ def partition(m, n, itemsize, f_order, forward):
     return block, chunks // EVEN * EVEN if chunks > EVEN else chunks, 0, sequential
 
 
-@shared
+@jitable
 def chunk_count(rows, row_cost, block):
     """Chunks of whole blocks that are worth it."""
     return min(CHUNKS, -(-rows // block), max(1, rows * row_cost // CHUNK_COST))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import llvmlite.binding
 import numpy as np
 
-from jitlogreg.targets.compile import cache_folder, shared
+from jitlogreg.targets.compile import cache_folder, jitable
 from jitlogreg.targets.cpu.pointers import HINTS
 
 ENVIRONMENT_VARIABLE = "JITLOGREG_PROFILE"
@@ -36,7 +36,7 @@ class Prefetch(NamedTuple):
     """How X is prefetched in one order of memory."""
 
     hint: str
-    """The instruction, one of `memory.HINTS`."""
+    """The instruction, one of `pointers.HINTS`."""
     distance: int
     """In C order the bytes between the row that is read and the line that is prefetched, beyond half a block and the
     rows that the order of reading needs. F order has no use for it: the next block is prefetched."""
@@ -113,7 +113,7 @@ SHIPPED = {
 }
 
 
-@shared
+@jitable
 def prefetch_offset(m, n, itemsize, leading, f_order, block, panel, cached, distance, below):
     """How far ahead to prefetch, in elements in C order and in rows in F order; 0 for not at all."""
     bytes_at_once = itemsize * (n * block if f_order else panel if panel > 0 else n)

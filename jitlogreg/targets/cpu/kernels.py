@@ -1,0 +1,63 @@
+"""Every kernel, by name: a layout and a pointwise step in one of two skeletons, compiled when it is asked for."""
+
+import functools
+
+import numba
+import numpy as np
+from numba import types
+
+from jitlogreg.targets.compile import function_pointer
+from jitlogreg.targets.cpu import column_major, column_panels, epilogue, hessian, row_chunks, row_major
+from jitlogreg.targets.cpu.dot import dot_task
+from jitlogreg.targets.cpu.executor import reduction_task
+from jitlogreg.targets.cpu.pointers import MatrixPointer
+from jitlogreg.targets.cpu.squares import squares_task
+
+LAYOUTS = {"C": row_major, "F": column_major}
+
+EPILOGUES = {
+    "sigmoid": epilogue.SIGMOID,
+    "log_sigmoid": epilogue.LOG_SIGMOID,
+    "loss_gradient": epilogue.LOSS_GRADIENT,
+    "product": epilogue.PRODUCT,
+    "hessian": epilogue.SQRT_CURVATURE,
+}
+
+_FLOAT64 = np.dtype(np.float64)
+
+_HESSIAN = {"C": hessian.BY_ROWS, "F": hessian.BY_COLUMNS}
+
+# Kernels that are no reads of X
+_OTHERS = {"dot": dot_task, "squares": squares_task, "reduction": reduction_task}
+
+
+def _task(operation, order, by_panels):
+    if operation in _OTHERS:
+        return _OTHERS[operation]
+    layout, pointwise_step = LAYOUTS[order], EPILOGUES[operation]
+    if by_panels:
+        return column_panels.make_task(layout, pointwise_step)
+    return row_chunks.make_task(layout, pointwise_step, _HESSIAN[order] if operation == "hessian" else layout)
+
+
+def kernel_types(x_dtype, w_dtype, hint, standardized=False):
+    """What a kernel is compiled for: a task's number, the problem's address, and two null pointers.
+
+    The null pointers' types alone matter: they tell the dtype of X and its prefetch hint, and the dtype of w.
+    """
+    x0 = MatrixPointer(numba.from_dtype(x_dtype), hint, standardized)
+    return types.intp, types.intp, x0, types.CPointer(numba.from_dtype(w_dtype))
+
+
+@functools.cache
+def kernel(operation, x_dtype, w_dtype, order, hint, by_panels=False, standardized=False):
+    """The address of a task's machine code."""
+    variant = f"{'panels_' if by_panels else ''}{x_dtype.name}_{w_dtype.name}_{order}_{hint}"
+    function = _task(operation, order, by_panels)
+    types_of_task = kernel_types(x_dtype, w_dtype, hint, standardized)
+    return function_pointer(function, types_of_task, f"{operation}_{variant}{'_standardized' if standardized else ''}")
+
+
+def plain_kernel(operation, w_dtype=_FLOAT64):
+    """The address of the machine code of a kernel that reads no X."""
+    return kernel(operation, w_dtype, w_dtype, "C", "t0")

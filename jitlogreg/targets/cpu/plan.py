@@ -1,0 +1,91 @@
+"""How an operation runs on a matrix: its kernel, its partition, what the profile says, and the memory it takes."""
+
+import functools
+import struct
+from typing import NamedTuple
+
+from jitlogreg.simd import LANES
+from jitlogreg.targets.cpu import column_panels, dot, executor, hessian, profile, row_chunks
+from jitlogreg.targets.cpu.epilogue import TOTALS
+from jitlogreg.targets.cpu.kernels import EPILOGUES, kernel, plain_kernel
+from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_count, partition
+from jitlogreg.targets.cpu.problem import FLOATS, GIVEN, WORDS
+from jitlogreg.targets.layout import layout
+
+# What Python writes of a problem's record, at its beginning
+HEADER = struct.Struct(f"={len(FLOATS)}d{len(GIVEN)}q")
+
+
+class Plan(NamedTuple):
+    """What calls of one operation on matrices of one shape have in common."""
+
+    kernel: int
+    """The address of its machine code."""
+    reduction: int
+    """The address of what threads add the totals up with; 0 where one does."""
+    serial: bool
+    """Whether it costs too little for threads."""
+    by_panels: bool
+    totals: int
+    """Where in a call's memory the totals lie: the record comes first, the other memory last."""
+    scratch: int
+    """Where that begins."""
+    numbers: int
+    """All memory, in numbers of eight bytes."""
+    header: tuple
+    """The end of the record's header, from `m` on."""
+
+
+@functools.lru_cache(maxsize=512)
+def plan(operation, shape, strides, x_dtype, w_dtype, with_gradient, standardized, tuned):
+    """The plan of an operation on a matrix, with a profile."""
+    (order, ld), (m, n) = layout(shape, strides, x_dtype.itemsize), shape
+    forward = not EPILOGUES[operation].accumulates
+    prefetch = tuned.c_order if order == "C" else tuned.f_order
+    below = prefetch.forward_below if forward else prefetch.gradient_below
+    if operation == "hessian":
+        parts, ahead_rows = _hessian_partition(m, n, x_dtype.itemsize), 2 * LANES
+        n_padded, packed, row_cost = hessian.tile_count(n) * hessian.TILE, hessian.pack_size(n), _hessian_cost(n)
+    else:
+        parts = Partition(*partition(m, n, x_dtype.itemsize, order == "F", forward))
+        n_padded, packed, row_cost = -(-n // LANES) * LANES if with_gradient else 0, 0, n + POINTWISE_COST
+        ahead_rows = parts.rows
+    offset = profile.prefetch_offset(
+        m, n, x_dtype.itemsize, ld, order == "F", ahead_rows, parts.panel, prefetch.cached, prefetch.distance, below
+    )
+    header = m, n, ld, *parts[:3], parts.sequential, offset, n_padded, packed, EPILOGUES[operation].vectors
+    address = kernel(operation, x_dtype, w_dtype, order, prefetch.hint, parts.panel > 0, standardized)
+    return _planned(address, header, m * row_cost < tuned.serial_below)
+
+
+def plan_of_dot(u, v):
+    """The plan of a dot product of two vectors."""
+    chunks, serial = chunk_count(u.size, 1, dot.BLOCK), u.size < profile.current().serial_below
+    header = 0, u.size, 0, dot.BLOCK, chunks, 0, 0, 0, 0, 0, 1
+    return _planned(kernel("dot", u.dtype, v.dtype, "C", "t0"), header, serial)
+
+
+def _planned(address, header, serial):
+    m, _, _, rows, tasks, panel, _, _, n_padded, packed, vectors = header
+    width, reduction = n_padded + TOTALS, 0
+    if panel > 0:
+        scratch = column_panels.scratch_size(rows, tasks, n_padded, vectors)
+    else:
+        scratch = row_chunks.scratch_size(m, rows, tasks, n_padded, packed)
+        if not serial and tasks * width >= executor.SHARED_SUMS:
+            reduction = plain_kernel("reduction")
+    begin = WORDS + 2 * width
+    return Plan(address, reduction, serial, panel > 0, WORDS, begin, begin + scratch, header)
+
+
+def _hessian_cost(n):
+    """What a row costs: n/2 updates more than the forward pass."""
+    return (n + 1) * (n + POINTWISE_COST) // 2
+
+
+def _hessian_partition(m, n, itemsize):
+    """Chunks whose sums are three matrices, of which no more are worth it than X has bytes for."""
+    of_chunk = 3 * 8 * (n + 1) ** 2 // 2
+    few = max(4, m * n * itemsize // (8 * of_chunk))
+    chunks = min(chunk_count(m // LANES * LANES, _hessian_cost(n), hessian.BLOCK), few)
+    return Partition(hessian.BLOCK, chunks, 0, 0)
