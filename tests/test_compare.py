@@ -289,6 +289,7 @@ def test_the_page_shows_what_was_found(plants):
 def history(monkeypatch, tmp_path):
     tool = load("history")
     monkeypatch.setattr(tool, "DOCS", tmp_path)
+    monkeypatch.setattr(tool, "FIGURES", tmp_path)
     return tool
 
 

@@ -268,6 +268,7 @@ def test_the_page_shows_the_kept_profiles():
 def sweep(monkeypatch, tmp_path):
     sweep = load("sweep")
     monkeypatch.setattr(sweep, "DOCS", tmp_path)
+    monkeypatch.setattr(sweep, "FIGURES", tmp_path)
     monkeypatch.setattr(sweep, "DRAWN", 2**10)
     return sweep
 

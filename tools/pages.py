@@ -11,7 +11,7 @@ from pathlib import Path
 from jitlogreg.cli.machine import machine, versions
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
+DOCS, FIGURES = ROOT / "docs", ROOT / "results"
 
 
 def provenance(more_versions=None):

@@ -1,8 +1,8 @@
-"""Measure the accuracy contract: figures into docs/accuracy.json, and as tables into docs/accuracy.md.
+"""Measure the accuracy contract: figures into results/accuracy.json, and as tables into docs/accuracy.md.
 
     python tools/accuracy/measure.py                                           # a quarter of an hour on one core
     python tools/accuracy/measure.py --step 1009 --count 300000 --rows 100003  # less of everything, in a minute
-    python tools/accuracy/measure.py --from docs/accuracy.json                 # the tables alone
+    python tools/accuracy/measure.py --from results/accuracy.json              # the tables alone
 
 It tries all 2³² margins of float32. It stops with an error, and writes nothing, where a bound does not hold. Peers that
 should stand beside need to be installed: `pip install '.[peers]'`.
@@ -18,11 +18,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, digits, measured_on, provenance, replaced, table
+from pages import DOCS, FIGURES, digits, measured_on, provenance, replaced, table
 
 from accuracy import examples, float32, float64, peers, sums
 
-RESULTS, PAGE = DOCS / "accuracy.json", DOCS / "accuracy.md"
+RESULTS, PAGE = FIGURES / "accuracy.json", DOCS / "accuracy.md"
 
 
 def main(argv=None):

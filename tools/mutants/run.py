@@ -1,8 +1,8 @@
 """Break one token of a kernel at a time, and see whether the tests notice.
 
-    python tools/mutants/run.py                           # all: seconds for each, minutes for each that survives
-    python tools/mutants/run.py --only 3 17               # by number
-    python tools/mutants/run.py --from docs/mutants.json  # the table in docs/reliability.md alone
+    python tools/mutants/run.py                              # all: seconds for each, minutes for each that survives
+    python tools/mutants/run.py --only 3 17                  # by number
+    python tools/mutants/run.py --from results/mutants.json  # the table in docs/reliability.md alone
     python tools/mutants/run.py --list
 
 Each mutant is a copy of the tree with one change. The tests of its file run on it, those that fail soonest first, until
@@ -22,11 +22,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, ROOT, measured_on, provenance, replaced, table
+from pages import DOCS, FIGURES, ROOT, measured_on, provenance, replaced, table
 
 from mutants.changes import CPU, MUTANTS
 
-RESULTS, PAGE = DOCS / "mutants.json", DOCS / "reliability.md"
+RESULTS, PAGE = FIGURES / "mutants.json", DOCS / "reliability.md"
 
 # Why a mutant that no test notices changes nothing that was promised, by what it puts in place
 SURVIVORS: dict[str, str] = {}

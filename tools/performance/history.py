@@ -1,6 +1,6 @@
 """Draw what asv has measured, commit by commit, as a picture that opens anywhere.
 
-asv's own pages load their libraries from the network. This reads the same results: docs/history.json keeps what is
+asv's own pages load their libraries from the network. This reads the same results: results/history.json keeps what is
 drawn, docs/history.png is the picture.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, ROOT
+from pages import DOCS, FIGURES, ROOT
 
 RESULTS = ROOT / ".asv" / "results"
 
@@ -80,7 +80,7 @@ def main(arguments=None):
         kept = json.loads(options.source.read_text(encoding="utf-8"))
     else:
         kept = collect(options.results, ROOT)
-        (DOCS / "history.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (FIGURES / "history.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draw(kept, DOCS / "history.png")
 
 

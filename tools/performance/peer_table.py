@@ -1,7 +1,7 @@
 """Measure `loss_and_gradient` beside the peers: figures by machine, and as tables into docs/performance.md and README.
 
-    python tools/performance/peer_table.py                              # this machine anew: half an hour on two cores
-    python tools/performance/peer_table.py --write                      # the tables alone, from docs/performance/*.json
+    python tools/performance/peer_table.py          # this machine anew: half an hour on two cores
+    python tools/performance/peer_table.py --write  # the tables alone, from results/performance/*.json
     python tools/performance/peer_table.py --shapes 64x8:C 1000x20:C,F  # these anew, beside what is kept of this CPU
 
 Each shape is measured in a process of its own, by `jitlogreg bench`, so that no memory is left from the one before. A
@@ -19,10 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, ROOT
+from pages import DOCS, FIGURES, ROOT
 
 README, PAGE = ROOT / "README.md", DOCS / "performance.md"
-RESULTS = DOCS / "performance"
+RESULTS = FIGURES / "performance"
 BEGIN, END = "<!-- performance table: tools/performance/peer_table.py -->", "<!-- end of the performance table -->"
 
 # Narrow, medium and wide, from memory, from a shared cache, and small

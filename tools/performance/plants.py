@@ -1,7 +1,7 @@
 """What `compare.py` finds: regressions planted one at a time, innocent changes, and the same commit twice.
 
 Each is committed in a scratch clone and compared with the commit it was made from. What was found is kept in
-docs/plants.json, one by one, and not measured again; the table in docs/benchmarking.md follows from it.
+results/plants.json, one by one, and not measured again; the table in docs/benchmarking.md follows from it.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from jitlogreg.cli.machine import load
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, measured_on, provenance, replaced, table
+from pages import DOCS, FIGURES, measured_on, provenance, replaced, table
 
 from performance import compare, planted
 
-RESULTS, PAGE = DOCS / "plants.json", DOCS / "benchmarking.md"
+RESULTS, PAGE = FIGURES / "plants.json", DOCS / "benchmarking.md"
 PLACE = "what is found: tools/performance/plants.py"
 WORDS = ["no difference", "slower", "could not be measured", "faster"]  # by exit status
 KINDS = {
@@ -91,9 +91,9 @@ def page(kept):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", help="the commit to plant in; that of docs/plants.json, else HEAD, if left out")
-    parser.add_argument("--only", action="append", help="measure this change, even if it is in docs/plants.json")
-    parser.add_argument("--write", action="store_true", help="only write the page from docs/plants.json")
+    parser.add_argument("--base", help="the commit to plant in; that of results/plants.json, else HEAD, if left out")
+    parser.add_argument("--only", action="append", help="measure this change, even if it is in results/plants.json")
+    parser.add_argument("--write", action="store_true", help="only write the page from results/plants.json")
     options = parser.parse_args(arguments)
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"found": {}}
     if not options.write:

@@ -1,10 +1,10 @@
 """What each shipped tuning profile makes of this machine: shares of the read limit, as a table in docs/performance.md.
 
-    python tools/performance/profile_table.py          # in a few minutes, into docs/profiles/<cpu>.json and the page
-    python tools/performance/profile_table.py --write  # the page alone, from docs/profiles/*.json
+    python tools/performance/profile_table.py          # in a few minutes, into results/profiles/<cpu>.json and the page
+    python tools/performance/profile_table.py --write  # the page alone, from results/profiles/*.json
 
 All profiles take turns in one process with a plain read of the same bytes. The bits of each are compared first. The
-page shows sweeps over single hints and distances too, docs/profiles/sweeps/*.json, from which a profile was chosen.
+page shows sweeps over single hints and distances too, results/profiles/sweeps/*.json, from which a profile was chosen.
 """
 
 import argparse
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pages
 
-PAGE, RESULTS = pages.DOCS / "performance.md", pages.DOCS / "profiles"
+PAGE, RESULTS = pages.DOCS / "performance.md", pages.FIGURES / "profiles"
 
 COLUMNS = (8, 28, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 SMALL = ((20_000, 50), (3_000, 300), (1_000, 1_000), (1_000, 100), (1_000, 20))

@@ -1,8 +1,8 @@
-"""Time `jitlogreg.dask`, and fit data that memory does not hold: docs/scaling.json, and the tables in docs/scaling.md.
+"""Time `jitlogreg.dask`, and fit data that memory does not hold: results/scaling.json, and tables in docs/scaling.md.
 
 python tools/performance/scaling.py              # about ten minutes on two cores; 6 GB of disk for a while
-python tools/performance/scaling.py --from docs/scaling.json
-python tools/performance/scaling.py --only disk  # the rest is kept as it is in docs/scaling.json
+python tools/performance/scaling.py --from results/scaling.json
+python tools/performance/scaling.py --only disk  # the rest is kept as it is in results/scaling.json
 """
 
 import argparse
@@ -28,12 +28,12 @@ from jitlogreg.cli.timing import in_turn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, digits, measured_on, provenance, replaced, table
+from pages import DOCS, FIGURES, digits, measured_on, provenance, replaced, table
 
 # what starts and stops is told by the clusters' processes otherwise
 logging.getLogger("distributed").setLevel(logging.WARNING)
 
-RESULTS, PAGE = DOCS / "scaling.json", DOCS / "scaling.md"
+RESULTS, PAGE = FIGURES / "scaling.json", DOCS / "scaling.md"
 MARKER = "{}: tools/performance/scaling.py"
 
 ROUNDS = 15

@@ -1,7 +1,7 @@
-"""Time `fit` beside other libraries' solvers, to the same gradient: docs/solvers.json, and a table in docs/solvers.md.
+"""Time `fit` beside other libraries' solvers, to the same gradient: results/solvers.json, a table in docs/solvers.md.
 
     python tools/performance/solver_table.py  # a quarter of an hour on two cores
-    python tools/performance/solver_table.py --from docs/solvers.json
+    python tools/performance/solver_table.py --from results/solvers.json
     python tools/performance/solver_table.py --only "digits.*"
 
 Every solver goes on until the gradient's norm is at most 1e-6 · max(1, its norm at 0), by the loosest of its own
@@ -28,9 +28,9 @@ from jitlogreg.cli.timing import in_turn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, digits, measured_on, provenance, replaced, table
+from pages import DOCS, FIGURES, digits, measured_on, provenance, replaced, table
 
-RESULTS, PAGE = DOCS / "solvers.json", DOCS / "solvers.md"
+RESULTS, PAGE = FIGURES / "solvers.json", DOCS / "solvers.md"
 MARKER = "solvers: tools/performance/solver_table.py"
 
 GRADIENT = 1e-6

@@ -1,8 +1,8 @@
-"""Sweep `loss_and_gradient` over the number of columns and the size of X: docs/sweep.json, drawn as docs/sweep.png.
+"""Sweep `loss_and_gradient` over the number of columns and the size of X: results/sweep.json, drawn as docs/sweep.png.
 
-    python tools/performance/sweep.py                         # a minute or two on two cores, and 3 GB of memory
-    python tools/performance/sweep.py --from docs/sweep.json  # draw again
-    python tools/performance/sweep.py --quick                 # small sizes, a few seconds
+    python tools/performance/sweep.py                            # a minute or two on two cores, and 3 GB of memory
+    python tools/performance/sweep.py --from results/sweep.json  # draw again
+    python tools/performance/sweep.py --quick                    # small sizes, a few seconds
 
 Only Numba's threads take part, and the next call takes up those that wait: none has to come to rest in between.
 """
@@ -26,7 +26,7 @@ from jitlogreg.cli.timing import in_turn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS
+from pages import DOCS, FIGURES
 
 DTYPES, ORDERS = ("float64", "float32"), ("C", "F")
 # The columns of HIGGS, a data set of 11 million collisions that classifiers are often timed on
@@ -49,7 +49,7 @@ def main(argv=None):
     else:
         fixed = int(2**20 * (options.size or (1 if options.quick else 256)))
         results = measure(shapes_by_columns(fixed, options.quick), shapes_by_size(options.quick), options.rounds)
-        (DOCS / "sweep.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        (FIGURES / "sweep.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     draw(DOCS / "sweep.png", results)
 
 

@@ -1,10 +1,10 @@
 """Fit data of every kind, easy and hard, and hold each answer against the minimum in 80 bits.
 
-    python tools/reliability/fit_fuzz.py                            # 20,000 fits, in some minutes on two cores
-    python tools/reliability/fit_fuzz.py --kind offset --cases 500  # one kind
-    python tools/reliability/fit_fuzz.py --case offset:17           # one fit, with all its details
-    python tools/reliability/fit_fuzz.py --write                    # docs/fit_fuzz.json and docs/reliability.md
-    python tools/reliability/fit_fuzz.py --from docs/fit_fuzz.json  # the table alone
+    python tools/reliability/fit_fuzz.py                               # 20,000 fits, in some minutes on two cores
+    python tools/reliability/fit_fuzz.py --kind offset --cases 500     # one kind
+    python tools/reliability/fit_fuzz.py --case offset:17              # one fit, with all its details
+    python tools/reliability/fit_fuzz.py --write                       # results/fit_fuzz.json and docs/reliability.md
+    python tools/reliability/fit_fuzz.py --from results/fit_fuzz.json  # the table alone
 
 It exits with 1 where a fit is at fault. It needs a machine whose long double has 80 bits, as x86 under Linux has.
 """
@@ -28,13 +28,13 @@ import jitlogreg as jlr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, ROOT, digits, measured_on, provenance, replaced, table
+from pages import DOCS, FIGURES, ROOT, digits, measured_on, provenance, replaced, table
 
 sys.path.insert(0, str(ROOT / "tests"))
 
 import exact_fit
 
-RESULTS, PAGE = DOCS / "fit_fuzz.json", DOCS / "reliability.md"
+RESULTS, PAGE = FIGURES / "fit_fuzz.json", DOCS / "reliability.md"
 SOLVERS = ("auto", "newton", "lbfgs")
 
 # Nats of all data's log-likelihood that an answer called converged may lack
@@ -489,7 +489,7 @@ def main(argv=None):
     parser.add_argument("--case", metavar="KIND:SEED", help="one fit and its details; nothing is written")
     parser.add_argument("--processes", type=int, default=2, help="(%(default)s)")
     parser.add_argument("--output", metavar="FILE", help="write the figures here as well")
-    parser.add_argument("--write", action="store_true", help="write docs/fit_fuzz.json and docs/reliability.md")
+    parser.add_argument("--write", action="store_true", help="write results/fit_fuzz.json and docs/reliability.md")
     parser.add_argument("--from", dest="source", metavar="FILE", help="write the page's table from this file alone")
     options = parser.parse_args(argv)
     if options.source:

@@ -1,8 +1,8 @@
-"""Put the kernels into hard situations: what happened into docs/reliability.json, and in tables docs/reliability.md.
+"""Put the kernels into hard situations: what happened into results/reliability.json, and in tables docs/reliability.md.
 
     python tools/reliability/measure.py                          # some ten minutes on two cores
     python tools/reliability/measure.py --calls 50 --skip-tests  # threads, forks, interrupts and the cache alone
-    python tools/reliability/measure.py --from docs/reliability.json
+    python tools/reliability/measure.py --from results/reliability.json
 
 It stops with an error, and writes nothing, where something went wrong. The threading layer `tbb` needs
 `pip install tbb`; to be another user, root needs Linux's `setpriv`.
@@ -19,12 +19,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, ROOT, digits, measured_on, provenance, replaced, table
+from pages import DOCS, FIGURES, ROOT, digits, measured_on, provenance, replaced, table
 
 from reliability import cache
 
 STRESS = Path(__file__).resolve().with_name("stress.py")
-RESULTS, PAGE = DOCS / "reliability.json", DOCS / "reliability.md"
+RESULTS, PAGE = FIGURES / "reliability.json", DOCS / "reliability.md"
 LAYERS = ("omp", "workqueue", "tbb")
 # Tests that are too long for the ordinary run, and what each tries
 TESTS = {

@@ -1,7 +1,7 @@
-"""Run scikit-learn's own tests of LogisticRegression on this package's: docs/sklearn.json, tables in docs/sklearn.md.
+"""Run scikit-learn's own tests of LogisticRegression on this package's: results/sklearn.json, docs/sklearn.md.
 
-    python tools/reliability/sklearn_tests.py                           # ten minutes
-    python tools/reliability/sklearn_tests.py --from docs/sklearn.json  # the tables alone
+    python tools/reliability/sklearn_tests.py                              # ten minutes
+    python tools/reliability/sklearn_tests.py --from results/sklearn.json  # the tables alone
 
 They are those of the installed scikit-learn. It exits with 1 where one fails for which no reason is written down below.
 """
@@ -18,9 +18,9 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, measured_on, provenance, replaced, table
+from pages import DOCS, FIGURES, measured_on, provenance, replaced, table
 
-RESULTS, PAGE = DOCS / "sklearn.json", DOCS / "sklearn.md"
+RESULTS, PAGE = FIGURES / "sklearn.json", DOCS / "sklearn.md"
 TESTS = "sklearn.linear_model.tests.test_logistic"
 OUTCOMES = PASSED, FAILED, OUTSIDE = "passed", "failed", "not applicable"
 
