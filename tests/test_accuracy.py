@@ -4,15 +4,10 @@ import json
 import math
 from fractions import Fraction
 
-import accuracy
-import accuracy_examples as examples
-import accuracy_float32 as float32
-import accuracy_float64 as float64
-import accuracy_peers as peers
-import accuracy_sums as sums
 import numpy as np
 import pages
 import pytest
+from accuracy import examples, float32, float64, measure, peers, sums
 from test_pointwise import evaluate
 
 import jitlogreg as jlr
@@ -214,16 +209,16 @@ def test_peers_stand_beside_ours(monkeypatch):
 @NEEDS_LONG_DOUBLE
 def test_a_small_run_writes_the_page(monkeypatch, tmp_path):
     page = tmp_path / "accuracy.md"
-    page.write_text(accuracy.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(accuracy, "PAGE", page)
-    monkeypatch.setattr(accuracy, "RESULTS", tmp_path / "accuracy.json")
+    page.write_text(measure.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(measure, "PAGE", page)
+    monkeypatch.setattr(measure, "RESULTS", tmp_path / "accuracy.json")
     monkeypatch.setattr(peers, "PEERS", {"jitlogreg": peers.PEERS["jitlogreg"]})
     monkeypatch.setattr(sums, "COLUMNS", (1, 9))
     monkeypatch.setattr(sums, "ROWS", (1, 100))
-    accuracy.main(["--step", "1000003", "--count", "20000"])
+    measure.main(["--step", "1000003", "--count", "20000"])
     written = page.read_text(encoding="utf-8")
     assert "| float64 / float64 | F | 9 |" in written
-    accuracy.main(["--from", str(tmp_path / "accuracy.json")])
+    measure.main(["--from", str(tmp_path / "accuracy.json")])
     assert page.read_text(encoding="utf-8") == written
 
 
@@ -235,18 +230,18 @@ def test_nothing_is_written_where_a_bound_does_not_hold(monkeypatch, spoiled):
         "sums.sum_errors": lambda *a, **k: {"dw": 33.0},
     }
     module, name = spoiled.split(".")
-    monkeypatch.setattr(getattr(accuracy, module), name, bad[spoiled])
-    measure = {"float64.scan": lambda: accuracy.measure_examples(10**7, 1)}.get(
-        spoiled, accuracy.measure_margins if "margin" in spoiled else accuracy.measure_sums
+    monkeypatch.setattr(getattr(measure, module), name, bad[spoiled])
+    measured = {"float64.scan": lambda: measure.measure_examples(10**7, 1)}.get(
+        spoiled, measure.measure_margins if "margin" in spoiled else measure.measure_sums
     )
     with pytest.raises(ArithmeticError, match="a bound does not hold"):
-        measure()
+        measured()
 
 
 def test_the_page_shows_the_kept_figures_of_a_whole_run():
-    kept = json.loads(accuracy.RESULTS.read_text(encoding="utf-8"))
-    page = accuracy.PAGE.read_text(encoding="utf-8")
-    for name, text in accuracy.tables(kept).items():
+    kept = json.loads(measure.RESULTS.read_text(encoding="utf-8"))
+    page = measure.PAGE.read_text(encoding="utf-8")
+    for name, text in measure.tables(kept).items():
         assert pages.replaced(page, f"accuracy: {name}", text) == page
     for row in kept["examples"]:
         assert row["ulps"] <= row["bound"]

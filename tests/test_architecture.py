@@ -68,7 +68,6 @@ ARROWS = {
     "targets.reference": ({"targets.sums"}, {"math", "numpy"}),
     "targets.cpu": (KERNELS | {"targets.cpu.*", "targets.dispatch"}, None),
     "targets.cuda": (KERNELS | SEEN | {"targets.cuda.*"}, None),
-    "gpu_check": ({"", "gpu_check.*", "interop.*", "targets", "targets.cuda.*", "targets.dispatch"}, None),
 }
 
 
@@ -137,11 +136,7 @@ def test_modules_without_a_rule_are_imported_by_none_that_has_one():
 
 @pytest.mark.parametrize(
     "module",
-    [
-        name
-        for name in MODULES
-        if not within(name, {"targets.compile", "targets.cuda.*", "cli.peers", "gpu_check.peers"})
-    ],
+    [name for name in MODULES if not within(name, {"targets.compile", "targets.cuda.*", "cli.peers"})],
 )
 def test_numba_compiles_nothing_behind_the_back_of_compile(module):
     names = {
@@ -155,8 +150,7 @@ def test_numba_compiles_nothing_behind_the_back_of_compile(module):
 def test_what_is_numba_cuda_s_is_one_file():
     """Another compiler of CUDA kernels is one file's work."""
     mine = {name for name, path in MODULES.items() if {"numba.cuda", "numba_cuda"} & dotted(path)}
-    # the other two make arrays of Numba's, as a user would
-    assert mine == {"targets.cuda.intrinsics", "gpu_check.timing", "gpu_check.views"}
+    assert mine == {"targets.cuda.intrinsics"}
 
 
 def dotted(path):

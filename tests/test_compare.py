@@ -1,4 +1,4 @@
-"""tools/compare.py: what it says of two commits, and by which exit status."""
+"""tools/performance/compare.py: what it says of two commits, and by which exit status."""
 
 import json
 import re
@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_tools import ROOT, load
+from test_tools import ROOT, TOOLS, load
 
 import jitlogreg as jlr
 
-# Answers as tools/compare_worker.py does; what it answers stands in its folder: seconds, or what goes wrong
+# Answers as tools/performance/compare_worker.py does; what it answers stands in its folder: seconds, or what goes wrong
 FAKE_WORKER = """
 import json, os, pathlib, sys, time
 says = json.loads(pathlib.Path("says.json").read_text())
@@ -152,7 +152,7 @@ def test_what_does_not_build_is_told_from_slower(monkeypatch, tmp_path, capsys):
 
 
 def test_an_accident_is_no_slowness():
-    command = [sys.executable, str(ROOT / "tools" / "compare.py"), "HEAD", "--only", "("]  # no regular expression
+    command = [sys.executable, str(TOOLS / "compare.py"), "HEAD", "--only", "("]  # no regular expression
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "could not be measured" in done.stdout
@@ -231,8 +231,7 @@ def test_a_commit_is_as_fast_as_itself(capsys):
 
 
 @pytest.fixture
-def plants(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+def plants():
     return load("plants")
 
 
@@ -288,9 +287,9 @@ def test_the_page_shows_what_was_found(plants):
 
 @pytest.fixture
 def history(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     tool = load("history")
     monkeypatch.setattr(tool, "DOCS", tmp_path)
+    monkeypatch.setattr(tool, "FIGURES", tmp_path)
     return tool
 
 

@@ -10,9 +10,9 @@ import re
 import numpy as np
 import pytest
 from conftest import exact_margins, example_bound, expected_objective, expected_product, make_data, margin_bound
+from gpu.predictions import h100
 
 import jitlogreg as jlr
-from jitlogreg.gpu_check.predictions import h100
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("greenlet", reason="greenlet, which the simulator needs, is not installed")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numba
 import pytest
-
-from jitlogreg.gpu_check.predictions import h100
+from gpu.predictions import h100
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("nvidia.cu13", reason="the wheels cuda-toolkit[nvrtc,nvvm,nvjitlink,nvcc] are not installed")

@@ -3,8 +3,7 @@
 import importlib
 
 import pytest
-
-from jitlogreg.gpu_check.predictions import h100
+from gpu.predictions import h100
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 plan, panels = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("plan", "l2_panels"))

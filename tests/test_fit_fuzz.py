@@ -6,13 +6,13 @@ import warnings
 from types import SimpleNamespace
 
 import exact_fit
-import fit_fuzz
 import mpmath
 import numpy as np
 import pages
 import pytest
 from exact_fit import WIDE, lost
-from fit_fuzz import FAULT, GOOD, HONEST
+from reliability import fit_fuzz
+from reliability.fit_fuzz import FAULT, GOOD, HONEST
 
 import jitlogreg as jlr
 
@@ -26,7 +26,7 @@ def test_fit_is_at_the_minimum_or_says_that_it_is_not(count):
     outcomes = fit_fuzz.outcomes(KINDS, count)
     print(f"tried {count} cases")
     faults = [f"--case '{outcome.kind}:{outcome.seed}': {outcome.reason}" for outcome in outcomes if is_fault(outcome)]
-    assert not faults, "\n".join([f"{len(faults)} of {count}, see tools/fit_fuzz.py with", *faults[:20]])
+    assert not faults, "\n".join([f"{len(faults)} of {count}, see tools/reliability/fit_fuzz.py with", *faults[:20]])
 
 
 def is_fault(outcome):

@@ -1,11 +1,11 @@
-"""The bits are those of the file on every CPU, whatever the profile: tools/golden_bits.py has the data."""
+"""The bits are those of the file on every CPU, whatever the profile: tools/reliability/golden_bits.py has the data."""
 
 import dataclasses
 import json
 
-import golden_bits
 import numpy as np
 import pytest
+from reliability import golden_bits
 
 import jitlogreg as jlr
 from jitlogreg.targets.cpu import profile

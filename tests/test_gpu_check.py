@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import exact_margins, example_bound, expected_objective, expected_product, make_data, margin_bound
+from gpu import expected, predictions, record, shapes, timing, values, views
 
 import jitlogreg as jlr
-from jitlogreg.gpu_check import expected, predictions, record, shapes, timing, values, views
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 targets = importlib.import_module("jitlogreg.targets.dispatch")

@@ -11,14 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from gpu import check, groups, machine, predicted_page, predictions, record, sanitizer, streams, timing
+from gpu import page as pages
 
 import jitlogreg as jlr
-from jitlogreg.gpu_check import groups, predictions, record, sanitizer, streams, timing
-from jitlogreg.gpu_check import page as pages
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
-command = importlib.import_module("jitlogreg.gpu_check.__main__")
-machine = importlib.import_module("jitlogreg.gpu_check.machine")
 targets = importlib.import_module("jitlogreg.targets.dispatch")
 driver = importlib.import_module("jitlogreg.targets.cuda.driver")
 
@@ -90,7 +88,7 @@ def test_a_process_that_hangs_is_stopped(monkeypatch):
 
 @without_gpu
 def test_without_a_gpu_it_says_so_and_gives_up(capsys):
-    assert command.main([]) == 2
+    assert check.main([]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert re.fullmatch(r"The CUDA target cannot run here: .+\.\n", said.err)
@@ -249,7 +247,7 @@ def cells(text, first):
 def test_the_page_has_every_figure():
     text = pages.page(report(*TIMED, *OTHERS))
     assert "Not yet run" not in text
-    assert "`python -m jitlogreg.gpu_check --quick` on 2031-02-03" in text
+    assert "`python tools/gpu/check.py --quick` on 2031-02-03" in text
     assert "5 checks and timings done, **1 failed**, 1 left out" in text
     assert "- contract: no rows: OffError: a | b" in text
     assert "- cupy: a stream: cupy is not installed" in text
@@ -314,13 +312,13 @@ def pretended(monkeypatch):
                 raise one
             emit(one)
 
-    monkeypatch.setattr(command.run_groups, "__defaults__", (run,))
+    monkeypatch.setattr(check.run_groups, "__defaults__", (run,))
     return SimpleNamespace(found=found, asked=asked)
 
 
 def test_the_command_runs_every_group_and_writes_the_page(pretended, tmp_path, capsys):
     output = tmp_path / "new" / "gpu.md"
-    assert command.main(["--output", str(output), "--quick", "--seconds", "100"]) == 0
+    assert check.main(["--output", str(output), "--quick", "--seconds", "100"]) == 0
     assert {name for name, _, _ in pretended.asked} == {*groups.checks(H100), *groups.timings()}
     assert all(options == ["--quick"] for _, options, _ in pretended.asked)
     # checks have half of the time, and the timings share what is left
@@ -334,7 +332,7 @@ def test_the_command_runs_every_group_and_writes_the_page(pretended, tmp_path, c
 
 def test_a_failure_shows_in_the_exit_status_and_on_the_page(pretended, tmp_path, capsys):
     pretended.found["torch"] = [{"name": "stream", "seconds": 1, "failure": "OffError: dw"}]
-    assert command.main(["--output", str(tmp_path / "gpu.md")]) == 1
+    assert check.main(["--output", str(tmp_path / "gpu.md")]) == 1
     assert "- torch: stream: OffError: dw" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
     assert "FAILED   torch: stream  OffError: dw" in capsys.readouterr().out
 
@@ -342,17 +340,17 @@ def test_a_failure_shows_in_the_exit_status_and_on_the_page(pretended, tmp_path,
 def test_an_interrupted_run_leaves_what_it_found(pretended, tmp_path):
     pretended.found["small"] = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
-        command.main(["--output", str(tmp_path / "gpu.md")])
+        check.main(["--output", str(tmp_path / "gpu.md")])
     assert "14 checks and timings done" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
 
 
 def test_one_group_prints_records(pretended, capsys, monkeypatch):
     monkeypatch.setattr(groups, "checks", lambda device, quick: {"one": lambda target: [(target, lambda: None)]})
-    assert command.main(["--group", "one"]) == 0
+    assert check.main(["--group", "one"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["name"] == "cuda"
     with pytest.raises(KeyError):
-        command.main(["--group", "none"])
+        check.main(["--group", "none"])
 
 
 # ---------------------------------------------------------------- predictions
@@ -362,11 +360,11 @@ def test_the_page_in_docs_is_what_the_script_writes():
     """Once a GPU was had the page holds measurements, which nobody can make anew here."""
     written = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
     if "**Not yet run on a GPU.**" not in written:
-        assert "Written by `python -m jitlogreg.gpu_check" in written
+        assert "Written by `python tools/gpu/check.py" in written
         return
     rows = cells(written, "n")
     registers = {(int(row["n"]), row["dtype"], row["order"]): int(row["registers"]) for row in rows}
-    assert written == pages.page(registers=registers), "python tools/gpu_predictions.py writes it anew"
+    assert written == pages.page(registers=registers), "python tools/gpu/predicted_page.py writes it anew"
 
 
 def test_what_falls_short_is_said():
@@ -390,11 +388,10 @@ def test_predictions_follow_from_bytes_and_reads():
 
 
 def test_measurements_are_not_overwritten_by_predictions(tmp_path, monkeypatch):
-    script = importlib.import_module("gpu_predictions")
-    monkeypatch.setattr(script, "registers", lambda: dict.fromkeys(pages.CASES, 99))
-    script.main(["--output", str(tmp_path / "gpu.md")])
-    script.main(["--output", str(tmp_path / "gpu.md")])
+    monkeypatch.setattr(predicted_page, "registers", lambda: dict.fromkeys(pages.CASES, 99))
+    predicted_page.main(["--output", str(tmp_path / "gpu.md")])
+    predicted_page.main(["--output", str(tmp_path / "gpu.md")])
     assert {row["registers"] for row in cells((tmp_path / "gpu.md").read_text(encoding="utf-8"), "n")} == {"99"}
     (tmp_path / "gpu.md").write_text(pages.page(report(*TIMED)), encoding="utf-8")
     with contextlib.suppress(OSError), pytest.raises(SystemExit, match="measurements"):
-        script.main(["--output", str(tmp_path / "gpu.md")])
+        predicted_page.main(["--output", str(tmp_path / "gpu.md")])

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import golden_bits
 import mpmath
 import numpy as np
 import pytest
+from reliability import golden_bits
 
 from jitlogreg import linear_algebra
 from jitlogreg.linear_algebra import BLOCK, STRIPE

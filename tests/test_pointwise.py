@@ -206,7 +206,7 @@ def test_exp_is_flushed_to_zero_exactly_below_the_smallest_normal_number(dtype):
 
 
 def test_the_coefficients_are_those_that_the_script_prints():
-    tool = Path(__file__).parent.parent / "tools" / "fit_polynomials.py"
+    tool = Path(__file__).parent.parent / "tools" / "accuracy" / "fit_polynomials.py"
     printed = subprocess.run([sys.executable, tool], capture_output=True, text=True, check=True).stdout
     numbers = re.findall(r"^ +([0-9.e-]+),?$", printed, flags=re.MULTILINE)
     assert len(numbers) == 10 + 10 + 5 + 4

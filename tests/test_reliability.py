@@ -5,10 +5,9 @@ import os
 
 import pages
 import pytest
-import reliability
-import reliability_cache as cache
+from reliability import cache, measure
 
-LAYERS = reliability.LAYERS
+LAYERS = measure.LAYERS
 NEEDS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 NEEDS_ANOTHER_USER = pytest.mark.skipif(not cache.can_be_another_user(), reason="needs a user who may not write")
 slow = pytest.mark.slow
@@ -16,20 +15,20 @@ slow = pytest.mark.slow
 
 @pytest.fixture
 def layer(request):
-    if not reliability.can_run_on(request.param):
+    if not measure.can_run_on(request.param):
         pytest.skip(f"Numba has no threading layer {request.param} here")
     return request.param
 
 
 def test_numbas_own_layer_can_be_had_everywhere():
-    assert reliability.can_run_on("workqueue")
+    assert measure.can_run_on("workqueue")
 
 
 @pytest.mark.parametrize("calls", [50, pytest.param(1000, marks=slow)])
 @pytest.mark.parametrize("layer", LAYERS, indirect=True)
 def test_eight_threads_call_at_once(layer, calls):
-    seen = reliability.stress("threads", layer, "--threads", "8", "--calls", str(calls))
-    assert reliability.is_well("threads", seen), seen
+    seen = measure.stress("threads", layer, "--threads", "8", "--calls", str(calls))
+    assert measure.is_well("threads", seen), seen
     assert (seen["finished"], seen["calls"], seen["wrong"]) == (8, 8 * calls, 0)
     assert seen["layer"] == layer
 
@@ -37,8 +36,8 @@ def test_eight_threads_call_at_once(layer, calls):
 @NEEDS_FORK
 @pytest.mark.parametrize("layer", ["omp", *(pytest.param(layer, marks=slow) for layer in LAYERS[1:])], indirect=True)
 def test_children_and_then_their_parent_give_the_same_bits(layer):
-    seen = reliability.stress("fork", layer)
-    assert reliability.is_well("fork", seen), seen
+    seen = measure.stress("fork", layer)
+    assert measure.is_well("fork", seen), seen
     assert {"os.fork", "multiprocessing", "the parent after them"} <= set(seen["same"])
     assert seen["layer"] == layer
 
@@ -46,8 +45,8 @@ def test_children_and_then_their_parent_give_the_same_bits(layer):
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 @pytest.mark.parametrize("layer", LAYERS, indirect=True)
 def test_ctrl_c_ends_a_descent_within_one_step(layer):
-    seen = reliability.stress("interrupt", layer)
-    assert reliability.is_well("interrupt", seen), seen
+    seen = measure.stress("interrupt", layer)
+    assert measure.is_well("interrupt", seen), seen
     assert seen["interrupted"] == 20
 
 
@@ -61,7 +60,7 @@ def test_ctrl_c_ends_a_descent_within_one_step(layer):
     ],
 )
 def test_what_is_not_well_is_told(situation, seen):
-    assert not reliability.is_well(situation, seen)
+    assert not measure.is_well(situation, seen)
 
 
 # ---------------------------------------------------------------- compiled code on disk
@@ -108,19 +107,19 @@ def test_two_versions_side_by_side_share_nothing(answer):
 
 
 def test_the_page_shows_the_kept_figures():
-    kept = json.loads(reliability.RESULTS.read_text(encoding="utf-8"))
-    page = reliability.PAGE.read_text(encoding="utf-8")
-    for name, text in reliability.tables(kept).items():
+    kept = json.loads(measure.RESULTS.read_text(encoding="utf-8"))
+    page = measure.PAGE.read_text(encoding="utf-8")
+    for name, text in measure.tables(kept).items():
         assert pages.replaced(page, f"reliability: {name}", text) == page
-    assert set(kept["layers"]) == set(reliability.LAYERS)
+    assert set(kept["layers"]) == set(measure.LAYERS)
     assert kept["layers"]["omp"]["threads"]["calls"] == 8000
-    assert set(kept["tests"]) == set(reliability.TESTS)
+    assert set(kept["tests"]) == set(measure.TESTS)
     assert kept["tests"]["tests/test_fuzz.py"]["cases"] >= 20_000
 
 
 def test_nothing_is_written_where_something_goes_wrong(monkeypatch, tmp_path):
-    monkeypatch.setattr(reliability, "RESULTS", tmp_path / "reliability.json")
-    monkeypatch.setattr(reliability, "stress", lambda *a: {"died": "exit -6"})
+    monkeypatch.setattr(measure, "RESULTS", tmp_path / "reliability.json")
+    monkeypatch.setattr(measure, "stress", lambda *a: {"died": "exit -6"})
     with pytest.raises(RuntimeError, match=r"threads on .*exit -6"):
-        reliability.main(["--skip-tests"])
+        measure.main(["--skip-tests"])
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import sys
 
 import pages
 import pytest
-import sklearn_tests as tool
+from reliability import sklearn_tests as tool
 
 LINES = {
     "passed": ("test_nan", tool.PASSED, ""),

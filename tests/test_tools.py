@@ -14,22 +14,23 @@ from jitlogreg.cli.errors import WrongAnswerError
 from jitlogreg.targets.cpu import profile
 
 ROOT = Path(__file__).parent.parent
-TOOLS = ROOT / "tools"
+TOOLS = ROOT / "tools" / "performance"
 
 
 def load(name):
+    """A script of its own, whatever a test puts into it."""
     spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-# ---------------------------------------------------------------- performance_table.py
+# ---------------------------------------------------------------- peer_table.py
 
 
 @pytest.fixture
 def tool(monkeypatch, tmp_path):
-    tool = load("performance_table")
+    tool = load("peer_table")
     for name in ("README", "PAGE"):
         path = tmp_path / f"{name}.md"
         path.write_text(f"# before\n\n{tool.BEGIN}\nold\n{tool.END}\n\nafter\n", encoding="utf-8")
@@ -205,7 +206,7 @@ def test_the_real_command_measures(tool):
 
 
 def test_the_pages_show_the_kept_figures():
-    tool = load("performance_table")
+    tool = load("peer_table")
     machines = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tool.RESULTS.glob("*.json"))]
     for path, text in (
         (tool.PAGE, "\n\n".join(map(tool.section, machines))),
@@ -267,6 +268,7 @@ def test_the_page_shows_the_kept_profiles():
 def sweep(monkeypatch, tmp_path):
     sweep = load("sweep")
     monkeypatch.setattr(sweep, "DOCS", tmp_path)
+    monkeypatch.setattr(sweep, "FIGURES", tmp_path)
     monkeypatch.setattr(sweep, "DRAWN", 2**10)
     return sweep
 
@@ -337,7 +339,7 @@ def test_sizes_are_told_in_units(sweep):
     ]
 
 
-@pytest.mark.parametrize(("name", "option"), [("performance_table", "--write"), ("sweep", "--from")])
+@pytest.mark.parametrize(("name", "option"), [("peer_table", "--write"), ("sweep", "--from")])
 def test_help(name, option):
     command = [sys.executable, str(TOOLS / f"{name}.py"), "--help"]
     assert option in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,8 @@
-"""What the scripts that write pages of docs/ share: tables, where they stand in a page, and what they belong to."""
+"""What the scripts that write pages of docs/ share: tables, where they stand in a page, and what they belong to.
+
+A script that is run has its own folder on `sys.path` alone, and puts this one there first: so it finds this module, and
+the modules of each folder by the folder's name.
+"""
 
 import datetime
 import re
@@ -6,7 +10,8 @@ from pathlib import Path
 
 from jitlogreg.cli.machine import machine, versions
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS, FIGURES = ROOT / "docs", ROOT / "results"
 
 
 def provenance(more_versions=None):

@@ -1,4 +1,4 @@
-"""Benchmarks of the public calls, for asv and for tools/compare.py."""
+"""Benchmarks of the public calls, for asv and for tools/performance/compare.py."""
 
 import hashlib
 import importlib.util

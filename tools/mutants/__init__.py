@@ -1,0 +1,1 @@
+"""Kernels broken one token at a time, to see whether the tests notice."""

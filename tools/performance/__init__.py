@@ -1,0 +1,1 @@
+"""How fast it is: tables and pictures for the docs, and whether a commit is slower than another."""

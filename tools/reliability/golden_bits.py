@@ -1,0 +1,114 @@
+"""The bits of every kernel on data that is exactly representable, as hashes: tests/golden_bits.json.
+
+    python tools/reliability/golden_bits.py          # compare: exit 1 and the cases that differ, where any does
+    python tools/reliability/golden_bits.py --write  # after a deliberate change of bits, a line in CHANGELOG.md
+    NUMBA_CPU_NAME=nehalem NUMBA_CPU_FEATURES= python tools/reliability/golden_bits.py  # another CPU's code
+    python tools/reliability/golden_bits.py --small  # one case a kernel, where compiled code is slow: under emulation
+
+The numbers come from an integer recurrence and hold no rounding of their own, so they are the same everywhere.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import jitlogreg as jlr
+
+GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden_bits.json"
+
+DTYPES = ("float64/float64", "float32/float32", "float32/float64")
+# Small; on threads; rows and columns that fill no vector; sequential rows; long rows; column panels of either order,
+# from one strip and from several, with and without rows that fill no group of eight
+SHAPES = (
+    *((1, 1), (7, 3), (64, 8), (1_000, 20), (1_001, 37), (4_000, 2), (50_000, 28), (50_003, 28), (400_001, 9)),
+    *((20_000, 64), (9_000, 131), (5_000, 256), (2_000, 513), (300, 2_048), (333, 5_003), (8_203, 4_100), (40, 40_000)),
+)
+SMALL = ((1_001, 37), (100, 64), (21, 4_100), (11, 33_000))
+
+# A scale and a shift that standardized columns undo: exact in float32
+FAR_OFF = 2.0**-4, 2.0**10
+
+# The columns up to which a case has a Hessian and fits
+HESSIAN_COLUMNS = 64
+
+
+def cases(shapes=SHAPES):
+    """The names of all cases, such as "64x8 C float32/float64"."""
+    return [f"{m}x{n} {order} {dtypes}" for m, n in shapes for order in "CF" for dtypes in DTYPES]
+
+
+def bits(case):
+    """A hash for each call of a case, by the call's name."""
+    shape, order, dtypes = case.split()
+    (m, n), (x_dtype, w_dtype) = map(int, shape.split("x")), dtypes.split("/")
+    X = np.array(numbers(m * n, 1).reshape(m, n), dtype=x_dtype, order=order)
+    w, y = numbers(n, 2).astype(w_dtype), (numbers(m, 3) > 0).astype(w_dtype)
+    soft, s = (numbers(m, 5).astype(w_dtype) + 1) / 2, (numbers(m, 4) + 1).astype(w_dtype)
+    found = {
+        "loss_and_gradient": digest(*jlr.loss_and_gradient(X, y, w, 0.25)),
+        "weighted": digest(*jlr.loss_and_gradient(X, soft, w, 0.25, sample_weight=s, l2=0.125)),
+        "loss": digest(jlr.loss(X, y, w, 0.25)),
+        "forward": digest(jlr.forward(X, w, 0.25)),
+        "log_forward": digest(jlr.log_forward(X, w, 0.25)),
+    }
+    if w_dtype == "float64":
+        objective, theta = jlr.Objective(X, y, sample_weight=s, l2=0.125), np.append(w, 0.25)
+        found["objective"] = digest(*objective(theta))
+        found["hessian_vector"] = digest(objective.hessian_vector(theta, theta[::-1].copy()))
+        if n <= HESSIAN_COLUMNS:
+            found["hessian"] = digest(objective.hessian(theta))
+            for solver in ("newton", "lbfgs"):
+                found[solver] = digest(*fitted(X, soft, s, solver))
+                found[f"{solver} far off"] = digest(*fitted(X * FAR_OFF[0] + FAR_OFF[1], soft, s, solver))
+    return found
+
+
+def fitted(X, y, s, solver):
+    """What a few iterations of a fit come to, with the first of several columns twice: a factor by rows serves that."""
+    X = X if X.shape[1] < 2 else np.concatenate([X, X[:, :1]], axis=1).astype(X.dtype, order="K")
+    found = jlr.fit(X, y, sample_weight=s, solver=solver, max_iterations=8)
+    return found.w, found.b, found.loss, found.decrement
+
+
+def numbers(count, seed):
+    """Numbers from −1 to 1 of 20 bits, which float32 holds exactly, by the mixing function of SplitMix64."""
+    x = np.arange(count, dtype=np.uint64) + np.uint64(seed * 1_000_003)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((x ^ (x >> np.uint64(31))) >> np.uint64(44)).astype(np.float64) / 2**19 - 1
+
+
+def digest(*results):
+    found = hashlib.sha256()
+    for result in results:
+        found.update(np.ascontiguousarray(result).tobytes())
+    return found.hexdigest()[:16]
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--write", action="store_true", help="write the file anew")
+    parser.add_argument("--small", action="store_true", help="compare a case of each kernel alone")
+    options = parser.parse_args(argv)
+    if options.write:
+        golden = {case: bits(case) for case in cases((*SHAPES, *SMALL))}
+        GOLDEN.write_text(json.dumps(golden, indent=0) + "\n", encoding="utf-8")
+        print(f"{len(golden)} cases are in {GOLDEN}")
+        return 0
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    compared = cases(SMALL) if options.small else list(golden)
+    differ = []
+    for case in compared:
+        if bits(case) != golden[case]:
+            differ.append(case)
+            print(f"differs: {case}", file=sys.stderr)
+    print(f"{len(compared) - len(differ)} of {len(compared)} cases have the golden bits")
+    return int(bool(differ))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
