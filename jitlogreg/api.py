@@ -22,12 +22,12 @@ u is the rounding unit of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw +
 import numpy as np
 
 from jitlogreg import objective, validation
-from jitlogreg.interop.wrapping import takes_arrays
+from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Gradient, LossAndGradient, evaluate, finish
 from jitlogreg.targets.dispatch import choose
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def forward(
     X: np.ndarray, w: np.ndarray, b: float = 0.0, *, out: np.ndarray | None = None, target: str | None = None
 ) -> np.ndarray:
@@ -77,7 +77,7 @@ def forward(
     return choose(target, X).forward(*_forward_arguments(X, w, b, out))
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def log_forward(
     X: np.ndarray, w: np.ndarray, b: float = 0.0, *, out: np.ndarray | None = None, target: str | None = None
 ) -> np.ndarray:
@@ -124,7 +124,7 @@ def log_forward(
     return choose(target, X).log_forward(*_forward_arguments(X, w, b, out))
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def loss(
     X: np.ndarray,
     y: np.ndarray,
@@ -186,12 +186,12 @@ def loss(
     """
     kernels = choose(target, X)
     w, b, l2 = _parameters(X, w, b, l2)
-    y, sample_weight = validation.examples(X, y, sample_weight, w.dtype)
+    y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
     sums = evaluate(kernels, X, y, sample_weight, w, b, with_gradient=False)
     return finish(sums, w, l2, with_gradient=False).loss
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def gradient(
     X: np.ndarray,
     y: np.ndarray,
@@ -256,7 +256,7 @@ def gradient(
     return Gradient(*_loss_and_gradient(X, y, w, b, sample_weight, l2, out, target)[1:])
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def loss_and_gradient(
     X: np.ndarray,
     y: np.ndarray,
@@ -327,22 +327,22 @@ def _loss_and_gradient(X, y, w, b, sample_weight, l2, out, target) -> LossAndGra
     kernels = choose(target, X)
     inputs = X, y, w, sample_weight
     w, b, l2 = _parameters(X, w, b, l2)
-    y, sample_weight = validation.examples(X, y, sample_weight, w.dtype)
+    y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
     if out is not None:
         names = "X", "y", "w", "sample_weight"
-        validation.output(out, w.shape, w.dtype, dict(zip(names, inputs, strict=True)))
+        validation.prepare_out(out, w.shape, w.dtype, dict(zip(names, inputs, strict=True)))
     return objective.loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out)
 
 
 def _forward_arguments(X, w, b, out):
-    validation.matrix(X)
+    validation.check_matrix(X)
     inputs = {"X": X, "w": w}
-    w = validation.weights(w, X)
-    b = validation.intercept(b, w.dtype)
-    return X, w, b, validation.output(out, X.shape[:1], w.dtype, inputs)
+    w = validation.check_coefficients(w, X)
+    b = validation.check_intercept(b, w.dtype)
+    return X, w, b, validation.prepare_out(out, X.shape[:1], w.dtype, inputs)
 
 
 def _parameters(X, w, b, l2):
-    validation.matrix(X)
-    w = validation.weights(w, X)
-    return w, validation.intercept(b, w.dtype), validation.nonnegative("l2", l2)
+    validation.check_matrix(X)
+    w = validation.check_coefficients(w, X)
+    return w, validation.check_intercept(b, w.dtype), validation.check_nonnegative("l2", l2)

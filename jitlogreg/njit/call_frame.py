@@ -1,7 +1,7 @@
-"""A call from the caller's own compiled code: what `api`, `targets.cpu` and `objective.finish` do around the kernels.
+"""A call from the caller's own compiled code: the work of `api`, `targets.cpu` and `objective.finish`.
 
-Compiled once for all, and called by symbol (`symbols.py`), so that the caller's function takes little time to compile.
-It describes its call in a record, `CALL`, and then asks for one step after the other.
+It is compiled once for all callers and called by symbol (`symbols.py`), so a caller's function compiles quickly. The
+caller describes its call in a record, `CALL`, and then requests one step after another.
 """
 
 import functools
@@ -54,7 +54,7 @@ FORWARD, LOG_FORWARD, MEAN, GRADIENT = range(4)
 # What a call goes through: check, and ask for memory; take it; run every part, or let the caller do that; make means
 CHECK, PLACE, RUN, FINISH = range(4)
 
-ACCEPTED, STRIDES, W_LENGTH, INTERCEPT, PENALTY, EMPTY, Y_LENGTH, S_LENGTH, OUT_LENGTH, OUT_STEP, OUT_SHARED = range(11)
+VALID, STRIDES, W_LENGTH, INTERCEPT, PENALTY, EMPTY, Y_LENGTH, S_LENGTH, OUT_LENGTH, OUT_STEP, OUT_SHARED = range(11)
 LABEL, WEIGHT_OF_EXAMPLE, WEIGHT_BEYOND, WEIGHT_SUM = range(11, 15)
 
 # Room for a task of either kind, in numbers
@@ -74,19 +74,19 @@ def _step(step, call, chunks0, panels0, w0):
     t = carray(call, 1)[0]
     if step == CHECK:
         t.refusal = _check(t)
-        if t.refusal == ACCEPTED:
+        if t.refusal == VALID:
             _plan(t)
     elif step == PLACE:
         _place(t, chunks0, panels0, w0)
     elif step == RUN:
         _run(t)
-    elif t.operation >= MEAN and t.refusal == ACCEPTED:
+    elif t.operation >= MEAN and t.refusal == VALID:
         _finish(t, w0)
 
 
 @inline
 def _check(t):
-    """Why a call is refused, as far as it shows before labels and weights are read."""
+    """The reason to refuse a call, except for the values of labels and weights."""
     order, _ = _lies(t.m, t.n, t.down, t.across, t.x_size)
     if order == layout.NEITHER:
         return STRIDES
@@ -110,7 +110,7 @@ def _check(t):
             return OUT_STEP
         if _shares_memory(t):
             return OUT_SHARED
-    return ACCEPTED
+    return VALID
 
 
 @inline
@@ -173,7 +173,7 @@ def _place(t, chunks0, panels0, w0):
         t.kernel, t.stages = t.chunks_c if order == layout.C else t.chunks_f, 1
         of_x, task = (leading, m, n, rows, tasks, prefetch, sequential), carray(at(t.task, chunks0), 1)
         t.parts = drivers.describe(task, t.b, t.x, t.parameters, of_x, *of_examples, *to, 0, t.width, t.scratch)
-    if t.refusal != ACCEPTED:
+    if t.refusal != VALID:
         t.stages = 0
 
 
@@ -188,7 +188,7 @@ def _contiguous(start, step, size, count, copy, w0):
 
 
 def _convert(refusal, call, source0, w0, nothing):
-    """Labels, or weights, to w's dtype, once they are known to be good in theirs and to have come through."""
+    """Convert labels or weights to w's dtype. Refuse bad ones, and weights that overflow or vanish."""
     t = carray(call, 1)[0]
     if refusal == LABEL:
         start, step, to, most = t.y, t.y_step, t.labels, 1.0
@@ -201,7 +201,7 @@ def _convert(refusal, call, source0, w0, nothing):
         if not 0 <= number <= most:
             t.refusal = refusal
             return
-        # else the example would be left out unseen
+        # otherwise the example would silently be left out
         if refusal == WEIGHT_OF_EXAMPLE and (math.isinf(converted) or (converted == 0 and number != 0)):
             t.refusal = WEIGHT_BEYOND
             return
@@ -233,9 +233,9 @@ def _finish(t, w0):
     weight = totals[0, room + WEIGHT]
     if totals[0, room + INVALID] != 0 or not weight < math.inf:
         t.refusal = _refusal(t, w0)
-    if t.refusal == ACCEPTED and not 0 < weight < math.inf:
+    if t.refusal == VALID and not 0 < weight < math.inf:
         t.refusal = WEIGHT_SUM
-    if t.refusal != ACCEPTED:
+    if t.refusal != VALID:
         return
     columns = t.n if t.operation == GRADIENT else 0
     t.loss, t.db = finish(totals, at(t.parameters, w0), t.n, t.l2, columns, at(t.result, w0))
@@ -243,7 +243,7 @@ def _finish(t, w0):
 
 @inline
 def _refusal(t, w0):
-    """Which is wrong, a label or a weight; neither if weights that are finite have a sum that is not."""
+    """Whether a label or a weight is bad; neither if finite weights have an infinite sum."""
     for i in range(t.m):
         y = get(at(t.labels, w0), i)
         if not 0 <= y <= 1:
@@ -252,7 +252,7 @@ def _refusal(t, w0):
         s = get(at(t.weights, w0), i)
         if not 0 <= s < math.inf:
             return WEIGHT_OF_EXAMPLE
-    return ACCEPTED
+    return VALID
 
 
 # ---------------------------------------------------------------- out
