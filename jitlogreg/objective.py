@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jitlogreg import passes, validation
+from jitlogreg._docs import documented
 from jitlogreg.interop.device_array import DeviceArray, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.pickling import packed, unpacked
@@ -149,28 +150,25 @@ def norm(gradient):
         return largest * math.sqrt(float(np.sum(scaled * scaled)))
 
 
+@documented
 class Objective:
     """J of `loss` as a function of θ = [w, b], bound to its data.
 
-    J(θ) = 1/S Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + l2/2 ‖w‖², S = Σ sᵢ. The data is checked when it is bound, and the target
-    chosen; a call computes in float64, whatever X is, allocates little but its result, and may be made from several
-    threads.
+    J(θ) = 1/S Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + l2/2 ‖w‖², S = Σ sᵢ. Binding checks the data and chooses the target. A call
+    computes in float64, whatever dtype X has. It allocates little but its result, and several threads may make calls.
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0
-        Kept as it is, not copied: it must not change as long as this is used.
-    y : ndarray of bool, integer or float, shape (m,)
-        Labels from 0 to 1.
-    sample_weight : ndarray, shape (m,), optional
-        Finite and at least 0, with a positive sum.
-    l2 : float
-        Penalty of l2/2 ‖w‖², at least 0.
+    %(X)s
+        m must be positive. X is not copied, and must not change while the objective is in use.
+    %(y)s
+    %(sample_weight)s
+    %(l2)s
     fit_intercept : bool
         Whether θ ends with b; b is 0 otherwise.
     check_finite : bool
-        Refuse an X with NaN or infinity in it.
-    target : {"cpu", "cuda", "reference"}, optional
+        Whether to refuse an X that contains NaN or infinity.
+    %(target)s
 
     Attributes
     ----------
@@ -182,25 +180,21 @@ class Objective:
     target : str
         Where it runs.
     has_hessian : bool
-        Whether the target has a kernel for it, and X no more than 2,000 columns.
+        Whether the target has a kernel for the Hessian, and X at most 2,000 columns.
 
     Raises
     ------
-    TypeError, ValueError
-        For data that cannot be served exactly, as by `loss_and_gradient`.
-    TargetUnavailableError
-        If the target cannot run here.
+    %(raises)s
 
     Notes
     -----
-    Binding costs one evaluation. A call costs about 4mn flops and one read of X, `hessian_vector` about 6mn and one,
-    `hessian` about mn² and one.
-    Accuracy is that of `loss_and_gradient` in float64.
+    Binding costs one evaluation. A call costs about 4mn flops and one read of X; `hessian_vector` costs about 6mn and
+    one read, `hessian` about mn² and one read. Accuracy is that of `loss_and_gradient` in float64.
 
-    Pickles and deep copies give the same bits, in other processes too. They hold the numbers, in X's order and without
-    gaps; of a `numpy.memmap`, unless it is copy-on-write, and of views of one, they hold the file's name: the file is
-    mapped again, read-only, and ValueError raised if it has been written meanwhile. `copy.copy` shares the arrays. What
-    is held on a GPU is not pickled: TypeError.
+    Pickles and deep copies give the same bits, in other processes too. They contain the numbers in X's order, without
+    gaps. Of a `numpy.memmap` that is not copy-on-write, and of its views, they contain the file's name: the file is
+    mapped again, read-only, and ValueError is raised if it has been written in the meantime. `copy.copy` shares the
+    arrays. An objective on a GPU cannot be pickled, which raises TypeError.
 
     Examples
     --------
