@@ -1,33 +1,36 @@
-"""The public calls: check, choose the target, call it, finish.
+"""The public calls: check, choose the target, call it, normalize.
 
-Every call takes X (m, n), one example per row, and reads it once; but a loss with its gradient reads X of 4096 columns
-and more in F order twice on the CPU. For all of them:
+Every call takes X (m, n), one example per row, and reads it once. Only a loss with its gradient reads X twice on the
+CPU, if X is in F order and has 4096 columns or more. For all of them:
 
-- X is an ndarray or memmap, float32 or float64, C- or F-ordered or a view with one unit stride, taken as it is:
-  no more than the up to seven rows that do not fill a group of eight are copied, and those in F order alone.
-- Results come as what X is. PyTorch tensors on the CPU are taken as the arrays that they are. Arrays on a GPU of CuPy,
-  PyTorch and Numba are taken where they lie, on the library's current stream, and the call runs there. The other arrays
-  must be of X's library and on its device. y and sample_weight of another dtype are converted on the device; through
-  the host, if they have to be rounded, or are Numba's, whose arrays know neither that nor a contiguous copy.
-- NumPy arrays beside target="cuda" are copied: each call sends all of X over the bus to the GPU, at a fraction of the
-  speed at which either memory is read. What is used more than once belongs there before.
-- w (n,) has X's dtype, or is float64 beside a float32 X: then x is widened in registers and everything is float64.
+- X is an ndarray or memmap of float32 or float64, in C or F order or a view with one unit stride. It is not copied,
+  except in F order the up to seven rows that do not fill a group of eight.
+- Results have X's array type. PyTorch tensors on the CPU are viewed as arrays. CuPy, PyTorch and Numba arrays on a GPU
+  are used in place, and the call runs there, on the library's current stream. The other arrays must belong to X's
+  library and lie on its device. y and sample_weight of another dtype are converted on the device. They are converted
+  through the host if they must be rounded, or if they are Numba's, whose arrays have neither conversions nor contiguous
+  copies.
+- NumPy arrays are copied for target="cuda": each call sends all of X to the GPU, at a fraction of the bandwidth of
+  either memory. Move data that is used more than once to the GPU first.
+- w (n,) has X's dtype, or is float64 beside a float32 X. Then x is widened in registers, and everything is float64.
 - b is a real scalar, rounded to w's dtype.
-- TypeError is raised for a type or dtype, ValueError for a shape, stride or value that cannot be served exactly, and
-  `TargetUnavailableError` for a target that cannot run here. Nothing that is passed is changed, apart from `out`.
+- An unsupported type or dtype raises TypeError, an unsupported shape, stride or value ValueError, and a target that
+  cannot run here `TargetUnavailableError`. No argument is changed, except `out`.
 
-u is the rounding unit of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw + b is within (n/8 + 16) u (Σ|xⱼwⱼ| + |b|).
+u is the unit roundoff of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw + b is within (n/8 + 16) u (Σ|xⱼwⱼ| + |b|).
 """
 
 import numpy as np
 
 from jitlogreg import objective, validation
-from jitlogreg.interop.wrapping import takes_arrays
+from jitlogreg._docs import documented
+from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Gradient, LossAndGradient, evaluate, finish
 from jitlogreg.targets.dispatch import choose
 
 
-@takes_arrays
+@accepts_foreign_arrays
+@documented
 def forward(
     X: np.ndarray, w: np.ndarray, b: float = 0.0, *, out: np.ndarray | None = None, target: str | None = None
 ) -> np.ndarray:
@@ -35,15 +38,12 @@ def forward(
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n)
-        One example per row; in C or F order, or a view with one unit stride. m = 0 and n = 0 are served.
-    w : ndarray of X's dtype or float64, shape (n,)
-    b : float
-        The intercept.
-    out : ndarray of w's dtype, shape (m,), optional
-        Written to and returned; contiguous, sharing no memory with an input.
-    target : {"cpu", "cuda", "reference"}, optional
-        Where to run; the enclosing `use_target`, the environment, or where X lives, if left out.
+    %(X)s
+        m = 0 and n = 0 are allowed.
+    %(w)s
+    %(b)s
+    %(out)s
+    %(target)s
 
     Returns
     -------
@@ -51,17 +51,12 @@ def forward(
 
     Raises
     ------
-    TypeError
-        For a type or dtype that cannot be served exactly.
-    ValueError
-        For a shape, a stride or a value that cannot; the message says which would.
-    TargetUnavailableError
-        If the target cannot run here.
+    %(raises)s
 
     Notes
     -----
     Within 2 ulp of σ of the margin, in both tails, down to the smallest normal number; 0 below. A NaN margin gives NaN.
-    Costs about 2mn flops and one read of X, mn numbers.
+    Costs about 2mn flops and one read of X, which is mn numbers.
 
     References
     ----------
@@ -77,26 +72,25 @@ def forward(
     return choose(target, X).forward(*_forward_arguments(X, w, b, out))
 
 
-@takes_arrays
+@accepts_foreign_arrays
+@documented
 def log_forward(
     X: np.ndarray, w: np.ndarray, b: float = 0.0, *, out: np.ndarray | None = None, target: str | None = None
 ) -> np.ndarray:
     """The logarithm of the probability of label 1, in nats: log σ(Xw + b).
 
-    Finite wherever it is representable, where log(forward(…)) is −inf from a margin of −709 (float64) or −88 (float32)
-    and has lost its digits long before 0. The logarithm of the probability of label 0 is `log_forward(X, -w, -b)`.
+    It is finite wherever a number can represent it. log(forward(…)) is −inf below a margin of −709 (float64) or −88
+    (float32), and loses its digits toward 0 much earlier. The logarithm of the probability of label 0 is
+    `log_forward(X, -w, -b)`.
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n)
-        One example per row; in C or F order, or a view with one unit stride. m = 0 and n = 0 are served.
-    w : ndarray of X's dtype or float64, shape (n,)
-    b : float
-        The intercept.
-    out : ndarray of w's dtype, shape (m,), optional
-        Written to and returned; contiguous, sharing no memory with an input.
-    target : {"cpu", "cuda", "reference"}, optional
-        Where to run; the enclosing `use_target`, the environment, or where X lives, if left out.
+    %(X)s
+        m = 0 and n = 0 are allowed.
+    %(w)s
+    %(b)s
+    %(out)s
+    %(target)s
 
     Returns
     -------
@@ -104,12 +98,7 @@ def log_forward(
 
     Raises
     ------
-    TypeError
-        For a type or dtype that cannot be served exactly.
-    ValueError
-        For a shape, a stride or a value that cannot; the message says which would.
-    TargetUnavailableError
-        If the target cannot run here.
+    %(raises)s
 
     Notes
     -----
@@ -124,7 +113,8 @@ def log_forward(
     return choose(target, X).log_forward(*_forward_arguments(X, w, b, out))
 
 
-@takes_arrays
+@accepts_foreign_arrays
+@documented
 def loss(
     X: np.ndarray,
     y: np.ndarray,
@@ -141,19 +131,15 @@ def loss(
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0
-        One example per row; in C or F order, or a view with one unit stride.
-    y : ndarray of bool, integer or float, shape (m,)
-        Labels from 0 to 1; soft labels are allowed. Converted once where the dtype is not w's, which costs m numbers.
-    w : ndarray of X's dtype or float64, shape (n,)
-    b : float
-        The intercept. It is not penalised.
-    sample_weight : ndarray of bool, integer or float, shape (m,), optional
-        Finite and at least 0, with a positive sum; 1 each if left out.
-    l2 : float
-        Penalty, at least 0.
-    target : {"cpu", "cuda", "reference"}, optional
-        Where to run; the enclosing `use_target`, the environment, or where X lives, if left out.
+    %(X)s
+        m must be positive; n = 0 is allowed.
+    %(y)s
+        Another dtype than w's is converted once, which takes m numbers of memory.
+    %(w)s
+    %(b)s
+    %(sample_weight)s
+    %(l2)s
+    %(target)s
 
     Returns
     -------
@@ -161,16 +147,12 @@ def loss(
 
     Raises
     ------
-    TypeError
-        For a type or dtype that cannot be served exactly.
-    ValueError
-        For a shape, a stride or a value that cannot; the message says which would.
-    TargetUnavailableError
-        If the target cannot run here.
+    %(raises)s
 
     Notes
     -----
-    Each example's loss is within 2 ulp for labels 0 and 1, within 4 ulp for others; their sum within 32 u Σ|terms|.
+    Each example's loss is within 2 ulp for labels 0 and 1, and within 4 ulp for others; their sum is within
+    32 u Σ|terms|.
     Costs about 2mn flops and one read of X.
 
     References
@@ -186,12 +168,13 @@ def loss(
     """
     kernels = choose(target, X)
     w, b, l2 = _parameters(X, w, b, l2)
-    y, sample_weight = validation.examples(X, y, sample_weight, w.dtype)
+    y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
     sums = evaluate(kernels, X, y, sample_weight, w, b, with_gradient=False)
     return finish(sums, w, l2, with_gradient=False).loss
 
 
-@takes_arrays
+@accepts_foreign_arrays
+@documented
 def gradient(
     X: np.ndarray,
     y: np.ndarray,
@@ -207,21 +190,16 @@ def gradient(
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0
-        One example per row; in C or F order, or a view with one unit stride.
-    y : ndarray of bool, integer or float, shape (m,)
-        Labels from 0 to 1; soft labels are allowed. Converted once where the dtype is not w's, which costs m numbers.
-    w : ndarray of X's dtype or float64, shape (n,)
-    b : float
-        The intercept. It is not penalised.
-    sample_weight : ndarray of bool, integer or float, shape (m,), optional
-        Finite and at least 0, with a positive sum; 1 each if left out.
-    l2 : float
-        Penalty, at least 0.
-    out : ndarray of w's dtype, shape (n,), optional
-        Receives dw and is returned as it; contiguous, sharing no memory with an input. Unchanged if the call raises.
-    target : {"cpu", "cuda", "reference"}, optional
-        Where to run; the enclosing `use_target`, the environment, or where X lives, if left out.
+    %(X)s
+        m must be positive; n = 0 is allowed.
+    %(y)s
+        Another dtype than w's is converted once, which takes m numbers of memory.
+    %(w)s
+    %(b)s
+    %(sample_weight)s
+    %(l2)s
+    %(out_dw)s
+    %(target)s
 
     Returns
     -------
@@ -230,17 +208,13 @@ def gradient(
 
     Raises
     ------
-    TypeError
-        For a type or dtype that cannot be served exactly.
-    ValueError
-        For a shape, a stride or a value that cannot; the message says which would.
-    TargetUnavailableError
-        If the target cannot run here.
+    %(raises)s
 
     Notes
     -----
     dz is within 2 ulp for labels 0 and 1, and within 4 ulp of its larger term for others; each sum is within
-    32 u Σ|terms|. Costs about 4mn flops and one read of X from memory, or two in F order from 4096 columns on.
+    32 u Σ|terms|. Costs about 4mn flops and one read of X from memory, or two reads in F order with 4096 columns or
+    more.
 
     References
     ----------
@@ -256,7 +230,8 @@ def gradient(
     return Gradient(*_loss_and_gradient(X, y, w, b, sample_weight, l2, out, target)[1:])
 
 
-@takes_arrays
+@accepts_foreign_arrays
+@documented
 def loss_and_gradient(
     X: np.ndarray,
     y: np.ndarray,
@@ -272,21 +247,16 @@ def loss_and_gradient(
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0
-        One example per row; in C or F order, or a view with one unit stride.
-    y : ndarray of bool, integer or float, shape (m,)
-        Labels from 0 to 1; soft labels are allowed. Converted once where the dtype is not w's, which costs m numbers.
-    w : ndarray of X's dtype or float64, shape (n,)
-    b : float
-        The intercept. It is not penalised.
-    sample_weight : ndarray of bool, integer or float, shape (m,), optional
-        Finite and at least 0, with a positive sum; 1 each if left out.
-    l2 : float
-        Penalty, at least 0.
-    out : ndarray of w's dtype, shape (n,), optional
-        Receives dw and is returned as it; contiguous, sharing no memory with an input. Unchanged if the call raises.
-    target : {"cpu", "cuda", "reference"}, optional
-        Where to run; the enclosing `use_target`, the environment, or where X lives, if left out.
+    %(X)s
+        m must be positive; n = 0 is allowed.
+    %(y)s
+        Another dtype than w's is converted once, which takes m numbers of memory.
+    %(w)s
+    %(b)s
+    %(sample_weight)s
+    %(l2)s
+    %(out_dw)s
+    %(target)s
 
     Returns
     -------
@@ -295,18 +265,13 @@ def loss_and_gradient(
 
     Raises
     ------
-    TypeError
-        For a type or dtype that cannot be served exactly.
-    ValueError
-        For a shape, a stride or a value that cannot; the message says which would.
-    TargetUnavailableError
-        If the target cannot run here.
+    %(raises)s
 
     Notes
     -----
-    The same numbers, to the bit, as `loss` and `gradient`, and so the same bounds. Costs about 4mn flops and one read
-    of X from memory: a block of rows serves the margins and the update while it lies in cache. In F order from 4096
-    columns on a block would fit no cache, and X is read twice.
+    The results have the same bits as those of `loss` and `gradient`, and so the same bounds. Costs about 4mn flops and
+    one read of X from memory: a block of rows is used for the margins and for the gradient while it is in cache. In F
+    order with 4096 columns or more, no such block fits a cache, and X is read twice.
 
     References
     ----------
@@ -327,22 +292,22 @@ def _loss_and_gradient(X, y, w, b, sample_weight, l2, out, target) -> LossAndGra
     kernels = choose(target, X)
     inputs = X, y, w, sample_weight
     w, b, l2 = _parameters(X, w, b, l2)
-    y, sample_weight = validation.examples(X, y, sample_weight, w.dtype)
+    y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
     if out is not None:
         names = "X", "y", "w", "sample_weight"
-        validation.output(out, w.shape, w.dtype, dict(zip(names, inputs, strict=True)))
+        validation.prepare_out(out, w.shape, w.dtype, dict(zip(names, inputs, strict=True)))
     return objective.loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out)
 
 
 def _forward_arguments(X, w, b, out):
-    validation.matrix(X)
+    validation.check_matrix(X)
     inputs = {"X": X, "w": w}
-    w = validation.weights(w, X)
-    b = validation.intercept(b, w.dtype)
-    return X, w, b, validation.output(out, X.shape[:1], w.dtype, inputs)
+    w = validation.check_coefficients(w, X)
+    b = validation.check_intercept(b, w.dtype)
+    return X, w, b, validation.prepare_out(out, X.shape[:1], w.dtype, inputs)
 
 
 def _parameters(X, w, b, l2):
-    validation.matrix(X)
-    w = validation.weights(w, X)
-    return w, validation.intercept(b, w.dtype), validation.nonnegative("l2", l2)
+    validation.check_matrix(X)
+    w = validation.check_coefficients(w, X)
+    return w, validation.check_intercept(b, w.dtype), validation.check_nonnegative("l2", l2)

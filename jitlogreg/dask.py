@@ -1,7 +1,8 @@
 """The objective over dask arrays: for data beyond memory, and for clusters.
 
-Dask has the threads and processes, and each block of rows goes through the kernels on one of them. The blocks' sums are
-added up in an order that follows from their number alone: the same bits on every scheduler and any number of workers.
+Dask provides the threads and processes, and the kernels process each block of rows on one of them. The order in which
+the blocks' sums are added depends only on their number, so the bits are the same on every scheduler and any number of
+workers.
 """
 
 import functools
@@ -31,36 +32,37 @@ try:
 except ImportError as error:
     raise ImportError("jitlogreg.dask needs the package dask: pip install 'jitlogreg[dask]'") from error
 
-# Rows of which a look at the columns is had; a fit by L-BFGS takes as many, of up to 500 columns
+# Rows of the sample that shows the columns; a fit by L-BFGS takes as many, of up to 500 columns
 SAMPLE = 10_000
 
-# How many sums a task adds up. With 100 blocks there are seven such tasks and one more; each costs what a block does
-# beside its arithmetic
+# How many sums a task adds. 100 blocks need seven such tasks and one more; each costs as much as a block without its
+# arithmetic
 ADDED_AT_ONCE = 16
 
 
 class Objective(in_memory.Objective):
     """`jitlogreg.Objective` over dask arrays: J of `loss` as a function of θ = [w, b], bound to its data.
 
-    J(θ) = 1/S Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + l2/2 ‖w‖², S = Σ sᵢ. Calls compute at once, on the scheduler that Dask has
-    chosen: threads, or the cluster whose client is current.
+    J(θ) = 1/S Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + l2/2 ‖w‖², S = Σ sᵢ. Calls compute immediately, on Dask's current scheduler:
+    threads, or the cluster of the current client.
 
     Parameters
     ----------
     X : dask array or data frame of float32 or float64, shape (m, n)
-        In blocks of whole rows. Their number of rows may be unknown, as where a data frame made them.
+        In blocks of whole rows. The numbers of rows may be unknown, as in blocks of a data frame.
     y : dask or NumPy array, or dask series, of bool, integer or float, shape (m,)
-        Labels from 0 to 1. Cut as X's rows are, where their numbers are known.
+        Labels from 0 to 1; soft labels are allowed. y is rechunked as X, if the numbers of rows are known.
     sample_weight : as y, optional
-        Finite and at least 0, with a positive sum.
+        Finite weights of at least 0 with a positive sum; by default 1 each.
     l2 : float
-        Penalty of l2/2 ‖w‖², at least 0.
+        The strength of the penalty l2/2 ‖w‖², at least 0. The intercept is not penalised.
     fit_intercept : bool
         Whether θ ends with b; b is 0 otherwise.
     check_finite : bool
-        Refuse an X with NaN or infinity in it.
+        Whether to refuse an X that contains NaN or infinity.
     target : {"cpu", "cuda", "reference"}, optional
-        Where the workers compute. By default that of `use_target` and the environment here, else where the blocks live.
+        Where the workers compute. By default `use_target`, then the environment of this process, then where the blocks
+        are stored decides.
 
     Attributes
     ----------
@@ -71,28 +73,29 @@ class Objective(in_memory.Objective):
     l2 : float
     target : str
     has_hessian : bool
-        Whether the target has a kernel for it, and X no more than 2,000 columns.
+        Whether the target has a kernel for the Hessian, and X at most 2,000 columns.
 
     Raises
     ------
     TypeError, ValueError
-        For arrays that are cut across columns or not alike, and for data that cannot be served exactly, as by
-        `jitlogreg.Objective`; the message then begins with the number of the block, and rows are counted within that.
+        If arrays are cut across columns or in different ways, or if `jitlogreg.Objective` would raise. In the latter
+        case the message begins with the number of the block, and rows are counted within the block.
 
     Notes
     -----
-    Binding costs an evaluation, and an evaluation one task for each block and some for adding up. A block that is in
-    memory is read where it lies, once; one that is not is loaded in every evaluation. `X.persist()` keeps blocks in the
-    memory of the workers. Blocks stay where they are: to each worker goes θ, 8 (n + 1) bytes, and from a block come
-    8 (n + 2), for `hessian` 8 (n + 1)².
+    Binding costs one evaluation. An evaluation runs one task per block, and some that add up the results. A block in
+    memory is read once, in place; any other is loaded in every evaluation. `X.persist()` keeps blocks in the memory of
+    the workers. Blocks stay where they are: each worker receives θ, 8 (n + 1) bytes, and a block returns 8 (n + 2)
+    bytes, or 8 (n + 1)² for `hessian`.
 
-    Sums are compensated beyond the blocks, so accuracy is that of `jitlogreg.Objective`.
+    Sums over the blocks are compensated, so accuracy is that of `jitlogreg.Objective`.
 
-    Pickles and deep copies have the blocks that are in this process's memory, or the names of the files that these are
-    mapped from; of blocks on a cluster they have the keys, for a process that is a client of it. Copies share it all.
+    Pickles and deep copies contain the blocks in this process's memory, or the names of the files that these are mapped
+    from. Of blocks on a cluster they contain the keys, for a process that is a client of it. `copy.copy` shares
+    everything.
 
-    `fit` loads X once more for a sample of its rows, which comes to the caller and is kept, and at the end once more to
-    rule a separation out. Where one is likely, all blocks come to the caller, one after another and several times.
+    `fit` loads X once more for a sample of its rows, which the caller keeps, and at the end once more to rule out
+    separation. If separation is likely, all blocks are sent to the caller, one after another and several times.
 
     Examples
     --------
@@ -112,7 +115,7 @@ class Objective(in_memory.Objective):
         X = _matrix(X)
         y, s = (None if v is None else _vector(name, v, X) for name, v in (("y", y), ("sample_weight", sample_weight)))
         if y is None:
-            raise TypeError("y is None; accepted is a dask or NumPy array")
+            raise TypeError("y: expected a dask array or a numpy.ndarray, got None")
         self._describe(X, _name(target, X), l2, fit_intercept)
         arrays = [X, y] if s is None else [X, y, s]
         self._blocks = list(zip(*(_flat(array.__dask_keys__()) for array in arrays), strict=True))
@@ -123,7 +126,7 @@ class Objective(in_memory.Objective):
         rows, weight, loss, db, *dw = self._add_up(bind, zero)
         self.shape = int(rows), self.n_features
         if rows == 0:
-            raise ValueError(f"X has shape {self.shape}; accepted is at least one row")
+            raise ValueError(f"X: expected at least one row, got shape {self.shape}")
         if s is not None and not in_memory.WEIGHT_RANGE[0] <= weight <= in_memory.WEIGHT_RANGE[1]:
             self._weight_scale = in_memory.power_of_two_over(max(self._of_each_block(_largest_weight, zero)))
             rows, weight, loss, db, *dw = self._add_up(bind, zero)
@@ -141,9 +144,9 @@ class Objective(in_memory.Objective):
         self.__dict__.update(pickle.loads(state["pickled"]))
 
     def sample(self, rows):
-        """The objective, in memory, of every k-th example of each block; None where none has weight.
+        """The objective, in memory, of every k-th example of each block; None if all weights are 0.
 
-        k is such that there are about as many as asked for. They come to the caller.
+        k is chosen for about `rows` examples, which are sent to the caller.
         """
         X, y, s = self._every(rows)
         if s is not None and not np.sum(s) > 0:
@@ -153,13 +156,13 @@ class Objective(in_memory.Objective):
         return part if self.frame is None else part.in_frame(self.frame)
 
     def some_rows(self, count):
-        """Every k-th row of each block, about so many in all, and their weights or None; they come to the caller."""
+        """Every k-th row of each block, about `count` in all, and their weights or None, sent to the caller."""
         X, _, s = self._every(max(count, SAMPLE))
         step = max(1, len(X) // count)
         return X[::step], None if s is None else s[::step]
 
     def row_blocks(self):
-        """The examples of one block after another, which come to the caller: X, y and weights."""
+        """Iterate over the blocks, which are sent to the caller: X, y and weights."""
         for block in self._blocks:
             name = _new_name("block")
             ((X, y, *s),) = self._compute({(name, 0): (_every, 1, *block)})
@@ -171,7 +174,7 @@ class Objective(in_memory.Objective):
         return min(self._of_each_block(of_block, self._to_caller(theta)))
 
     def root(self, theta):
-        """As for data in memory; each block has a factor of its own, and they are joined by pairs."""
+        """As for data in memory. Each block is factored by itself, and the factors are joined in pairs."""
         from jitlogreg.linear_algebra import joined
 
         R = self._root_of_penalty()
@@ -179,7 +182,7 @@ class Objective(in_memory.Objective):
         return joined(self._of_each_block(of_block, np.append(theta, np.zeros(self.n_features + 1 - len(theta)))), R)
 
     def _every(self, rows):
-        """X, y and weights, or None, of every k-th example; the last are kept: all X is loaded to come by them."""
+        """X, y and weights, or None, of every k-th example. The last sample is kept, since it takes a load of all X."""
         step = max(1, self.shape[0] // rows)
         if self._sampled[0] != step:
             name = _new_name("sample")
@@ -189,12 +192,12 @@ class Objective(in_memory.Objective):
         return self._sampled[1]
 
     def _to_caller(self, theta):
-        """w and b, in one vector, 0 where there is no b."""
+        """w and b in one vector, with 0 if there is no b."""
         theta = theta if self.frame is None else self.frame.to_caller(theta)
         return np.append(theta, np.zeros(self.n_features + 1 - len(theta)))
 
     def _of_each_block(self, function, theta):
-        """What a function makes of every block and of θ, in order."""
+        """The results of a function of a block and θ, for every block in order."""
         name = _new_name("each")
         graph = {(name, "theta"): theta}
         for i, block in enumerate(self._blocks):
@@ -219,7 +222,7 @@ class Objective(in_memory.Objective):
         return functools.partial(sums, frame=self.frame)
 
     def _add_up(self, sums, theta):
-        """Σ over the blocks of the vectors that `sums` makes of them and of θ, which is sent once."""
+        """Σ over the blocks of `sums`, a function of a block and θ that returns a vector. θ is sent once."""
         name = _new_name("sums")
         graph = {(name, "theta"): theta}
         level = []
@@ -233,17 +236,17 @@ class Objective(in_memory.Objective):
             graph.update({key: (add_up, group) for key, group in zip(level, groups, strict=True)})
             depth += 1
         ((high, low),) = self._compute(graph, level)
-        # where the high part is not finite, the low part is NaN and means nothing
+        # if the high part is not finite, the low part is NaN
         return np.where(np.isfinite(high), high + low, high)
 
     def _compute(self, graph, keys=None):
-        # not by dask.compute, which would look at every number that is in the graph, to give it a name
+        # not by dask.compute, which would hash every number in the graph
         get = get_scheduler() or on_threads
         return get({**self._graph, **graph}, list(graph) if keys is None else keys)
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Takes the functions of a graph, and its arrays in their order, or by the name of a file."""
+    """Pickles the functions of a graph, and its arrays in their memory order or by the name of their file."""
 
     def reducer_override(self, value):
         if type(value) in (np.ndarray, np.memmap) and not value.dtype.hasobject and not keeps_by_itself(value):
@@ -252,7 +255,7 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def forward(X, w, b=0.0, *, target=None):
-    """a = σ(Xw + b) of a dask array, as a dask array: nothing is computed before its `compute`.
+    """a = σ(Xw + b) of a dask array, as a dask array; `compute` on that computes it.
 
     Parameters
     ----------
@@ -265,12 +268,12 @@ def forward(X, w, b=0.0, *, target=None):
     Returns
     -------
     dask array of w's dtype, shape (m,)
-        In blocks as X is. Accuracy is that of `jitlogreg.forward`.
+        In the same blocks as X. Accuracy is that of `jitlogreg.forward`.
 
     Raises
     ------
     TypeError, ValueError
-        For an X that is cut across columns, and for a w or b that does not go with it.
+        If X is cut across columns, or w or b is not valid beside X.
 
     Examples
     --------
@@ -283,7 +286,7 @@ def forward(X, w, b=0.0, *, target=None):
 
 
 def log_forward(X, w, b=0.0, *, target=None):
-    """log σ(Xw + b) of a dask array, as a dask array, finite wherever it is representable.
+    """log σ(Xw + b) of a dask array, as a dask array, finite wherever a number can represent it.
 
     Everything else is as in `forward`.
     """
@@ -292,10 +295,10 @@ def log_forward(X, w, b=0.0, *, target=None):
 
 def _activations(call, X, w, b, target):
     X = _matrix(X)
-    w = validation.weights(w, X)
-    b = float(validation.intercept(b, w.dtype))
+    w = validation.check_coefficients(w, X)
+    b = float(validation.check_intercept(b, w.dtype))
     sent = da.from_array(w.copy(), chunks=w.shape, name=_new_name("w"))
-    meta = X._meta[:, :0].sum(axis=1).astype(w.dtype)  # of the library of X's blocks
+    meta = X._meta[:, :0].sum(axis=1).astype(w.dtype)  # in the library of X's blocks
     of_block = functools.partial(_forward, call, b, _name(target, X))
     return da.blockwise(of_block, "i", X, "ij", sent, "j", dtype=w.dtype, meta=meta, concatenate=False)
 
@@ -304,15 +307,13 @@ def _activations(call, X, w, b, target):
 
 
 def _of_block(function, number, target, weight_scale, theta, X, y, sample_weight=None):
-    """What a function makes of a block, on one thread, as the first of a list or array: what it lost may follow."""
+    """A function's result for a block, on one thread, in a list or array, where its rounding error may follow."""
     try:
         with one_thread():
             arrays = [_served(array) for array in (X, y, sample_weight)]
             kernels, X, y, s = in_memory.bound(*arrays, target=target, may_be_empty=True)
             if X.shape[1] != theta.shape[-1] - 1:
-                raise ValueError(
-                    f"X has shape {X.shape}; accepted are {theta.shape[-1] - 1} columns, as it was declared"
-                )
+                raise ValueError(f"X: expected {theta.shape[-1] - 1} columns, as declared, got shape {X.shape}")
             if weight_scale != 1:
                 s = s * weight_scale
             found = function(kernels, X, y, s, theta)
@@ -325,7 +326,7 @@ def _bind(kernels, X, y, s, theta, check_finite):
     sums = kernels.sums(X, y, theta[:-1], 0.0, s, True)
     in_memory.check_examples(sums.weight, sums.valid, y, s)
     if check_finite and not math.isfinite(sums.loss):
-        validation.finite(on_host(X))
+        validation.check_finite(on_host(X))
     return np.concatenate([[X.shape[0], sums.weight, sums.loss, sums.db], sums.dw])
 
 
@@ -363,7 +364,7 @@ def _hessian(kernels, X, _, s, theta, frame):
 
 
 def add_up(parts):
-    """The sum of the parts, of which each is a vector and what its roundings have lost, if that is known."""
+    """The sum of the parts. Each is a vector, and its rounding error if that is known."""
     high, low = np.zeros((2, parts[0].shape[1]))
     with np.errstate(all="ignore"):
         for more, *lost in parts:
@@ -377,12 +378,12 @@ def add_up(parts):
 
 
 def _every(step, *arrays):
-    # copies: a view would keep its whole block
+    # copies, since a view would keep its whole block alive
     return [on_host(array[::step]).copy() for array in arrays]
 
 
 def _forward(call, b, target, blocks_of_x, blocks_of_w):
-    # lists, of one block each: where Dask joins them, it copies
+    # lists of one block each, since Dask would copy to join them
     (X,), (w,) = blocks_of_x, blocks_of_w
     with one_thread():
         library = library_of(X)
@@ -392,7 +393,7 @@ def _forward(call, b, target, blocks_of_x, blocks_of_w):
 
 
 def _served(array):
-    """An array as it is, or a copy where the kernels would refuse its strides, or how it came through a cluster."""
+    """An array itself, or a copy if the kernels would refuse its strides or its alignment after a transfer."""
     if not isinstance(array, np.ndarray):
         return array
     if not array.flags.aligned or (array.ndim == 2 and layout(array.shape, array.strides, array.itemsize) is None):
@@ -406,12 +407,12 @@ def _served(array):
 def _matrix(X):
     X = _array("X", X)
     if X.ndim != 2 or math.isnan(X.shape[1]):
-        raise ValueError(f"X has shape {X.shape}; accepted is a matrix (m, n) whose n is known")
+        raise ValueError(f"X: expected shape (m, n) with a known n, got {X.shape}")
     if X.numblocks[1] != 1:
         raise ValueError(
-            f"X is cut into {X.numblocks[1]} blocks of columns; accepted are whole rows: X.rechunk({{1: -1}})"
+            f"X: expected blocks of whole rows, got {X.numblocks[1]} blocks of columns: X.rechunk({{1: -1}}) joins them"
         )
-    validation.float_dtype("X", X)
+    validation.check_float_dtype("X", X)
     return X
 
 
@@ -421,16 +422,16 @@ def _vector(name, v, X):
         v = da.from_array(v, chunks=v.shape)
     v = _array(name, v)
     if v.ndim != 1:
-        raise ValueError(f"{name} has shape {v.shape}; accepted is shape (m,), m the rows of X")
+        raise ValueError(f"{name}: expected shape (m,), one element per row of X, got {v.shape}")
     known = not any(math.isnan(rows) for rows in (*v.chunks[0], *X.chunks[0]))
     if known and v.shape[0] != X.shape[0]:
-        raise ValueError(f"{name} has shape {v.shape}; accepted is ({X.shape[0]},): m, the rows of X")
+        raise ValueError(f"{name}: expected shape ({X.shape[0]},), one element per row of X, got {v.shape}")
     if known:
         return v.rechunk((X.chunks[0],))
     if v.numblocks[0] != X.numblocks[0]:
         raise ValueError(
-            f"{name} is not cut as X is, whose {X.numblocks[0]} blocks have unknown lengths, or it has such itself; "
-            "accepted are as many blocks, or known lengths: compute_chunk_sizes() of the dask array counts them"
+            f"{name}: expected {X.numblocks[0]} blocks, as X has, or known lengths in both, got {v.numblocks[0]}: "
+            "compute_chunk_sizes() of the dask array counts the rows"
         )
     return v
 
@@ -440,7 +441,7 @@ def _array(name, value):
         value = value.to_dask_array()
     if not isinstance(value, da.Array):
         also = "" if name == "X" else " or a numpy.ndarray"
-        raise TypeError(f"{name} is {validation.described(value)}; accepted is a dask array{also}")
+        raise TypeError(f"{name}: expected a dask array{also}, got {validation.described(value)}")
     return value
 
 
@@ -449,8 +450,8 @@ def _name(target, X):
 
 
 def _graph(arrays):
-    """How to come by their blocks: as Dask would, and what a cluster has already."""
-    # an optimised graph does not have them, as they need no tasks; nothing else may keep them
+    """The graph that computes the arrays' blocks, with those that a cluster holds already."""
+    # an optimised graph omits them, since they need no tasks; nothing else may keep them alive
     distributed = sys.modules.get("distributed")
     graph = {future.key: future for future in distributed.futures_of(arrays)} if distributed else {}
     for array in dask.optimize(*arrays):
@@ -463,5 +464,5 @@ def _new_name(what):
 
 
 def _flat(keys):
-    """The keys of blocks, one after the other, of a vector or of a matrix with one block of columns."""
+    """The keys of the blocks of a vector, or of a matrix with one block of columns, in one list."""
     return [key for row in keys for key in (row if isinstance(row, list) else [row])]

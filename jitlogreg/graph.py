@@ -1,7 +1,7 @@
 """A computation graph with reverse-mode derivatives: the notes' first system.
 
-Expressions of + − × ÷, exp and log over `Variable`s build the graph as they are computed, forward, left to right;
-`derivatives` walks it backward, right to left, by the chain rule.
+Expressions of + − × ÷, exp and log over `Variable`s build the graph while they are computed, forward. `derivatives`
+walks it backward by the chain rule.
 
 Examples
 --------
@@ -24,21 +24,21 @@ import numbers
 
 
 class Variable:
-    """A node of the graph: a number, and how it came from its parents.
+    """A node of the graph: a number, and how it was computed from its parents.
 
     Parameters
     ----------
     value : float
     parents : sequence of (Variable, float)
-        What it was computed from, each with the derivative of this value in that parent's. None for an input.
+        The operands, each with the derivative of this value with respect to it. Empty for an input.
     """
 
     __slots__ = ("parents", "value")
-    __array_ufunc__ = None  # an array beside a Variable is refused, not spread into an array of nodes
+    __array_ufunc__ = None  # an array operand raises TypeError instead of becoming an array of nodes
 
     def __init__(self, value, parents=()):
         if not isinstance(value, numbers.Real):
-            raise TypeError(f"a value is of type {type(value).__qualname__}; accepted are real numbers")
+            raise TypeError(f"value: expected a real number, got {type(value).__qualname__}")
         self.value = float(value)
         self.parents = tuple(parents)
 
@@ -89,7 +89,7 @@ def log(x):
 
 
 def derivatives(J):
-    """dJ/dv of every variable v that J was computed from, J itself included.
+    """dJ/dv of every variable v that J depends on, J itself included.
 
     Parameters
     ----------
@@ -98,15 +98,15 @@ def derivatives(J):
     Returns
     -------
     dict of Variable to float
-        Called `dvar` in the notes: dJ[v] is `dv`. Variables are told apart by identity, not by value.
+        dJ[v] is the `dv` of the notes. Variables are compared by identity, not by value.
 
     Notes
     -----
-    Each node passes what it has received to its parents, times its own derivative in them, once all that use it have
-    passed theirs: the reverse of an order in which parents come first. Costs two flops an edge.
+    Nodes are visited in reverse topological order. Each adds its own derivative, times the local one, to those of its
+    parents. Costs two flops per edge.
     """
     if not isinstance(J, Variable):
-        raise TypeError(f"J is of type {type(J).__qualname__}; accepted is a Variable")
+        raise TypeError(f"J: expected a Variable, got {type(J).__qualname__}")
     received = {J: 1.0}
     for node in reversed(_parents_first(J)):
         for parent, local in node.parents:
@@ -115,7 +115,7 @@ def derivatives(J):
 
 
 def _parents_first(J):
-    """Every node that J rests on, each after its parents. A stack, not recursion: graphs of sums grow deep."""
+    """Every node that J depends on, in topological order. A stack instead of recursion: graphs of sums are deep."""
     order, seen, stack = [], set(), [(J, False)]
     while stack:
         node, parents_done = stack.pop()
@@ -133,4 +133,4 @@ def _variable(x):
         return x
     if isinstance(x, numbers.Real):
         return Variable(x)
-    raise TypeError(f"an operand is of type {type(x).__qualname__}; accepted are Variable and real numbers")
+    raise TypeError(f"operand: expected a Variable or a real number, got {type(x).__qualname__}")

@@ -1,4 +1,4 @@
-"""From sums over examples to the objective J(w, b) and its gradient, and `Objective`, which is bound to its data."""
+"""The objective J(w, b) and its gradient from sums over the examples, and `Objective`, which is bound to its data."""
 
 import copy
 import math
@@ -7,18 +7,18 @@ from typing import NamedTuple
 import numpy as np
 
 from jitlogreg import passes, validation
+from jitlogreg._docs import documented
 from jitlogreg.interop.device_array import DeviceArray, on_host
-from jitlogreg.interop.wrapping import takes_arrays
+from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.pickling import packed, unpacked
 from jitlogreg.targets.dispatch import TargetUnavailableError, choose
 from jitlogreg.targets.layout import layout
 from jitlogreg.targets.sums import Sums
 
-# The most columns whose Hessian is made: it has 32 MB then, and each of some threads needs 48 MB to sum it up
+# The most columns for a Hessian, which then has 32 MB; each of some threads needs 48 MB to add it up
 HESSIAN_COLUMNS = 2000
 
-# Sums of weights within which no product with a weight leaves its dtype's range where its mean does not: of weights in
-# float64 and in float32
+# Sums of weights for which products with a weight stay in range whenever the mean does: for float64, and for float32
 WEIGHT_RANGE, WEIGHT_RANGE_32 = (2.0**-512, 2.0**512), (2.0**-64, 2.0**64)
 
 
@@ -38,15 +38,15 @@ class LossAndGradient(NamedTuple):
 
 
 def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
-    """The sums over the examples of checked arrays, once the labels and weights that passed are known to be good.
+    """The sums over the examples, with a check of the labels and weights that the target has read.
 
-    Where they leave the range of numbers, they are those of weights that are smaller, or larger, by a power of two: the
-    means are the same.
+    If the sums overflow or vanish, they are computed again with the weights times a power of two. The means stay the
+    same.
 
     Raises
     ------
     ValueError
-        For a label outside [0, 1], for a weight that is negative or not finite.
+        If a label is outside [0, 1], or a weight is negative or not finite.
     """
     sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)
     check_examples(sums.weight, sums.valid, y, sample_weight)
@@ -56,22 +56,22 @@ def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
 
 
 def _within_range(dtype, weight, loss, db, dw):
-    """Whether sums of examples with weights of a dtype are, or tell that nothing has weight."""
+    """Whether weighted sums in a dtype are in range, or zero because all weights are."""
     least, most = WEIGHT_RANGE if dtype.itemsize == 8 else WEIGHT_RANGE_32
     in_range = weight == 0 or least <= weight <= most
     return in_range and math.isfinite(loss) and math.isfinite(db) and bool(np.isfinite(on_host(dw)).all())
 
 
 def rescaled(sample_weight):
-    """Weights times the power of two that brings the largest to between 1 and 2: their ratios decide all results."""
+    """Weights times the power of two that brings the largest between 1 and 2. Results depend only on their ratios."""
     on_cpu = on_host(sample_weight)
     _, exponent = math.frexp(float(on_cpu.max(initial=0.0)))
-    scaled = np.ldexp(on_cpu, 1 - exponent)  # which takes powers that the dtype has not
+    scaled = np.ldexp(on_cpu, 1 - exponent)  # ldexp, since the power itself may be out of the dtype's range
     return sample_weight.from_numpy(scaled) if type(sample_weight) is DeviceArray else scaled
 
 
 def power_of_two_over(largest):
-    """The power of two that brings a number to between 1 and 2, or as near as float64 can."""
+    """The power of two that brings a number between 1 and 2, or as near as float64 can."""
     _, exponent = math.frexp(largest)
     return 2.0 ** min(1 - exponent, 1023)
 
@@ -91,28 +91,28 @@ def loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out) -> LossAndGra
 
 
 def check_examples(weight, valid, y, sample_weight):
-    """Raise ValueError for the first label or weight that is none, where a target has met one or their sum tells."""
+    """Raise ValueError for the first bad label or weight, if the target found one or the sum of weights overflows."""
     if not valid or not weight < math.inf:
-        validation.refuse_values(y, sample_weight)
+        validation.check_values(y, sample_weight)
 
 
 def check_weight(weight):
-    """Raise ValueError for a sum of weights by which nothing can be divided."""
+    """Raise ValueError if the sum of weights is not positive and finite."""
     if not 0 < weight < math.inf:
-        raise ValueError(f"sample_weight sums to {weight}; accepted is a sum that is positive and finite")
+        raise ValueError(f"sample_weight: expected a sum that is positive and finite, got {weight}")
 
 
 @np.errstate(all="ignore")
 def finish(sums, w, l2, dw_out=None, with_gradient=True) -> LossAndGradient:
     """Means from sums, with the penalty: J = ΣsL/S + l2/2 ‖w‖², dw = Σs·dz·x/S + l2 w, db = Σs·dz/S.
 
-    Computed in float64 and rounded to w's dtype at the end; the intercept is not penalised. dw comes to lie where w
-    does, unless nobody asked for a gradient. In a frame l2 is an array, of one penalty for each column.
+    They are computed in float64 and rounded to w's dtype at the end; the intercept is not penalised. With a gradient,
+    dw is in w's memory. In a frame l2 is an array with one penalty per column.
 
     Raises
     ------
     ValueError
-        For weights that sum to 0 or overflow.
+        If the weights sum to 0 or overflow.
     """
     check_weight(sums.weight)
     dw = sums.dw / sums.weight
@@ -123,7 +123,7 @@ def finish(sums, w, l2, dw_out=None, with_gradient=True) -> LossAndGradient:
     elif l2:
         w_wide = on_host(w).astype(np.float64, copy=False)
         dw += l2 * w_wide
-        loss += 0.5 * l2 * float(np.sum(w_wide * w_wide))  # pairwise, where a BLAS dot's order is its own
+        loss += 0.5 * l2 * float(np.sum(w_wide * w_wide))  # pairwise; the order of a BLAS dot is unknown
     if not with_gradient:
         dw_out = dw
     elif type(w) is DeviceArray:
@@ -137,7 +137,7 @@ def finish(sums, w, l2, dw_out=None, with_gradient=True) -> LossAndGradient:
 
 
 def norm(gradient):
-    """The Euclidean norm, scaled where a square would overflow or vanish."""
+    """The Euclidean norm, scaled if a square would overflow or vanish."""
     with np.errstate(all="ignore"):
         square = float(np.add.reduce(gradient * gradient))
     if 1e-250 < square < 1e250:
@@ -150,28 +150,25 @@ def norm(gradient):
         return largest * math.sqrt(float(np.sum(scaled * scaled)))
 
 
+@documented
 class Objective:
     """J of `loss` as a function of θ = [w, b], bound to its data.
 
-    J(θ) = 1/S Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + l2/2 ‖w‖², S = Σ sᵢ. The data is checked when it is bound, and the target
-    chosen; a call computes in float64, whatever X is, allocates little but its result, and may be made from several
-    threads.
+    J(θ) = 1/S Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + l2/2 ‖w‖², S = Σ sᵢ. Binding checks the data and chooses the target. A call
+    computes in float64, whatever dtype X has. It allocates little but its result, and several threads may make calls.
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0
-        Kept as it is, not copied: it must not change as long as this is used.
-    y : ndarray of bool, integer or float, shape (m,)
-        Labels from 0 to 1.
-    sample_weight : ndarray, shape (m,), optional
-        Finite and at least 0, with a positive sum.
-    l2 : float
-        Penalty of l2/2 ‖w‖², at least 0.
+    %(X)s
+        m must be positive. X is not copied, and must not change while the objective is in use.
+    %(y)s
+    %(sample_weight)s
+    %(l2)s
     fit_intercept : bool
         Whether θ ends with b; b is 0 otherwise.
     check_finite : bool
-        Refuse an X with NaN or infinity in it.
-    target : {"cpu", "cuda", "reference"}, optional
+        Whether to refuse an X that contains NaN or infinity.
+    %(target)s
 
     Attributes
     ----------
@@ -183,25 +180,21 @@ class Objective:
     target : str
         Where it runs.
     has_hessian : bool
-        Whether the target has a kernel for it, and X no more than 2,000 columns.
+        Whether the target has a kernel for the Hessian, and X at most 2,000 columns.
 
     Raises
     ------
-    TypeError, ValueError
-        For data that cannot be served exactly, as by `loss_and_gradient`.
-    TargetUnavailableError
-        If the target cannot run here.
+    %(raises)s
 
     Notes
     -----
-    Binding costs one evaluation. A call costs about 4mn flops and one read of X, `hessian_vector` about 6mn and one,
-    `hessian` about mn² and one.
-    Accuracy is that of `loss_and_gradient` in float64.
+    Binding costs one evaluation. A call costs about 4mn flops and one read of X; `hessian_vector` costs about 6mn and
+    one read, `hessian` about mn² and one read. Accuracy is that of `loss_and_gradient` in float64.
 
-    Pickles and deep copies give the same bits, in other processes too. They hold the numbers, in X's order and without
-    gaps; of a `numpy.memmap`, unless it is copy-on-write, and of views of one, they hold the file's name: the file is
-    mapped again, read-only, and ValueError raised if it has been written meanwhile. `copy.copy` shares the arrays. What
-    is held on a GPU is not pickled: TypeError.
+    Pickles and deep copies give the same bits, in other processes too. They contain the numbers in X's order, without
+    gaps. Of a `numpy.memmap` that is not copy-on-write, and of its views, they contain the file's name: the file is
+    mapped again, read-only, and ValueError is raised if it has been written in the meantime. `copy.copy` shares the
+    arrays. An objective on a GPU cannot be pickled, which raises TypeError.
 
     Examples
     --------
@@ -234,8 +227,8 @@ class Objective:
         self.imbalance = sums.db / sums.weight if self._has_b else 0.0
         if hasattr(self._kernels, "small_objective"):
             self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
-        if check_finite and not math.isfinite(sums.loss):  # 0 times what is not finite is NaN
-            validation.finite(on_host(self._X))
+        if check_finite and not math.isfinite(sums.loss):  # 0 times NaN or infinity is NaN
+            validation.check_finite(on_host(self._X))
 
     def __copy__(self):
         other = object.__new__(type(self))
@@ -245,10 +238,10 @@ class Objective:
     def __getstate__(self):
         if self.target == "cuda":
             raise TypeError(
-                "an Objective on the target 'cuda' is neither pickled nor copied deeply: it holds arrays on a GPU; "
-                "accepted is one on 'cpu' or 'reference', or a new one where it is to run"
+                "target: expected 'cpu' or 'reference' to pickle or deep-copy an Objective, got 'cuda': its arrays "
+                "are on a GPU"
             )
-        # the function for small data has addresses
+        # the function for small data contains addresses
         return packed({**self.__dict__, "_kernels": None, "_small": self._small is not None})
 
     def __setstate__(self, state):
@@ -258,7 +251,7 @@ class Objective:
             self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
 
     def _describe(self, X, target, l2, fit_intercept):
-        self.l2 = validation.nonnegative("l2", l2)
+        self.l2 = validation.check_nonnegative("l2", l2)
         self.target, self.shape, self.dtype = target, X.shape, X.dtype
         self.n_features, self._has_b = X.shape[1], bool(fit_intercept)
         self.n_parameters = self.n_features + self._has_b
@@ -280,7 +273,7 @@ class Objective:
         """
         gradient = np.empty(self.n_parameters)
         if self._small is not None:
-            theta = validation.vector("theta", theta, self.n_parameters, "n_parameters")
+            theta = validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says")
             return self._small(theta, gradient), gradient
         w, b = self._split("theta", theta)
         return self._finished(self._sums(w, b, True), w, gradient)
@@ -292,7 +285,7 @@ class Objective:
         return result.loss, gradient
 
     def at_zero(self):
-        """The objective and its gradient at θ = 0, which the read of X that checked it has told already."""
+        """The objective and its gradient at θ = 0, which are known from the check of X."""
         if self._at_zero is None:
             return self(np.zeros(self.n_parameters))
         return self._finished(self._at_zero, np.zeros(self.n_features), np.empty(self.n_parameters))
@@ -319,7 +312,7 @@ class Objective:
         ndarray of float64, shape (n_parameters,)
         """
         w, b = self._split("theta", theta)
-        v = validation.vector("v", v, self.n_parameters, "n_parameters")
+        v = validation.check_vector("v", v, self.n_parameters, "as n_parameters says")
         along = v if self._has_b else np.append(v, 0.0)
         of_w, of_b = self._hessian_vector_sums(w, b, along)
         product = np.empty(self.n_parameters)
@@ -347,25 +340,27 @@ class Objective:
         ValueError
             If X has more than 2,000 columns.
         TargetUnavailableError
-            On the target "cuda", which has no kernel for it yet.
+            If the target is "cuda", which has no kernel for it yet.
         """
         w, b = self._split("theta", theta)
         if self.n_features > HESSIAN_COLUMNS:
             raise ValueError(
-                f"X has {self.n_features} columns; accepted are {HESSIAN_COLUMNS} at most: hessian_vector, and the "
-                "solver 'lbfgs', have no limit"
+                f"X: expected at most {HESSIAN_COLUMNS} columns for a Hessian, got {self.n_features}: hessian_vector "
+                "and the solver 'lbfgs' have no limit"
             )
         if self.target == "cuda":
-            raise TargetUnavailableError("the target 'cuda' has no kernel for it yet; 'cpu' and 'reference' have")
+            raise TargetUnavailableError(
+                "target: expected 'cpu' or 'reference' for a Hessian, got 'cuda', which has none yet"
+            )
         hessian = self._hessian_sums(w, b)[: self.n_parameters, : self.n_parameters] / self.total_weight
         diagonal = hessian.reshape(-1)[:: self.n_parameters + 1]
         diagonal[: self.n_features] += self.penalty
         return hessian
 
     def sample(self, rows):
-        """The objective of every k-th example, of at least `rows` where there are so many; None where none has weight.
+        """The objective of every k-th example, of at least `rows` if there are as many; None if all weights are 0.
 
-        In C order X is not copied.
+        X in C order is not copied.
         """
         step = max(1, len(self._y) // rows)
         part = copy.copy(self)
@@ -381,19 +376,19 @@ class Objective:
         return part if part.total_weight > 0 else None
 
     def some_rows(self, count):
-        """Every k-th row of X, about so many, and their weights or None: NumPy arrays."""
+        """Every k-th row of X, about `count` of them, and their weights or None, as NumPy arrays."""
         step = max(1, self.shape[0] // count)
         X, _, s = self._rows_on_host(slice(None, None, step))
         return X, s
 
     def row_blocks(self):
-        """The examples some rows at a time: X, y and weights, as NumPy arrays."""
+        """Iterate over the examples some rows at a time: X, y and weights, as NumPy arrays."""
         for first in range(0, self.shape[0], passes.ROWS):
             X, y, s = self._rows_on_host(slice(first, first + passes.ROWS))
             yield X, y, np.ones(len(y)) if s is None else s
 
     def in_frame(self, columns):
-        """The same objective as a function of θ in a frame's columns: its w are divided by the frame's scales."""
+        """The same objective as a function of θ in a frame's columns: its w is divided by the frame's scales."""
         framed = copy.copy(self)
         framed.frame, framed._small, framed._at_zero = columns, None, None
         # 0 · inf would be NaN
@@ -401,10 +396,10 @@ class Objective:
         return framed
 
     def smallest_doubt(self, theta, enough=math.inf):
-        """The least of sᵢ σ(−z) over examples of label 1 and of sᵢ σ(z) over those of label 0, that have weight.
+        """The least of sᵢ σ(−z) over examples of label 1 and of sᵢ σ(z) over those of label 0, if they have weight.
 
-        inf where there are none, and any number between where it is more than `enough`. One read of X; where it is less
-        than about 1e-16 of the sum of weights, it may come out as 0.
+        It is inf if there are none. Above `enough` it may be any number between `enough` and the least. Costs one read
+        of X. Below about 1e-16 of the sum of weights it may be 0.
         """
         w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
         if self.target == "cuda":
@@ -420,7 +415,7 @@ class Objective:
         ]
 
     def sums_at(self, w, b):
-        """What a descent adds up."""
+        """The sums for a step of a descent, with db = 0 if there is no intercept."""
         sums = self._sums(w, b, True)
         return sums if self._has_b else sums._replace(db=0.0)
 
@@ -434,7 +429,7 @@ class Objective:
         return self._kernels.hessian_sums(self._X, w, b, self._s, self.frame)
 
     def root(self, theta):
-        """The triangular R with RᵀR = S H, of the Hessian H at θ: from the rows, so that it sees their condition alone.
+        """The triangular R with RᵀR = S H, where H is the Hessian at θ. It is factored from the rows, not from H.
 
         One read of X, and about 2mn² flops on one thread.
         """
@@ -451,21 +446,21 @@ class Objective:
         return passes.add_weighted_rows(self._kernels, X, s, theta, self.frame, R)
 
     def _split(self, name, theta):
-        theta = validation.vector(name, theta, self.n_parameters, "n_parameters")
+        theta = validation.check_vector(name, theta, self.n_parameters, "as n_parameters says")
         return theta[: self.n_features], float(theta[self.n_features]) if self._has_b else 0.0
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def bound(X, y, sample_weight=None, *, target=None, may_be_empty=False):
-    """The target, and the data once it is checked."""
+    """The target and the checked data."""
     kernels = choose(target, X)
-    validation.matrix(X)
-    y, sample_weight = validation.examples(X, y, sample_weight, np.dtype(np.float64), may_be_empty)
+    validation.check_matrix(X)
+    y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, np.dtype(np.float64), may_be_empty)
     return [kernels, X, y, sample_weight]
 
 
 def _held(kernels, array):
-    """An array, or None, where the target's calls find it."""
+    """An array in the target's memory, or None."""
     return kernels.hold(array) if array is not None and hasattr(kernels, "hold") else array
 
 

@@ -10,7 +10,7 @@ Everything rests on e = exp(−|z|), which lies in [0, 1], so nothing overflows 
     L(z, y)  = log(1 + e) + (1 − y) max(z, 0) + y max(−z, 0)
     dz(z, y) = (1 − y) σ(z) − y σ(−z)
 
-The coefficients come from `tools/fit_polynomials.py`.
+The coefficients come from `tools/accuracy/fit_polynomials.py`.
 """
 
 import numpy as np

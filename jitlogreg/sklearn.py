@@ -24,45 +24,45 @@ except ImportError as error:
         "jitlogreg.sklearn needs the package scikit-learn, 1.7 or later: pip install 'jitlogreg[sklearn]'"
     ) from error
 
-# Kept as they are; everything else becomes float64, as in scikit-learn
+# Other dtypes are converted to float64, as in scikit-learn
 FLOATS = [np.float64, np.float32]
 
-# Where rounding ends a run, the λ up to which nobody is warned: the mean loss is within 5e-13 of its minimum
+# If rounding ends a run, the λ up to which there is no warning: the mean loss is within 5e-13 of its minimum
 FLAT = 1e-6
 
 
 class LogisticRegression(ClassifierMixin, BaseEstimator):
     """Logistic regression of two classes with an L2 penalty, after scikit-learn's estimator of this name.
 
-    Minimises C Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + ½ ‖w‖², where L is the log loss and sᵢ the weight of an example, its class's
-    weight included; the intercept is not penalised. It is the J of `jitlogreg.fit` with l2 = 1 / (C S), S = Σ sᵢ,
-    times C S.
+    It minimises C Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + ½ ‖w‖², where L is the log loss and sᵢ the weight of an example, with the
+    weight of its class. The intercept is not penalised. This is C S times the J of `jitlogreg.fit`, with
+    l2 = 1 / (C S) and S = Σ sᵢ.
 
     Parameters
     ----------
     penalty : {"l2", None}
-        Deprecated, as in scikit-learn 1.8: leave it out, and for None say C=np.inf.
+        Deprecated, as in scikit-learn 1.8: leave it out, and use C=np.inf instead of None.
     C : float
         The inverse of the penalty's strength, above 0. np.inf means no penalty.
     tol : float
         The fit stops once Newton's decrement λ = √(gᵀH⁻¹g) of J is at most this: the `tolerance` of `jitlogreg.fit`. λ
-        has no units, where scikit-learn's "lbfgs" asks for max |∇J| ≤ tol, by default 1e-4, in those of X. With 1e-10
-        two fits to the same data, in another order or from another start, agree to 1e-7 of the largest coefficient on
-        all but ill-conditioned data. A run also ends where no step lowers J by more than its rounding.
+        has no units, while scikit-learn's "lbfgs" requires max |∇J| ≤ tol, by default 1e-4, in units of X. With 1e-10,
+        two fits to the same data in another order or from another start agree to 1e-7 of the largest coefficient,
+        except on ill-conditioned data. A run also ends if no step lowers J by more than its rounding error.
     fit_intercept : bool
         Whether there is an intercept; it is 0 otherwise.
     class_weight : dict or "balanced", optional
-        Weights of the classes, {label: weight}, by which those of the examples are multiplied; "balanced" is
-        S / (2 · the class's own sum of weights).
+        Weights of the classes, {label: weight}, which multiply the weights of the examples; "balanced" means
+        S / (2 · the class's sum of weights).
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
-        That of `jitlogreg.fit`: "auto" is "newton" where the data is small, else "lbfgs".
+        That of `jitlogreg.fit`: "auto" is "newton" if the data is small, else "lbfgs".
     max_iter : int
-        The most iterations. A `ConvergenceWarning` tells that they were not enough; or that there is no minimum, as
-        with C=np.inf where a plane separates the classes.
+        The most iterations. A `ConvergenceWarning` says that they were not enough, or that there is no minimum, as
+        with C=np.inf if a plane separates the classes.
     warm_start : bool
-        Begin the next fit where the last one ended.
+        Whether the next fit begins where the last one ended.
     n_jobs : int, optional
-        Deprecated, as in scikit-learn 1.8, and without effect: the number of threads is Numba's.
+        Deprecated, as in scikit-learn 1.8, and without effect: Numba sets the number of threads.
     target : {"cpu", "cuda", "reference"}, optional
         Where the kernels run; see `jitlogreg.use_target`.
 
@@ -77,13 +77,14 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
     n_iter_ : ndarray of int32, shape (1,)
     n_features_in_ : int
     feature_names_in_ : ndarray of str, shape (n,)
-        Where X had column names.
+        Only if X had column names.
 
     Notes
     -----
-    X may be whatever scikit-learn makes a dense matrix of. float32 and float64 arrays are taken as they are, in C order
-    and in F order, where scikit-learn's own copies the latter; a view without a unit stride is copied. Weights below 0
-    are refused, and so is sparse data; `sklearn.multiclass.OneVsRestClassifier` serves more than two classes.
+    X may be anything that scikit-learn converts to a dense matrix. float32 and float64 arrays are not copied, in C
+    order or in F order, while scikit-learn's estimator copies the latter. A view without a unit stride is copied.
+    Negative weights and sparse data are refused. Use `sklearn.multiclass.OneVsRestClassifier` for more than two
+    classes.
 
     Examples
     --------
@@ -154,7 +155,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            For data that scikit-learn refuses, for sparse data, and for more or fewer than two classes.
+            If scikit-learn refuses the data, if it is sparse, or if there are not exactly two classes.
         """
         C = _inverse_strength(self.penalty, self.C)
         if self.n_jobs is not None:
@@ -196,7 +197,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X):
-        """The margins z = Xw + b: above 0, the second class is the likelier one.
+        """The margins z = Xw + b. Above 0 the second class is more likely.
 
         Parameters
         ----------
@@ -212,7 +213,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         return X @ self.coef_[0] + self.intercept_[0]
 
     def predict(self, X):
-        """The likelier class of each example.
+        """The more likely class of each example.
 
         Parameters
         ----------
@@ -221,13 +222,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray, shape (m,)
-            Labels out of `classes_`; the first at a margin of exactly 0.
+            Elements of `classes_`; the first at a margin of exactly 0.
         """
         is_second = self.decision_function(X) > 0
         return self.classes_[is_second.astype(int)]
 
     def predict_proba(self, X):
-        """The probabilities of both classes, σ(−z) and σ(z), each within 2 ulp given the margin z.
+        """The probabilities of both classes, σ(−z) and σ(z), each within 2 ulp for a given margin z.
 
         Parameters
         ----------
@@ -241,7 +242,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         return self._of_both_classes(forward, X)
 
     def predict_log_proba(self, X):
-        """The logarithms of the probabilities of both classes, finite at every margin, each within 2 ulp given that.
+        """The logarithms of the probabilities of both classes, finite and within 2 ulp at every given margin.
 
         Parameters
         ----------
@@ -260,22 +261,22 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         return tags
 
     def _of_both_classes(self, call, X):
-        """A call's results at the margins −z and z: of a matrix with the one column z, so X is read once."""
+        """A call's results at the margins −z and z. X is read once, for z, which is then the one column of a matrix."""
         z = self.decision_function(X)[:, np.newaxis]
         one = np.ones(1, z.dtype)
         return np.column_stack([call(z, -one, target=self.target), call(z, one, target=self.target)])
 
     def _start(self, n):
-        """Where the fit sets out: w in float64, or None, and b."""
+        """The start of the fit: w in float64, or None, and b."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return None, 0.0
         if self.coef_.shape != (1, n):
-            raise ValueError(f"coef_ has shape {self.coef_.shape}; accepted for a warm start is (1, {n})")
+            raise ValueError(f"coef_: expected shape (1, {n}) for a warm start, got {self.coef_.shape}")
         return self.coef_[0].astype(np.float64), float(self.intercept_[0]) if self.fit_intercept else 0.0
 
 
 def _inverse_strength(penalty, C):
-    """C, and inf where the deprecated parameter asks for no penalty."""
+    """C, or inf if the deprecated `penalty` is None."""
     if penalty == "deprecated":
         return C
     _warn(
@@ -291,14 +292,14 @@ def _inverse_strength(penalty, C):
 
 
 def _with_unit_stride(X):
-    """X as it is, or a copy where the kernels would refuse it."""
+    """X itself, or a copy if the kernels would refuse it."""
     if layout(X.shape, X.strides, X.itemsize) is None or not X.flags.aligned:
         return np.array(X, order="C")
     return X
 
 
 def _encoded(y):
-    """The two classes, and for each example the index of its own."""
+    """The two classes, and the index of each example's class."""
     check_classification_targets(y)
     classes, encoded = np.unique(y, return_inverse=True)
     if len(classes) > 2:
@@ -315,7 +316,7 @@ def _encoded(y):
 
 
 def _weights(class_weight, classes, X, y, encoded, sample_weight):
-    """The weights of the examples times those of their classes; None if there are neither."""
+    """The weights of the examples times those of their classes; None if neither is given."""
     if sample_weight is None and class_weight is None:
         return None
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -323,18 +324,18 @@ def _weights(class_weight, classes, X, y, encoded, sample_weight):
         return weights
     of_classes = compute_class_weight(class_weight, classes=classes, y=y, sample_weight=weights)
     if not np.all(of_classes >= 0):
-        raise ValueError(f"class_weight is {class_weight!r}; accepted are weights of at least 0")
+        raise ValueError(f"class_weight: expected weights of at least 0, got {class_weight!r}")
     return weights * of_classes[encoded]
 
 
 def _penalty(C, m, weights):
-    """The l2 of `jitlogreg.fit`, 1 / (C S). Sums of weights may be beyond float64."""
+    """The l2 of `jitlogreg.fit`, 1 / (C S). The sum of weights may overflow float64, so it is scaled."""
     scale = 1.0 if weights is None else power_of_two_over(float(weights.max()))
     total = float(m if weights is None else np.sum(weights * scale))
     check_weight(total)
     l2 = scale / total / C
     if l2 == math.inf:
-        raise ValueError(f"C is {C}; accepted is a number whose inverse is finite")
+        raise ValueError(f"C: expected a number whose inverse is finite, got {C}")
     return l2
 
 

@@ -1,6 +1,7 @@
 """The public calls under one roof: made with good arguments save those that a test replaces."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def snapshot(array):
 
 
 def refuses(exception, *fragments, calls=CALLS, **arguments):
-    """Every call that takes the first argument raises, says these things of it, and leaves all arguments unchanged."""
+    """Every call that takes the first argument blames it, says what it expected, and leaves all arguments unchanged."""
     blamed = next(iter(arguments))
     takers = [name for name in calls if blamed in parameters(name)]
     assert takers
@@ -50,7 +51,8 @@ def refuses(exception, *fragments, calls=CALLS, **arguments):
         with pytest.raises(exception) as caught:
             call(name, **arguments)
         assert type(caught.value) is exception, name
-        for fragment in (blamed, "accepted", *fragments):
+        assert re.match(rf"{blamed}(\[\d+\])?: expected .*, got ", str(caught.value)), (name, caught.value)
+        for fragment in fragments:
             assert fragment in str(caught.value), (name, fragment)
         assert [snapshot(array) for array in arrays] == before, name
 

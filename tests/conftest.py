@@ -125,7 +125,7 @@ TINY = """
 import ctypes
 import numba
 from jitlogreg import pointwise
-from jitlogreg.targets.compile import address, serial
+from jitlogreg.targets.compile import function_pointer, serial
 
 def sigmoid(z):
     return pointwise.sigmoid(z)
@@ -134,7 +134,7 @@ entry_point = serial(sigmoid)
 
 def kernel(dtype):
     number = {"float32": ctypes.c_float, "float64": ctypes.c_double}[dtype]
-    return ctypes.CFUNCTYPE(number, number)(address(sigmoid, (getattr(numba, dtype),), dtype))
+    return ctypes.CFUNCTYPE(number, number)(function_pointer(sigmoid, (getattr(numba, dtype),), f"sigmoid_{dtype}"))
 """
 
 TINY_PROGRAM = """

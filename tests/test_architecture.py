@@ -29,7 +29,7 @@ SEEN = {"interop.device_array", "targets.dispatch"}
 ARROWS = {
     # `overloads` and `scalar` on demand
     "": ({"_version", "api", "objective", "solvers.*", "targets.dispatch"}, {"importlib", "sys"}),
-    "api": ({"interop.wrapping", "objective", "targets.dispatch", "validation"}, {"numpy"}),
+    "api": ({"_docs", "interop.wrapping", "objective", "targets.dispatch", "validation"}, {"numpy"}),
     "interop": ({"interop.*", "targets.dispatch"}, STANDARD | {"cuda", "inspect", "numpy", "sys"}),
     "interop.device_array": ({"interop.libraries"}, {"cuda", "numpy", "typing"}),  # cuda when there is such an array
     "interop.libraries": (set(), STANDARD | {"numpy", "sys"}),
@@ -49,12 +49,13 @@ ARROWS = {
     ),
     "sklearn": ({"api", "objective", "solvers.*", "targets.layout"}, STANDARD | {"numpy", "sklearn"}),
     "objective": (
-        SEEN | {"interop.wrapping", "passes", "pickling", "targets.layout", "targets.sums", "validation"},
+        SEEN | {"_docs", "interop.wrapping", "passes", "pickling", "targets.layout", "targets.sums", "validation"},
         STANDARD | {"copy", "numpy"},
     ),
     "pickling": ({"targets.layout"}, STANDARD | {"mmap", "numpy"}),
     "validation": ({"interop.device_array", "interop.libraries", "targets.layout"}, STANDARD | {"numpy", "types"}),
     "graph": (set(), STANDARD),
+    "_docs": (set(), {"re", "typing"}),
     "_version": (set(), set()),
     "njit": (KERNELS | {"api", "njit.*", "objective", "targets.cpu.*"}, None),
     "simd": (set(), STANDARD | {"numba", "llvmlite"}),

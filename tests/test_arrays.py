@@ -97,23 +97,23 @@ def test_mini_batches_of_tensors(torch, both, cut_before):
     assert [state.loss for state in seen] == wanted.loss_history.tolist() == got.loss_history.tolist()
     assert all(isinstance(state.w, torch.Tensor) for state in seen)
     np.testing.assert_array_equal(seen[0].w.numpy(), arrays.w)
-    with pytest.raises(TypeError, match=r"^y is a numpy\.ndarray beside X of PyTorch"):
+    with pytest.raises(TypeError, match=r"^y: expected a torch\.Tensor, as X is, got a numpy\.ndarray"):
         jlr.minibatch_descent((tensors.X, arrays.y), learning_rate=0.1)
-    with pytest.raises(TypeError, match=r"^block 0.*: w is a numpy\.ndarray beside X of PyTorch"):
+    with pytest.raises(TypeError, match=r"^block 0.*: w: expected a torch\.Tensor, as X is, got a numpy\.ndarray"):
         jlr.minibatch_descent((tensors.X, tensors.y), learning_rate=0.1, w=arrays.w)
 
 
 def test_mixed_libraries_are_refused_with_the_conversion(torch, both):
     arrays, tensors = both
-    with pytest.raises(TypeError, match=r"w is a numpy\.ndarray .* accepted is a tensor: torch\.from_numpy\(w\)"):
+    with pytest.raises(TypeError, match=r"w: expected a torch\.Tensor, as X is, got a numpy\.ndarray: torch\.from_"):
         jlr.forward(tensors.X, arrays.w)
-    with pytest.raises(TypeError, match=r"w is .*Tensor; accepted is a numpy\.ndarray: w\.numpy\(\) makes one"):
+    with pytest.raises(TypeError, match=r"w: expected a numpy\.ndarray, got a .*Tensor: w\.numpy\(\) makes one"):
         jlr.forward(arrays.X, tensors.w)
 
 
 def test_a_tensor_that_requires_a_gradient_is_refused():
     torch = pytest.importorskip("torch")
-    with pytest.raises(TypeError, match=r"w requires a gradient.*accepted is w\.detach\(\)"):
+    with pytest.raises(TypeError, match=r"w: expected a tensor that requires no gradient.* got one .*: w\.detach\(\)"):
         jlr.forward(torch.ones(3, 2), torch.ones(2, requires_grad=True))
 
 
@@ -122,9 +122,9 @@ def test_a_tensor_elsewhere_is_refused(monkeypatch):
     module.Tensor, module.from_numpy = Tensor, Tensor
     monkeypatch.setitem(sys.modules, "torch", module)
     data = make_data()
-    with pytest.raises(TypeError, match=r"w requires a gradient"):
+    with pytest.raises(TypeError, match="w: expected a tensor that requires no gradient"):
         jlr.forward(Tensor(data.X), Tensor(data.w, requires_grad=True))
-    with pytest.raises(TypeError, match=r"X is on .*mps.*X\.cpu\(\)"):
+    with pytest.raises(TypeError, match=r"X: expected a tensor on the CPU, got one on .*mps.*: X\.cpu\(\)"):
         jlr.forward(Tensor(data.X, device="mps"), Tensor(data.w))
-    with pytest.raises(TypeError, match=r"w is on .*cuda.*w\.cpu\(\)"):
+    with pytest.raises(TypeError, match=r"w: expected a tensor on the CPU, got one on .*cuda.*: w\.cpu\(\)"):
         jlr.forward(Tensor(data.X), Tensor(data.w, device="cuda"))

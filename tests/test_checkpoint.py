@@ -248,7 +248,7 @@ def test_paths_and_counts_are_checked(tmp_path, hard, kind):
         run_of(kind, hard, checkpoint=3)
     with pytest.raises(TypeError, match="resume is of type bool; accepted is a path"):
         run_of(kind, hard, resume=True)
-    with pytest.raises(ValueError, match="checkpoint_every is 0; accepted is an integer of at least 1"):
+    with pytest.raises(ValueError, match="checkpoint_every: expected an integer of at least 1, got 0"):
         run_of(kind, hard, checkpoint=tmp_path / "run", checkpoint_every=0)
     with pytest.raises(FileNotFoundError):
         run_of(kind, hard, checkpoint=tmp_path / "missing" / "run")

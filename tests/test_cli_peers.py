@@ -174,7 +174,10 @@ def test_the_picture_has_a_bar_for_every_row_but_the_limits(monkeypatch, tmp_pat
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("a.gif", "--plot a.gif does not end in .png, .pdf, .svg"), ("no/a.png", "a folder that does not exist")],
+    [
+        ("a.gif", "--plot: expected a file name that ends in .png or .pdf or .svg, got a.gif"),
+        ("no/a.png", "--plot: expected a file in a folder that exists, got no/a.png"),
+    ],
 )
 def test_a_picture_that_could_not_be_written_is_refused_before_measuring(fail, monkeypatch, path, message):
     monkeypatch.setattr(bench, "machine", lambda: pytest.fail("measured"))

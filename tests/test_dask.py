@@ -413,7 +413,7 @@ def test_blocks_without_rows():
         over_blocks.Objective(X, y)(np.ones(6))[1], jlr.Objective(data.X, data.y)(np.ones(6))[1], rtol=1e-13
     )
     y, none = da.from_array(data.y, chunks=ROWS), data.X[:, 0] > 1e9
-    with pytest.raises(ValueError, match=r"X has shape \(0, 5\); accepted is at least one row"):
+    with pytest.raises(ValueError, match=r"X: expected at least one row, got shape \(0, 5\)"):
         over_blocks.Objective(arrays(data)[0][da.from_array(none, chunks=ROWS)], y[da.from_array(none, chunks=ROWS)])
 
 
@@ -454,29 +454,30 @@ def refused(error, message, X=None, y=None, **options):
 
 def test_arrays_that_do_not_go_together_are_refused():
     X, y, _ = arrays(make_data(1000, 5))
-    refused(
-        ValueError,
-        r"X is cut into 3 blocks of columns; accepted are whole rows: X.rechunk\(\{1: -1\}\)",
-        X.rechunk((ROWS, 2)),
-    )
-    refused(ValueError, r"y has shape \(999,\); accepted is \(1000,\): m, the rows of X", y=y[1:])
-    refused(ValueError, r"y has shape \(1000, 1\)", y=y[:, None])
-    refused(ValueError, r"X has shape \(1000,\)", X=y)
-    refused(ValueError, r"sample_weight has shape \(10,\)", sample_weight=np.ones(10))
-    refused(TypeError, "X has dtype int64; accepted are float32 and float64", X=X.astype(int))
-    refused(TypeError, "X is a numpy.ndarray; accepted is a dask array", X=np.ones((1000, 5)))
-    refused(TypeError, "y is of type list; accepted is a dask array", y=[0, 1])
-    refused(ValueError, "l2 is -1.0", l2=-1.0)
-    refused(ValueError, "target is 'gpu'", target="gpu")
-    refused(ValueError, "sample_weight sums to 0.0", sample_weight=np.zeros(1000))
+    said = r"X: expected blocks of whole rows, got 3 blocks of columns: X.rechunk\(\{1: -1\}\)"
+    refused(ValueError, said, X.rechunk((ROWS, 2)))
+    refused(ValueError, r"y: expected shape \(1000,\), one element per row of X, got \(999,\)", y=y[1:])
+    refused(ValueError, r"y: expected shape \(m,\), one element per row of X, got \(1000, 1\)", y=y[:, None])
+    refused(ValueError, r"X: expected shape \(m, n\) with a known n, got \(1000,\)", X=y)
+    said = r"sample_weight: expected shape \(1000,\), one element per row of X, got \(10,\)"
+    refused(ValueError, said, sample_weight=np.ones(10))
+    refused(TypeError, "X: expected float32 or float64, got int64", X=X.astype(int))
+    refused(TypeError, "X: expected a dask array, got a numpy.ndarray", X=np.ones((1000, 5)))
+    refused(TypeError, "y: expected a dask array or a numpy.ndarray, got a list", y=[0, 1])
+    refused(ValueError, "l2: expected a finite number of at least 0, got -1.0", l2=-1.0)
+    refused(ValueError, "target: expected one of .*, got 'gpu'", target="gpu")
+    said = "sample_weight: expected a sum that is positive and finite, got 0.0"
+    refused(ValueError, said, sample_weight=np.zeros(1000))
     some = X[:, 0] > 0
-    refused(ValueError, "y is not cut as X is, whose 8 blocks have unknown lengths", X[some], np.ones(3))
-    refused(ValueError, r"block \d: y has shape \(\d+,\); accepted is", X[some], y)
+    refused(ValueError, "y: expected 8 blocks, as X has, or known lengths in both, got 1: ", X[some], np.ones(3))
+    refused(ValueError, r"block \d: y: expected shape \(\d+,\), one label per row of X, got \(\d+,\)", X[some], y)
 
 
 def test_plain_calls_name_the_way_for_dask_arrays():
     data = make_data(40, 5)
-    with pytest.raises(TypeError, match=r"X is a dask.*; of dask arrays jitlogreg\.dask\.Objective makes"):
+    with pytest.raises(
+        TypeError, match=r"X: expected a numpy\.ndarray, got a dask.*: jitlogreg\.dask\.Objective takes"
+    ):
         jlr.fit(da.from_array(data.X), data.y)
 
 
@@ -486,26 +487,25 @@ def test_a_value_is_refused_by_its_block(scheduler, processes):
     X, y, s = data.X.copy(), data.y.copy(), np.ones(1000)
     X[3 * ROWS + 7, 2], y[5 * ROWS + 1], s[ROWS] = np.nan, 2, -1
     with dask.config.set(scheduler=scheduler, pool=processes if scheduler == "processes" else None):
-        refused(ValueError, r"block 3: X\[7, 2\] is nan", da.from_array(X, chunks=(ROWS, 5)))
-        refused(ValueError, r"block 5: y\[1\] is 2.0; accepted are labels from 0 to 1", y=y)
-        refused(ValueError, r"block 1: sample_weight\[0\] is -1.0", sample_weight=s)
+        said = r"block 3: X\[7, 2\]: expected a finite number, got nan"
+        refused(ValueError, said, da.from_array(X, chunks=(ROWS, 5)))
+        refused(ValueError, r"block 5: y\[1\]: expected a label from 0 to 1, got 2.0", y=y)
+        refused(ValueError, r"block 1: sample_weight\[0\]: expected a finite .*, got -1.0", sample_weight=s)
     got = over_blocks.Objective(da.from_array(X, chunks=(ROWS, 5)), data.y, check_finite=False)
     assert np.isnan(got.loss(np.ones(6)))
 
 
 def test_a_block_that_is_not_what_it_was_declared_to_be():
     X = arrays(make_data(1000, 5))[0]
-    refused(
-        ValueError,
-        r"block \d: X has shape \(\d+, 4\); accepted are 5 columns",
-        X.map_blocks(lambda x: x[:, 1:], dtype=X.dtype, chunks=X.chunks),
-    )
-    refused(TypeError, r"block \d: X has dtype int64", X.map_blocks(lambda x: x.astype(int), dtype=X.dtype))
+    said = r"block \d: X: expected 5 columns, as declared, got shape \(\d+, 4\)"
+    refused(ValueError, said, X.map_blocks(lambda x: x[:, 1:], dtype=X.dtype, chunks=X.chunks))
+    said = r"block \d: X: expected float32 or float64, got int64"
+    refused(TypeError, said, X.map_blocks(lambda x: x.astype(int), dtype=X.dtype))
 
 
 def test_theta_is_checked():
     objective, _ = pair(make_data(1000, 5))
-    with pytest.raises(ValueError, match=r"theta has shape \(5,\); accepted is \(6,\): n_parameters"):
+    with pytest.raises(ValueError, match=r"theta: expected shape \(6,\), as n_parameters says, got \(5,\)"):
         objective(np.zeros(5))
 
 
@@ -513,7 +513,7 @@ def test_without_a_kernel_for_it():
     data = make_data(40, 2001)
     objective, _ = pair(data)
     assert not objective.has_hessian
-    with pytest.raises(ValueError, match="X has 2001 columns"):
+    with pytest.raises(ValueError, match="X: expected at most 2000 columns for a Hessian, got 2001"):
         objective.hessian(np.zeros(2002))
 
 
@@ -522,7 +522,8 @@ def test_without_a_kernel_for_it():
 def test_an_objective_has_its_own_data(call, argument):
     _, objective = pair(make_data(1000, 5))
     value = {"y": np.ones(1000), "sample_weight": np.ones(1000), "l2": 1.0, "target": "cpu"}[argument]
-    with pytest.raises(TypeError, match=f"^{argument} is given, and X is an Objective, which has its own"):
+    came = "a numpy.ndarray" if isinstance(value, np.ndarray) else repr(value)
+    with pytest.raises(TypeError, match=f"^{argument}: expected no value beside an Objective, .* got {came}"):
         call(objective, **{argument: value})
 
 
@@ -533,5 +534,5 @@ def test_an_objective_without_an_intercept():
     run = jlr.gradient_descent(objective, learning_rate=0.5, n_iterations=3)
     assert (run.b, len(run.w)) == (0, 5)
     for call in (jlr.fit, functools.partial(jlr.gradient_descent, learning_rate=1.0, n_iterations=1)):
-        with pytest.raises(ValueError, match=r"b is 1\.0 and fit_intercept is False; accepted is then 0"):
+        with pytest.raises(ValueError, match=r"b: expected 0 with fit_intercept=False, got 1\.0"):
             call(objective, b=1.0)

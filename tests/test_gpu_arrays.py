@@ -17,7 +17,7 @@ from jitlogreg import validation
 from jitlogreg.interop import device_array
 from jitlogreg.interop.device_array import DeviceArray
 from jitlogreg.interop.libraries import library_of
-from jitlogreg.interop.wrapping import takes_arrays
+from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.solvers.gradient_descent import State
 from jitlogreg.targets.dispatch import ENVIRONMENT_VARIABLE
 
@@ -165,7 +165,7 @@ def test_blocks_of_a_dask_array_are_taken_where_they_lie(library, seen, target):
 
     X, y = blocks("X", data.X), blocks("y", data.y)
     if target is None:
-        refuses(TypeError, "in the memory of a GPU and target is 'cpu'", over_blocks.Objective, X, y)
+        refuses(TypeError, ["target: expected 'cuda' for X on a GPU, a ", "got 'cpu'"], over_blocks.Objective, X, y)
         return
     objective = over_blocks.Objective(X, y, l2=0.1, target=target)
     loss, gradient = objective(np.append(data.w, 0.5))
@@ -216,9 +216,9 @@ def test_out_of_gradients_is_written_and_returned(library, both, seen, call):
 
 
 def test_callbacks_and_results_of_a_descent_are_given_the_library_s_arrays(library, both, seen):
-    @takes_arrays
+    @accepts_foreign_arrays
     def descend(X, y, *, w=None, callback=None):
-        w = validation.zeros(X) if w is None else validation.weights(w, X).copy()
+        w = validation.initial_coefficients(X) if w is None else validation.check_coefficients(w, X).copy()
         callback(State(0, 0.5, 1.0, w, 0.0))
         return jlr.Descent(w, 0.0, np.zeros(1), 0, False)
 
@@ -268,7 +268,7 @@ def test_mini_batches_stay_in_one_memory(library, both, seen):
         message = rf"^block 1: X lies in the memory of .*{other}.*; accepted is the memory of .*{first}"
         with pytest.raises(TypeError, match=message):
             jlr.minibatch_descent([of[first], of[other]], learning_rate=0.1)
-    with pytest.raises(TypeError, match=r"^X is .* and target is 'cpu'; accepted is 'cuda'"):
+    with pytest.raises(TypeError, match=r"^target: expected 'cuda' for X on a GPU, a .*, got 'cpu'"):
         jlr.minibatch_descent(of["GPU"], learning_rate=0.1, target="cpu")
 
 
@@ -296,15 +296,16 @@ def test_the_target_may_be_named(library, both, seen):
 
 def test_targets_on_the_cpu_take_no_arrays_on_a_gpu(library, both, seen, monkeypatch):
     device = both[1]
-    conversion = f"accepted is 'cuda', or X in the memory of the CPU: {library.said['cpu'].format('X')}"
+    conversion = f"{library.said['cpu'].format('X')} copies X to the CPU"
     for name in ("cpu", "reference"):
-        said = f"is {name!r}; {conversion}"
-        refuses(TypeError, f"target {said}", jlr.forward, device.X, device.w, target=name)
+        said = ": expected 'cuda' for X on a GPU, a ", f", got {name!r}: {conversion}"
+        refuses(TypeError, [f"target{said[0]}", said[1]], jlr.forward, device.X, device.w, target=name)
         with jlr.use_target(name):
-            refuses(TypeError, f"the enclosing use_target {said}", jlr.loss, device.X, device.y, device.w)
+            refuses(TypeError, [f"use_target{said[0]}", said[1]], jlr.loss, device.X, device.y, device.w)
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "reference")
-    refuses(TypeError, "the environment variable JITLOGREG_TARGET is 'reference'", jlr.forward, device.X, device.w)
-    refuses(ValueError, ["'gpu'", "accepted are 'cpu', 'cuda'"], jlr.forward, device.X, device.w, target="gpu")
+    refuses(TypeError, ["JITLOGREG_TARGET: expected 'cuda'", "got 'reference'"], jlr.forward, device.X, device.w)
+    said = "target: expected one of 'cpu', 'cuda', 'reference', got 'gpu'"
+    refuses(ValueError, said, jlr.forward, device.X, device.w, target="gpu")
     assert not seen
 
 
@@ -316,7 +317,7 @@ def test_where_cuda_cannot_run_nothing_is_asked_of_it(library, both, monkeypatch
     for target in (None, "cuda"):
         said = "'cuda' is not available: there is no driver; install one"
         refuses(jlr.TargetUnavailableError, said, jlr.forward, device.X, device.w, target=target)
-    refuses(TypeError, "accepted is 'cuda'", jlr.forward, device.X, device.w, target="cpu")
+    refuses(TypeError, "target: expected 'cuda'", jlr.forward, device.X, device.w, target="cpu")
 
 
 def test_numpy_arrays_stay_numpy_on_the_target(data, seen):
@@ -364,7 +365,8 @@ def test_arrays_of_another_library_are_refused_with_the_conversion(library, data
     if library.name != "torch":
         came["a float"] = 0.5
     for words, value in came.items():
-        said = f"{name} is {words}", "on GPU 1; accepted is a", f"there: {library.said['other'].format(name)}"
+        conversion = f": {library.said['other'].format(name)} makes one"
+        said = f"{name}: expected a ", f"on GPU 1, as X is, got {words}", conversion
         refuses(TypeError, said, jlr.loss_and_gradient, **good | {name: value})
     assert not seen
     assert set(good["out"].host) == {1}
@@ -373,7 +375,7 @@ def test_arrays_of_another_library_are_refused_with_the_conversion(library, data
 @pytest.mark.parametrize("name", ["y", "w"])
 def test_none_is_no_array_on_a_gpu(library, data, seen, name):
     good = arguments(library.put, data)
-    refuses(TypeError, [f"{name} is None beside X of", "accepted is a"], jlr.loss_and_gradient, **good | {name: None})
+    refuses(TypeError, [f"{name}: expected a ", "as X is, got None"], jlr.loss_and_gradient, **good | {name: None})
     assert jlr.loss_and_gradient(**good | {"sample_weight": None, "out": None}).loss > 0
 
 
@@ -381,7 +383,8 @@ def test_none_is_no_array_on_a_gpu(library, data, seen, name):
 def test_arrays_on_another_gpu_are_refused_with_the_conversion(library, data, seen, name):
     good = arguments(library.put, data)
     there = library.put(good[name].host, 0)
-    said = f"{name} is on GPU 0 and X on GPU 1; accepted is a", f"on X's: {library.said['device'].format(name)}"
+    conversion = library.said["device"].format(name)
+    said = f"{name}: expected a ", f"on GPU 1, as X is, got one on GPU 0: {conversion}", " makes one"
     refuses(TypeError, said, jlr.loss_and_gradient, **good | {name: there})
     assert not seen
     assert set(good["out"].host) == {1}
@@ -392,7 +395,7 @@ def test_arrays_on_a_gpu_beside_numpy_s_are_refused_with_the_conversion(library,
     good = arguments(np.asarray, data)
     on_gpu = library.put(good[name])
     conversion = library.said["cpu"].format(name) + (".numpy()" if library.name == "torch" else "")
-    said = f"{name} is a {library.name}.", f"accepted is a numpy.ndarray: {conversion} makes one"
+    said = f"{name}: expected a numpy.ndarray, got a {library.name}.", f": {conversion} makes one"
     for target in ("cuda", "reference"):
         refuses(TypeError, said, jlr.loss_and_gradient, **good | {name: on_gpu}, target=target)
 
@@ -401,8 +404,9 @@ def test_tensors_on_the_cpu_and_on_a_gpu_do_not_mix(monkeypatch, machine, data, 
     Tensor = install(monkeypatch, machine, "torch")
     monkeypatch.setattr(device_array, "_view", gpus.view)
     X, w = Tensor(machine, data.X, GPU), Tensor(machine, data.w, None)
-    refuses(TypeError, ["w is a torch.Tensor", "torch.as_tensor(w, device=X.device)"], jlr.forward, X, w)
-    refuses(TypeError, ["w is on", "w.cpu()"], jlr.forward, X.cpu(), Tensor(machine, data.w, GPU))
+    refuses(TypeError, ["got a torch.Tensor", "torch.as_tensor(w, device=X.device)"], jlr.forward, X, w)
+    said = "w: expected a tensor on the CPU", "w.cpu()"
+    refuses(TypeError, said, jlr.forward, X.cpu(), Tensor(machine, data.w, GPU))
     assert type(jlr.forward(X.cpu(), w, target="reference")) is Tensor
 
 
@@ -417,18 +421,23 @@ def test_arrays_of_a_fourth_library_are_refused_by_name(data, seen, machine):
     for kind in (gpus.DL_CUDA, gpus.DL_MANAGED):
         machine.memory = kind
         for X in (ByInterface(), ByDLPack()):
-            refuses(TypeError, ["X is a", "of a GPU", "CuPy, PyTorch and Numba"], jlr.forward, X, data.w)
+            said = "X: expected an array of CuPy, PyTorch or Numba on a GPU, got a", f".{type(X).__name__}: cupy"
+            refuses(TypeError, said, jlr.forward, X, data.w)
     machine.memory = 1
     for X in (ByDLPack(), ByDLPack):
-        refuses(TypeError, "accepted is a numpy.ndarray", jlr.forward, X, data.w)
+        refuses(TypeError, "X: expected a numpy.ndarray", jlr.forward, X, data.w)
 
 
 @pytest.mark.parametrize(
     ("attribute", "value", "fragment"),
     [
-        ("requires_grad", True, "requires a gradient, and none is recorded here; accepted is {}.detach()"),
-        ("layout", "sparse_coo", "has the layout sparse_coo; accepted is a dense tensor: {}.to_dense()"),
-        ("negated", True, "is a negated view; accepted is {}.resolve_neg()"),
+        (
+            "requires_grad",
+            True,
+            "a tensor that requires no gradient, since none is recorded here, got one that does: {}.det",
+        ),
+        ("layout", "sparse_coo", "a dense tensor, got one with the layout sparse_coo: {}.to_dense()"),
+        ("negated", True, "a tensor without the negative bit, got a negated view: {}.resolve_neg()"),
     ],
 )
 def test_tensors_that_are_more_than_their_memory_are_refused(
@@ -440,7 +449,7 @@ def test_tensors_that_are_more_than_their_memory_are_refused(
     for name in good:
         tensor = kind(machine, good[name].host, GPU)
         setattr(tensor, attribute, value)
-        refuses(TypeError, f"{name} {fragment.format(name)}", jlr.loss_and_gradient, **good | {name: tensor})
+        refuses(TypeError, f"{name}: expected {fragment.format(name)}", jlr.loss_and_gradient, **good | {name: tensor})
     assert not seen
 
 
@@ -450,7 +459,8 @@ def test_arrays_that_give_no_view_are_refused(library, both, seen, monkeypatch, 
         raise error("bfloat16")
 
     monkeypatch.setattr(device_array, "_view", no_view)
-    refuses(TypeError, "X gives no view of its memory (bfloat16); accepted", jlr.forward, both[1].X, both[1].w)
+    said = "X: expected float32 or float64, got an array without a view of its memory: bfloat16"
+    refuses(TypeError, said, jlr.forward, both[1].X, both[1].w)
 
 
 # ---------------------------------------------------------------- checks
@@ -489,9 +499,11 @@ def test_bad_labels_and_weights_are_named_by_their_place(library, both, seen, dt
     def loss(y, s):
         return jlr.loss(device.X, library.put(y), device.w, sample_weight=library.put(s))
 
-    refuses(ValueError, ["y[7] is 2", "accepted are labels from 0 to 1"], loss, y, s)
-    refuses(ValueError, ["sample_weight[3] is -1", "finite weights of at least 0"], loss, np.abs(y - 1), s)
-    refuses(ValueError, "sums to 0.0", loss, np.abs(y - 1), 0 * s)
+    refuses(ValueError, "y[7]: expected a label from 0 to 1, got 2", loss, y, s)
+    said = "sample_weight[3]: expected a finite weight of at least 0, got -1"
+    refuses(ValueError, said, loss, np.abs(y - 1), s)
+    said = "sample_weight: expected a sum that is positive and finite, got 0.0"
+    refuses(ValueError, said, loss, np.abs(y - 1), 0 * s)
 
 
 def test_labels_and_weights_are_judged_before_they_are_rounded(library, seen):
@@ -503,9 +515,10 @@ def test_labels_and_weights_are_judged_before_they_are_rounded(library, seen):
         return jlr.loss(X, library.put(y), w, sample_weight=library.put(s))
 
     for value in (1 + 1e-12, -1e-50):
-        refuses(ValueError, f"y[4] is {value}", loss, np.where(np.arange(40) == 4, value, y), s)
+        said = f"y[4]: expected a label from 0 to 1, got {value}"
+        refuses(ValueError, said, loss, np.where(np.arange(40) == 4, value, y), s)
     for value in (1e39, 1e-46):
-        said = f"sample_weight[6] is {value}; accepted are numbers within float32"
+        said = f"sample_weight[6]: expected a number within float32, the dtype of w, got {value}"
         refuses(ValueError, said, loss, y, np.where(np.arange(40) == 6, value, s))
     assert not seen
     assert loss(y, s) == jlr.loss(data.X, data.y, data.w, sample_weight=s.astype(np.float32), target="reference")
@@ -527,24 +540,27 @@ def test_conversions_are_spelled_as_the_library_s(library, data, seen):
     X, w = np.ones((4, 2)), np.ones(2)
     misaligned = np.zeros(X.nbytes + 1, np.uint8)[1:].view(np.float64).reshape(X.shape)
     bad = {
-        f"w has dtype float32 beside X of float64; accepted is float64: {dtype('w', 'float64')}": (X, w.astype("f4")),
-        f"w has dtype int64 beside X of float32; accepted is float32 or float64: {dtype('w', 'float32')}": (
+        f"w: expected float64 beside X of float64, got float32: {dtype('w', 'float64')} converts it": (
+            X,
+            w.astype("f4"),
+        ),
+        f"w: expected float32 or float64 beside X of float32, got int64: {dtype('w', 'float32')} converts it": (
             X.astype("f4"),
             w.astype(int),
         ),
-        f"X has dtype int64; accepted are float32 and float64: {dtype('X', 'float64')}": (X.astype(int), w),
-        f"X is byte-swapped or misaligned; accepted is native byte order, aligned: {dtype('X', 'float64')} makes": (
+        f"X: expected float32 or float64, got int64: {dtype('X', 'float64')} converts it": (X.astype(int), w),
+        f"X: expected an aligned array in native byte order, got a misaligned array: {dtype('X', 'float64')} makes": (
             misaligned,
             w,
         ),
-        "X has dtype complex128; accepted are real numbers": (X + 0j, w),
+        "X: expected real numbers, got dtype complex128": (X + 0j, w),
     }
     for said, given in bad.items():
         refuses(TypeError, said, jlr.forward, *map(library.put, given))
     bad = {
         contiguous: (np.ones((4, 4))[:, ::2], w),
-        "X has shape (4,); accepted is (m, n)": (np.ones(4), w),
-        "w has shape (3,); accepted is (2,)": (X, np.ones(3)),
+        "X: expected shape (m, n), one example per row, got (4,)": (np.ones(4), w),
+        "w: expected shape (2,), one coefficient per column of X, got (3,)": (X, np.ones(3)),
     }
     for said, given in bad.items():
         refuses(ValueError, said, jlr.forward, *map(library.put, given))
@@ -556,17 +572,17 @@ def test_out_that_cannot_be_written_is_refused(library, data, seen, call):
     good = arguments(library.put, data, call)
     size, dtype = len(good["out"].host), data.w.dtype
     bad = {
-        "out has dtype int64; accepted is": np.ones(size, int),
-        f"out has shape ({size + 1},); accepted is ({size},)": np.ones(size + 1, dtype),
-        "out is not contiguous": np.ones(2 * size, dtype)[::2],
+        f"out: expected {np.dtype(dtype)}, the dtype of w, got int64": np.ones(size, int),
+        f"out: expected shape ({size},), got ({size + 1},)": np.ones(size + 1, dtype),
+        "out: expected a contiguous array, got one that is not": np.ones(2 * size, dtype)[::2],
     }
     for said, out in bad.items():
-        kind = TypeError if "dtype" in said else ValueError
+        kind = TypeError if "the dtype of w" in said else ValueError
         refuses(kind, said, call, **good | {"out": library.put(out)})
         assert (out == 1).all()
     if library.by != "cupy by cuda.core":  # CuPy's arrays are never read-only
         good["out"].readonly = True
-        refuses(ValueError, "not writable", call, **good)
+        refuses(ValueError, "out: expected a writable array, got a read-only one", call, **good)
     assert not seen
 
 
@@ -578,7 +594,7 @@ def test_out_that_shares_memory_with_an_input_is_refused(library, seen, call):
     good["out"] = library.put(flat[:size])
     shared = {"X": memory[:40, :5], "w": flat[size - 1 : size + 4], "y": flat[:80:2], "sample_weight": flat[1:41]}
     for name in shared.keys() & good.keys():
-        said = f"out shares memory with {name}; accepted is an array of its own"
+        said = f"out: expected an array that shares no memory with an input, got one that shares memory with {name}"
         refuses(ValueError, said, call, **good | {name: library.put(shared[name])})
     assert not seen
     assert (memory == 0.25).all()

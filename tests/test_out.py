@@ -46,10 +46,11 @@ class TestOut:
     def test_that_is_not_contiguous_is_refused(self, name):
         out = outputs(name)["out"]
         for view in (np.repeat(out, 2)[::2], out[::-1], np.broadcast_to(out[:1], out.shape)):
-            refuses(ValueError, "contiguous", out=view, calls=[name])
+            refuses(ValueError, "out: expected a contiguous array, got one that is not", out=view, calls=[name])
 
     def test_that_is_read_only_is_refused(self, name):
-        refuses(ValueError, "writable", out=read_only(outputs(name)["out"]), calls=[name])
+        said = "out: expected a writable array, got a read-only one"
+        refuses(ValueError, said, out=read_only(outputs(name)["out"]), calls=[name])
 
     def test_that_shares_memory_with_an_input_is_refused(self, name):
         memory = np.full(60, 0.25)

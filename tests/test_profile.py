@@ -46,7 +46,7 @@ def test_a_shipped_profile_can_be_named(folder, monkeypatch, cpu):
 
 def test_an_unknown_name_raises_and_lists_the_shipped_ones(folder, monkeypatch):
     monkeypatch.setenv(profile.ENVIRONMENT_VARIABLE, "pentium")
-    with pytest.raises(ValueError, match=r"JITLOGREG_PROFILE is 'pentium'; expected one of 'znver5', .*'default'"):
+    with pytest.raises(ValueError, match=r"^JITLOGREG_PROFILE: expected one of 'znver5', .*'default', got 'pentium'"):
         jlr.loss(np.ones((2, 1)), np.ones(2), np.ones(1), target="cpu")
 
 
@@ -82,13 +82,16 @@ def damaged(**changes):
         (damaged()[: damaged().index("f_order") - 3], "Expecting"),
         ("[]", "list indices"),
         ("{}", "KeyError: 'version'"),
-        (damaged(version=0), "it is of version 0, expected 1"),
-        (damaged(cpu="z80"), f"it is for z80, and this CPU is {CPU}"),
-        (damaged(serial_below=-1), "-1 is no size"),
-        (damaged(f_order=measured().f_order._asdict() | {"cached": 1.5}), "1.5 is no size"),
-        (damaged(serial_below=True), "True is no size"),
+        (damaged(version=0), "version: expected 1, got 0"),
+        (damaged(cpu="z80"), f"cpu: expected {CPU}, this CPU, got z80"),
+        (damaged(serial_below=-1), "serial_below: expected an integer from 0 to 2**62 - 1, got -1"),
+        (
+            damaged(f_order=measured().f_order._asdict() | {"cached": 1.5}),
+            "cached: expected an integer from 0 to 2**62 - 1, got 1.5",
+        ),
+        (damaged(serial_below=True), "serial_below: expected an integer from 0 to 2**62 - 1, got True"),
         (damaged(c_order=damaged()), "string indices"),
-        (damaged(c_order=measured().c_order._asdict() | {"hint": "t9"}), "'t9' is no prefetch hint"),
+        (damaged(c_order=measured().c_order._asdict() | {"hint": "t9"}), ", got 't9'"),
         (damaged(f_order={"hint": "t0"}), "KeyError: 'distance'"),
     ],
 )

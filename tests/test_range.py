@@ -88,9 +88,9 @@ def test_a_fit_by_weights_of_very_different_size(solver):
 def test_weights_that_are_all_zero_are_refused_still():
     data = soft()
     for call in (jlr.loss_and_gradient, jlr.gradient, jlr.loss):
-        with pytest.raises(ValueError, match=r"sample_weight sums to 0\.0"):
+        with pytest.raises(ValueError, match=r"sample_weight: expected a sum that is positive and finite, got 0\.0"):
             call(data.X, data.y, data.w, sample_weight=np.zeros(60))
-    with pytest.raises(ValueError, match=r"sample_weight\[3\] is inf"):
+    with pytest.raises(ValueError, match=r"sample_weight\[3\]: expected a finite weight of at least 0, got inf"):
         both(data, np.where(np.arange(60) == 3, np.inf, 1e308))
 
 

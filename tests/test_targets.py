@@ -212,7 +212,7 @@ def test_an_unavailable_target_is_a_runtime_error():
 
 def test_an_unknown_target_in_the_environment_is_refused_by_its_name(monkeypatch):
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "gpu")
-    with pytest.raises(ValueError, match=r"JITLOGREG_TARGET is 'gpu'; accepted are 'cpu', 'cuda', 'reference'"):
+    with pytest.raises(ValueError, match=r"^JITLOGREG_TARGET: expected one of 'cpu', 'cuda', 'reference', got 'gpu'"):
         jlr.forward(X, W)
     assert jlr.forward(X, W, target="reference").shape == (1,)
 

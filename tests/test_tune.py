@@ -88,14 +88,14 @@ def test_a_folder_that_has_become_read_only(folder, quick, fail, monkeypatch):
 
 
 def test_options_that_exclude_each_other(folder, fail):
-    assert "--reset and --dry-run exclude each other" in fail("tune", "--reset", "--dry-run")
+    assert "--reset and --dry-run: expected at most one, got both" in fail("tune", "--reset", "--dry-run")
 
 
 @pytest.mark.parametrize("command", ["tune", "info"])
 def test_an_unknown_profile_in_the_environment(folder, fail, monkeypatch, command):
     monkeypatch.setenv(profile.ENVIRONMENT_VARIABLE, "pentium")
     monkeypatch.setattr(profile, "_in_force", None)
-    assert "JITLOGREG_PROFILE is 'pentium'; expected one of 'znver5'" in fail(command)
+    assert "JITLOGREG_PROFILE: expected one of 'znver5'" in fail(command)
 
 
 def test_info_says_which_profile_runs_and_why(folder, run, monkeypatch):

@@ -1,4 +1,4 @@
-"""The command line: `jitlogreg info`, `demo`, `bench` and `tune`. What it says is ASCII: a pipe may take no more."""
+"""The command line: `jitlogreg info`, `demo`, `bench` and `tune`. The output is ASCII: a pipe may allow no more."""
 
 import argparse
 import os
@@ -21,13 +21,13 @@ def main(argv=None):
     Returns
     -------
     status : int
-        0; 1 if a result was wrong or could not be stored; 2 if an option, a file or a label was wrong, or something
-        that is needed is not there; 130 if interrupted. Messages go to standard error, one line each.
+        0; 1 if a result was wrong or could not be stored; 2 if an option, a file or a label was wrong, or a package or
+        a target was missing; 130 if interrupted. Messages go to standard error, one line each.
     """
     try:
         options = _parser().parse_args(argv)
         options.run(options)
-        sys.stdout.flush()  # where a closed pipe is noticed
+        sys.stdout.flush()  # a closed pipe raises here
     except (UsageError, TargetUnavailableError, MemoryError) as error:
         return _fail(2, str(error) or "out of memory")
     except (WrongAnswerError, NotStoredError) as error:
@@ -35,7 +35,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         return _fail(130, "interrupted")
     except BrokenPipeError:
-        # whoever read the output has gone: nothing is left to say, and the interpreter must not say it at exit
+        # the reader of the output has gone; keep the interpreter from reporting that at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0

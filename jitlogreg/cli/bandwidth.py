@@ -1,4 +1,4 @@
-"""The limit: how fast this machine reads the bytes that a kernel needs, each once, and does no more than add them."""
+"""The limit: how fast this machine reads the bytes that a kernel needs, if it reads each once and only adds them."""
 
 import numba
 import numpy as np
@@ -6,16 +6,16 @@ from numba import prange
 
 from jitlogreg.targets.compile import inline, parallel, serial
 
-# Blocks enough to share among threads evenly; each is long enough for the processor to read ahead
+# Enough blocks to balance the threads; each is long enough for hardware prefetch
 _BLOCKS = 64
-# Bytes that one thread has read before others are awake. With GNU OpenMP and another process busy on one of two cores,
-# two threads take 8 ms for 20 us of work: whichever is done spins, where the other could run
+# Bytes that one thread reads before others wake up. With GNU OpenMP and another process busy on one of two cores, two
+# threads take 8 ms for 20 us of work: the one that finishes first spins on the core that the other needs
 _SERIAL_BELOW = 2**20
 
 
 @inline
 def _one_stream(words):
-    """Integers: the compiler may reorder their sums, which then take vectors and wait for nothing but memory."""
+    """Sum integers: the compiler may reorder and vectorise their sums, so only memory limits the speed."""
     s = np.uint64(0)
     for i in range(words.size):
         s += words[i]
@@ -24,7 +24,7 @@ def _one_stream(words):
 
 @inline
 def _four_streams(words):
-    """42 GB/s on two cores where one stream a block came to 34 and eight to 44 (Zen 4)."""
+    """Four streams per block: 42 GB/s on two cores, where one stream reached 34 and eight reached 44 (Zen 4)."""
     quarter = words.size // 4
     first, second = words[:quarter], words[quarter : 2 * quarter]
     third, fourth = words[2 * quarter : 3 * quarter], words[3 * quarter : 4 * quarter]
@@ -78,17 +78,17 @@ def _one_stream_in_blocks(arrays, sums):
 
 
 def readers(*arrays):
-    """The spellings of a read of every byte of contiguous arrays, on Numba's threads; on one, below 1 MiB.
+    """Two functions that read every byte of contiguous arrays, on Numba's threads, or on one thread below 1 MiB.
 
-    One goes in four streams through each of many blocks. The other gives each thread one stream, which is faster where
-    the data lie in the last cache (8 MB on Zen 4: 184 GB/s for 164), and slower from memory. The limit is what the
-    faster takes.
+    The first reads each of many blocks in four streams. The second gives each thread one stream, which is faster from
+    the last-level cache (8 MB on Zen 4: 184 GB/s instead of 164) and slower from memory. The limit is the time of the
+    faster one.
 
     Returns
     -------
     list of callables
-        Without arguments. Each gives the sum of the bytes, taken eight at a time, modulo 2**64: it keeps the reading
-        from being optimised away. An array's bytes beyond a multiple of eight are left out.
+        Without arguments. Each returns the sum of the bytes, eight at a time, modulo 2**64, which keeps the compiler
+        from removing the reads. An array's bytes beyond a multiple of eight are not read.
     """
     words = tuple(map(_words, arrays))
     if sum(array.nbytes for array in arrays) < _SERIAL_BELOW:

@@ -94,7 +94,7 @@ def dot_rows(targets, rounds):
         With `implementation`, `seconds`, `gb_per_s`, `speedup` (over the for-loop) and `result`.
     """
     u, v = np.random.default_rng(0).random((2, _DOT_LENGTH))
-    u_list, v_list = u.tolist(), v.tolist()  # a for-loop takes twice as long over an array
+    u_list, v_list = u.tolist(), v.tolist()  # a for-loop over an array takes twice as long
     calls = {"Python for-loop": lambda: dot_loop(u_list, v_list), "NumPy": lambda: float(np.dot(u, v))}
     calls |= {target: functools.partial(choose(target).dot, u, v) for target in targets}
     results = {name: call() for name, call in calls.items()}

@@ -1,4 +1,4 @@
-"""One operation on one X: by NumPy, by the targets and by other libraries, once their answers are right."""
+"""One operation on one X, timed in NumPy, the targets and other libraries once their answers are right."""
 
 import statistics
 
@@ -20,7 +20,7 @@ OPERATIONS = ("loss_and_gradient", "forward")
 
 
 def rows_of_case(operation, m, n, dtype, order, targets, rounds, peers=None):
-    """Time one operation on one X, by NumPy, by each target and by each peer.
+    """Time one operation on one X in NumPy, each target and each peer.
 
     Parameters
     ----------
@@ -31,19 +31,19 @@ def rows_of_case(operation, m, n, dtype, order, targets, rounds, peers=None):
     targets : list of str
     rounds : int
     peers : dict of str to callable, optional
-        As `peers.installed` gives them.
+        As `peers.installed` returns them.
 
     Returns
     -------
     list of dict
         With `operation`, `shape`, `dtype`, `order`, `implementation`, `seconds`, `gb_per_s`, `percent_of_limit`,
         `speedup` (over NumPy), `times_ours` (the time over that of the first target) and `remark`. The first is the
-        limit: the faster of two spellings of a read of the same bytes, round by round.
+        limit: the faster of two ways to read the same bytes, round by round.
 
     Raises
     ------
     WrongAnswerError
-        If NumPy's answer or a target's is off by more than rounding. A peer's remark says so instead.
+        If the answer of NumPy or a target is off by more than rounding errors. For a peer, its remark says so.
     """
     X, y, w, b = example(m, n, dtype, order)
     data = (X, w) if operation == "forward" else (X, y, w)
@@ -79,7 +79,7 @@ def rows_of_case(operation, m, n, dtype, order, targets, rounds, peers=None):
 
 
 def example(m, n, dtype, order):
-    """Random X, y, w, b with margins of deviation 1, as trained models have them."""
+    """Random X, y, w, b with margins of deviation 1, as in trained models."""
     rng = np.random.default_rng(0)
     shape = (m, n) if order == "C" else (n, m)
     X = rng.standard_normal(shape, dtype)
@@ -98,7 +98,7 @@ def _own_calls(operation, X, y, w, b, targets):
 
 
 def _expected(operation, X, y, w, b):
-    """The reference's answer, and what rounding in X's dtype explains."""
+    """The reference's answer, and bounds on the rounding errors in X's dtype."""
     if operation == "forward":
         return (jlr.forward(X, w.astype(np.float64), b, target="reference"),), (rounding_of_forward(X, w, b),)
     right = jlr.loss_and_gradient(X, y, w.astype(np.float64), b, target="reference")

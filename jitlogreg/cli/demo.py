@@ -1,4 +1,4 @@
-"""Learn from real data by gradient descent, and time one step as for-loops, NumPy and compiled kernels."""
+"""Learn from real data by gradient descent, and time one step in for-loops, NumPy and compiled kernels."""
 
 import math
 import sys
@@ -14,7 +14,7 @@ from jitlogreg.cli.machine import load, print_load
 from jitlogreg.cli.steps import time_steps
 from jitlogreg.cli.tables import print_table
 
-# Data below this size lie in the caches, where a step takes little more than the call: they are also timed repeated
+# Data below this size stays in the caches, where a step takes little more than the call: it is also timed repeated
 _LARGE = 128 * 2**20
 _ROUNDS = 5
 
@@ -55,11 +55,11 @@ def add_options(parser):
 
 
 def run(options_):
-    """Learn, show what was learnt, time, and draw."""
+    """Learn, print the result, time a step, and draw."""
     targets = options.selected_targets(options_.target)
     picture.check("--output", options_.output)
     if (options_.data is None) != (options_.label is None):
-        raise UsageError("--data FILE and --label NAME go together")
+        raise UsageError("--data FILE and --label NAME: expected both or neither, got one")
     examples = data.breast_cancer() if options_.data is None else data.load(options_.data, options_.label)
     split = data.split(examples, options_.seed)
     m, n = examples.X.shape
@@ -88,7 +88,7 @@ def run(options_):
 
 
 def default_learning_rate(X, l2):
-    """1 / L, where L is the largest curvature the objective can have.
+    """1 / L, where L bounds the curvature of the objective.
 
     Its second derivatives are at most λ/4 + l2, with λ the largest eigenvalue of AᵀA/m and A = [X 1], as σ' ≤ 1/4.
     Steps go downhill below 2 / L, so it is enough that power iteration finds more than half of λ.

@@ -1,18 +1,18 @@
-"""What ends a command early."""
+"""The errors that end a command."""
 
 import importlib
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done: an option, a file, a label, a missing package. Exit status 2."""
+    """An option, a file or a label is wrong, or a package is missing. Exit status 2."""
 
 
 class WrongAnswerError(Exception):
-    """Two implementations disagree by more than rounding. Exit status 1."""
+    """Two implementations disagree by more than rounding errors. Exit status 1."""
 
 
 class NotStoredError(Exception):
-    """What was measured cannot be stored. Exit status 1."""
+    """A measurement cannot be stored. Exit status 1."""
 
 
 def optional_module(module, package):

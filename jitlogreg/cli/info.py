@@ -15,7 +15,7 @@ def add_options(parser):
 
 
 def run(options):
-    """Print what `jitlogreg info` tells."""
+    """Print the tables of `jitlogreg info`."""
     shown = targets()
     if options.target:
         shown = {name: shown[name] for name in selected_targets(options.target)}

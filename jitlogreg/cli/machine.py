@@ -14,7 +14,7 @@ from jitlogreg.targets.cpu import profile
 
 
 def versions():
-    """The versions of what results and speed depend on, by name."""
+    """The versions of the packages that results and speed depend on, by name."""
     return {
         "jitlogreg": jitlogreg.__version__,
         "python": platform.python_version(),
@@ -45,12 +45,12 @@ def machine():
 
 
 def load():
-    """How many threads of all processes ran or waited to run, over the last minute; None where nobody counts."""
+    """The load average of the last minute: threads that ran or waited to run. None if the system has none."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def print_load(before):
-    """Warn of a load before measuring began: half of one core already shows in what takes all of them."""
+    """Warn of a load before the measurement: half of one core already slows calls that use all cores."""
     if before is not None and before > 0.5:
         print(f"The load was {before} before: other processes may have slowed some of this.")
 
@@ -64,16 +64,16 @@ def simd():
         bits = 256
     else:
         bits = 128
-    # every 64-bit ARM has them, though LLVM may list no feature of one at all
+    # every 64-bit ARM has FMA, though LLVM may list no features at all
     fma = features.get("fma") or features.get("neon") or platform.machine().lower() in ("aarch64", "arm64")
     return bits, bool(fma)
 
 
 def threading():
-    """The threading layer that Numba runs on and its number of threads; why there is none, and 0, if there is none."""
+    """Numba's threading layer and its number of threads; the reason and 0 if there is none."""
     try:
         read, _ = bandwidth.readers(np.zeros(2**17))  # enough for all threads
-        read()  # the layer is chosen when something runs on them
+        read()  # the layer is chosen when threads first run
         return numba.threading_layer(), numba.get_num_threads()
-    except ValueError as error:  # what is configured cannot be loaded
+    except ValueError as error:  # the configured layer cannot be loaded
         return " ".join(str(error).split()), 0

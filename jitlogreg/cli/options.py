@@ -1,4 +1,4 @@
-"""The kinds of values that options take, and the option all commands share."""
+"""The types of options, and the option that all commands share."""
 
 import argparse
 import math
@@ -14,12 +14,12 @@ def add_target_option(parser, effect):
 
 
 def selected_targets(name):
-    """The names of the targets to show: the one named by the option or the environment, or all that are available.
+    """The names of the targets to show: the one that the option or the environment names, or all available ones.
 
     Raises
     ------
     UsageError
-        If the environment names no target.
+        If the environment names an unknown target.
     TargetUnavailableError
         If the named target cannot run here.
     """
@@ -54,12 +54,12 @@ def nonnegative_number(text):
 
 
 def one_or_more(*names):
-    """A list separated by commas, of these names, each at most once."""
+    """A comma-separated list of these names, each at most once."""
 
     def parse(text):
         chosen = text.split(",")
         if not set(chosen) <= set(names) or len(set(chosen)) < len(chosen):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(names)}, separated by commas")
+            raise argparse.ArgumentTypeError(f"expected a comma-separated list of {', '.join(names)}, got {text!r}")
         return chosen
 
     return parse
@@ -76,15 +76,15 @@ def _shape(text):
     except ValueError:
         m = n = 0
     if m < 1 or n < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not ROWSxCOLUMNS, such as 1000x20")
+        raise argparse.ArgumentTypeError(f"expected ROWSxCOLUMNS, such as 1000x20, got {text!r}")
     return m, n
 
 
-def _number(text, kind, accepts, accepted):
+def _number(text, kind, is_valid, expected):
     try:
         value = kind(text)
     except ValueError:
         value = None
-    if value is None or not accepts(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {accepted}")
+    if value is None or not is_valid(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
     return value

@@ -1,7 +1,7 @@
-"""The same evaluation by other libraries, each in the way its users or its own solver call it.
+"""The same evaluation in other libraries, each called as its users or its own solver call it.
 
-Each is given the very arrays, before the timing, in the form it takes without copying X in a call, and runs on the
-threads it takes by itself.
+Each receives the same arrays before the timing, in the form that it uses without a copy of X, and runs on its default
+threads.
 """
 
 import functools
@@ -15,8 +15,8 @@ from jitlogreg.cli.timing import shortest_of_three
 
 
 def _scikit_learn(operation, X, y, w, b):
-    """What its LogisticRegression minimises by L-BFGS, on one thread or on all, whichever is faster; and what its
-    predict_proba does. LogisticRegression itself stays on one.
+    """The objective that LogisticRegression minimises by L-BFGS, and its predict_proba, on the faster of one thread and
+    all threads. LogisticRegression itself uses one.
     """
     from scipy.special import expit
     from sklearn._loss import HalfBinomialLoss
@@ -73,7 +73,7 @@ def _onedal(operation, X, y, w, b):
 
 
 def _pytorch(operation, X, y, w, b):
-    """Eager, and the gradient by autograd."""
+    """Eager execution, and the gradient by autograd."""
     import torch
 
     X, y, w = (torch.from_numpy(array) for array in (X, y, w))
@@ -96,11 +96,11 @@ def _pytorch(operation, X, y, w, b):
 
 
 def _jax(operation, X, y, w, b):
-    """Jitted. Its arrays are in C order: one in F order goes in as the transpose that it is in memory."""
+    """Jitted functions. JAX arrays are in C order, so X in F order is passed as its transpose."""
     import jax
     import jax.numpy as jnp
 
-    jax.config.update("jax_enable_x64", True)  # or it would take float64 for float32; float32 stays what it is
+    jax.config.update("jax_enable_x64", True)  # otherwise float64 would become float32; float32 stays float32
     transposed = not X.flags.c_contiguous
 
     def margins(w, b, X):
@@ -124,7 +124,7 @@ def _jax(operation, X, y, w, b):
     return loss_and_gradient
 
 
-# By what a reader calls it: the module and the package that it comes in, and what prepares its call
+# By name: the module, its package, and the function that prepares a call
 _PEERS = {
     "scikit-learn": ("sklearn", "scikit-learn", _scikit_learn),
     "oneDAL": ("daal4py", "scikit-learn-intelex", _onedal),
@@ -148,8 +148,8 @@ def installed():
     Returns
     -------
     peers : dict of str to callable
-        By name. Given the operation and X, y, w, b, each prepares a call without arguments, which gives what
-        `loss_and_gradient` or, in a tuple of one, `forward` gives, in X's dtype.
+        By name. Each takes the operation and X, y, w, b, and returns a function without arguments. That returns the
+        results of `loss_and_gradient`, or of `forward` in a tuple of one, in X's dtype.
     """
     return {name: prepare for name, (module, _, prepare) in _PEERS.items() if _is_installed(module)}
 

@@ -10,23 +10,23 @@ _COLUMNS = 3
 
 
 def check(option, path):
-    """Refuse what could not be written, before time is spent on it.
+    """Refuse a path that cannot be written, before any work is done.
 
     Raises
     ------
     UsageError
-        Which begins with the option that the path was given by.
+        Its message begins with the option that gave the path.
     """
     optional_module("matplotlib", "matplotlib")
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
-        raise UsageError(f"{option} {path} does not end in {', '.join(_FORMATS)}")
+        raise UsageError(f"{option}: expected a file name that ends in {' or '.join(_FORMATS)}, got {path}")
     if not path.parent.is_dir():
-        raise UsageError(f"{option} {path} is in a folder that does not exist")
+        raise UsageError(f"{option}: expected a file in a folder that exists, got {path}")
 
 
 def draw(path, loss_history, title, tables):
-    """Write a picture of a descent, and of the times of one of its steps.
+    """Write a picture of a descent and of the times of one step.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def draw(path, loss_history, title, tables):
     loss_history : ndarray
     title : str
     tables : dict of str to list of Timing
-        Groups of bars, by what they were timed on; every group has the same spellings.
+        Groups of bars, by the data that was timed; every group has the same implementations.
     """
     figure = _figure(11, 4.2)
     curve, bars = figure.subplots(1, 2, width_ratios=(1, 1.25))
@@ -62,13 +62,13 @@ def draw(path, loss_history, title, tables):
 
 
 def draw_shares(path, rows):
-    """Write a picture of what share of the limit each implementation reaches: bars, a panel for each shape.
+    """Write a picture of the share of the limit that each implementation reaches, with a panel for each shape.
 
     Parameters
     ----------
     path : str
     rows : list of dict
-        As `rows_of_case` gives them; all of one operation.
+        As `rows_of_case` returns them, all of one operation.
     """
     shapes = list(dict.fromkeys(tuple(row["shape"]) for row in rows))
     cases = list(dict.fromkeys((row["dtype"], row["order"]) for row in rows))
@@ -113,7 +113,7 @@ def _save(figure, option, path):
 
 
 def _offset(k, count):
-    """Of the k-th of so many bars about the middle of their place, 0.8 wide."""
+    """The offset of the k-th of `count` bars, which together are 0.8 wide, from their middle."""
     return (k - (count - 1) / 2) * 0.8 / count
 
 

@@ -1,4 +1,4 @@
-"""The same mathematics as a NumPy user writes it, and how far two spellings of it may be apart."""
+"""The same mathematics as a NumPy user writes it, and bounds on how far two implementations may differ."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from jitlogreg.cli.errors import WrongAnswerError
 
 
 def numpy_forward(X, w, b):
-    """σ(Xw + b), in X's dtype. One exponential serves both tails, and nothing overflows."""
+    """σ(Xw + b) in X's dtype. Both tails use one exponential, and nothing overflows."""
     z = X @ w + b
     e = np.exp(-np.abs(z))
     return np.where(z < 0, e, 1) / (1 + e)
 
 
 def numpy_loss_and_gradient(X, y, w, b):
-    """J, dw, db in X's dtype, with no loop over the examples. X is read twice, z some dozen times."""
+    """J, dw, db in X's dtype, without a loop over the examples. X is read twice, z about a dozen times."""
     z = X @ w + b
     e = np.exp(-np.abs(z))
     a = np.where(z < 0, e, 1) / (1 + e)
@@ -31,9 +31,9 @@ def rounding_of_forward(X, w, b):
 def rounding_of_gradient(X, w, b, one_by_one=False):
     """A bound on the rounding errors of J, dw and db, in X's dtype.
 
-    Relative to the mean of 1 + Σ|xⱼwⱼ| + |b|, for dw times |xⱼ|. A sum of m terms in any order is within 8 √m u of the
-    sum of their sizes, but for a chance of 3e-14 (Higham and Mary 2019, theorem 2.4, λ = 8); a margin is within γ, as
-    above. Where terms are added one by one and repeat themselves, so do their roundings: only m u is sure then.
+    The bounds are relative to the mean of 1 + Σ|xⱼwⱼ| + |b|, for dw times |xⱼ|. A sum of m terms in any order is within
+    8 √m u of the sum of their sizes, with probability 1 − 3e-14 (Higham and Mary 2019, theorem 2.4, λ = 8). A margin is
+    within γ, as above. If terms are added one by one and repeat, so do their rounding errors, and only m u is certain.
     """
     m, n = X.shape
     factor = ((m if one_by_one else 8 * np.sqrt(m)) + n + 16) * np.finfo(X.dtype).eps / 2
@@ -45,22 +45,22 @@ def rounding_of_gradient(X, w, b, one_by_one=False):
 
 
 def check_answer(name, answer, expected, bounds):
-    """Compare results with those of the reference, each within its bound.
+    """Check that each result is within its bound of the reference's.
 
     Raises
     ------
     WrongAnswerError
-        If one is not. NaN is not.
+        If one is not, or is NaN.
     """
     worst = times_rounding(answer, expected, bounds)
     if worst:
         raise WrongAnswerError(
-            f"the answer of {name} differs from the reference's by {worst:.3g} times what rounding explains"
+            f"{name}: expected the reference's answer within rounding, got one off by {worst:.3g} times the bound"
         )
 
 
 def times_rounding(answer, expected, bounds):
-    """How many times its bound the worst of the results is off, where one is beyond it; 0 where none is."""
+    """The largest error in units of its bound; 0 if all errors are within their bounds."""
     worst = [0.0]
     for got, right, bound in zip(answer, expected, bounds, strict=True):
         error = np.abs(np.asarray(got, np.float64) - np.asarray(right, np.float64))
@@ -70,7 +70,7 @@ def times_rounding(answer, expected, bounds):
 
 
 def _sizes(X, w, b):
-    """|X| and 1 + Σ|xⱼwⱼ| + |b| of each row, block by block: |X| at once would be another X."""
+    """|X| and 1 + Σ|xⱼwⱼ| + |b| of each row, block by block, since |X| as a whole would double the memory."""
     for start in range(0, len(X), 65536):
         rows = np.abs(X[start : start + 65536].astype(np.float64))
         yield rows, 1 + rows @ np.abs(w.astype(np.float64)) + abs(float(b))

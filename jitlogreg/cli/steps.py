@@ -1,4 +1,4 @@
-"""One step of gradient descent in every spelling: the notes' for-loops, NumPy, and each target; compared and timed."""
+"""One step of gradient descent in the notes' for-loops, NumPy and each target, compared and timed."""
 
 import statistics
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from jitlogreg.cli.spellings import check_answer, numpy_loss_and_gradient, round
 from jitlogreg.cli.timing import in_turn
 from jitlogreg.targets.reference import step_loop
 
-# The numbers of X that the for-loops are given: tenths of a second
+# How many elements of X the for-loops process: tenths of a second
 _LOOP_NUMBERS = 500_000
 
 
 class Timing(NamedTuple):
-    """How long one step took, in seconds; the for-loops' time over it; the bytes of X over it, in GB/s. Medians."""
+    """Medians: the seconds of one step, the speed-up over the for-loops, and the bytes of X per time in GB/s."""
 
     name: str
     seconds: float
@@ -25,7 +25,7 @@ class Timing(NamedTuple):
 
 
 def time_steps(X, y, learning_rate, targets, rounds):
-    """Time one step by for-loops, by NumPy and by each target, once they agree.
+    """Time one step in for-loops, NumPy and each target, once they agree.
 
     Parameters
     ----------
@@ -38,15 +38,15 @@ def time_steps(X, y, learning_rate, targets, rounds):
     Returns
     -------
     timings : list of Timing
-        The for-loops first. Where X is large they take its first rows, and their time is scaled; a remark says so.
+        The for-loops first. If X is large they process its first rows, and their time is scaled; a remark says so.
 
     Raises
     ------
     WrongAnswerError
-        If two of them differ by more than rounding.
+        If two of them differ by more than rounding errors.
     """
     m, n = X.shape
-    # margins of at most 1: where a rounds to 1 the notes' loss has no logarithm to take
+    # margins of at most 1: if a rounds to 1, the notes' loss takes the logarithm of 0
     w = np.linspace(-1, 1, n)
     w /= max(np.abs(X @ w).max(), 1e-300)
     m_loop = min(m, max(1, _LOOP_NUMBERS // n))

@@ -1,4 +1,4 @@
-"""Tables: drawn by rich on a terminal that has it, aligned plain text otherwise."""
+"""Tables: by rich on a terminal if it is installed, otherwise aligned plain text."""
 
 import sys
 
@@ -9,7 +9,7 @@ def print_table(columns, rows, title=None):
     Parameters
     ----------
     columns : sequence of str
-        Headings, each behind its alignment: "<target" to the left, ">time (ms)" to the right.
+        Headings, each after its alignment: "<target" to the left, ">time (ms)" to the right.
     rows : sequence of sequences of str
     title : str, optional
     """

@@ -1,13 +1,13 @@
-"""Timing by turns: machines change their speed from minute to minute, ratios within one round do not."""
+"""Timing in turns: a machine's speed changes from minute to minute, but ratios within one round do not."""
 
 import time
 
 import numpy as np
 
-# Long enough for the clock and the loop around the call not to count (both are well below a microsecond)
+# Long enough to neglect the clock and the loop around the call, which take well below a microsecond
 _SHORTEST = 1e-3
-# Untimed calls are made for so long, to wake the threads: those of GNU OpenMP may start on one core and take turns on
-# it for 8 ms, and a single call of 0.8 ms did not part them
+# How long untimed calls wake the threads: those of GNU OpenMP may start on one core and share it for 8 ms, and a single
+# call of 0.8 ms did not separate them
 _WAKING = 20e-3
 
 
@@ -19,17 +19,17 @@ def in_turn(calls, rounds, wait=True):
     calls : sequence of callables
     rounds : int
     wait : bool, optional
-        Whether the threads of the one before come to rest before each is timed. Threads of one kind need not: the next
-        call takes them up.
+        Whether to wait until the threads of the previous call are idle. Threads of one library need no wait, since the
+        next call uses them again.
 
     Returns
     -------
     seconds : ndarray, shape (len(calls), rounds)
-        Of one call. Short calls are repeated within a round.
+        The time of one call. Short calls are repeated within a round.
 
     Notes
     -----
-    Each is called a few times beforehand.
+    Each function is called a few times before the timing.
     """
     shortest = [max(shortest_of_three(call), 1e-9) for call in calls]
     repeats = [max(1, round(_SHORTEST / seconds)) for seconds in shortest]
@@ -58,15 +58,15 @@ def _seconds(call, repeats):
 
 
 def shortest_of_three(call):
-    """The shortest time that three calls took, in seconds."""
+    """The shortest time of three calls, in seconds."""
     return min(_seconds(call, 1) for _ in range(3))
 
 
 def _wait_for_idle_threads():
     """Wait until this process uses no more processor time, half a second at most.
 
-    Threads of a BLAS look for more work before they sleep, for 120 ms with OpenBLAS: on two cores whatever ran in that
-    time took twice as long.
+    Threads of a BLAS spin for more work before they sleep, for 120 ms with OpenBLAS. On two cores, everything that ran
+    in that time took twice as long.
     """
     deadline = time.perf_counter() + 0.5
     while time.perf_counter() < deadline:

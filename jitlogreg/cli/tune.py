@@ -24,7 +24,7 @@ def run(options):
     """Measure and store, or remove what is stored."""
     if options.reset:
         if options.dry_run:
-            raise UsageError("--reset and --dry-run exclude each other")
+            raise UsageError("--reset and --dry-run: expected at most one, got both")
         return _print(options, *_reset())
     try:
         before = profile.current()
@@ -83,7 +83,7 @@ def _print(options, result, text):
 
 @contextlib.contextmanager
 def _progress(steps, enabled):
-    """Yield `told(name)`, which moves a bar on standard error and names what is measured; without rich, no bar."""
+    """Yield `told(name)`, which advances a bar on standard error and names the measurement. Without rich, no bar."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

@@ -15,19 +15,19 @@ from jitlogreg.targets.cpu import profile
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, partition
 from jitlogreg.targets.cpu.pointers import HINTS
 
-# Bytes of the largest X: beyond the share of a last-level cache that a machine of few cores has
+# Bytes of the largest X: beyond the share of the last-level cache on a machine with few cores
 LARGE = 192 << 20
-# Seconds after which what is not yet measured keeps its value, and after which no more gains are measured
+# Seconds after which the search stops and remaining settings keep their values, and after which gains are left out
 SEARCH, SECONDS = 40, 52
-# A candidate takes the place of what is in force if it is faster by so much, and in three of four turns at all
+# A candidate wins if it is faster by this factor, and faster at all in three of four turns
 GAIN = 1.02
-# Threads are worth it where they are faster by so much: other processes may need the cores
+# Threads must be faster by this factor, since other processes may need the cores
 GAIN_OF_THREADS = 1.1
-# Short calls are repeated until a turn takes so many seconds
+# Short calls are repeated until a turn takes this many seconds
 TURN = 1e-3
 
 DISTANCES = (2 << 10, 4 << 10, 8 << 10, 16 << 10)
-# Columns of float64, below those from which column panels take over
+# Columns of float64, below the number from which column panels are used
 LONG_ROWS, MANY_COLUMNS = (2048, 4096, 8192, 16384), (28, 64, 128, 256, 512, 1024)
 SHOWN = ("28 C", "256 C", "2048 C", "28 F", "256 F", "1024 F", "2048 F", "8192 F", "20000x50 C", "1000x20 C")
 
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 
 class Tuner:
-    """Finds a profile, starting from the one in force. What is measured is float64: hints are about bytes."""
+    """Finds a profile, starting from the one in force. It measures float64 alone, since hints depend on bytes."""
 
     def __init__(self):
         self.start = time.perf_counter()
@@ -60,7 +60,7 @@ class Tuner:
         )
 
     def run(self, told):
-        """Take every step, as far as there is time, and return the profile; `told(name)` comes before each."""
+        """Run the steps that time allows, and return the profile. Calls `told(name)` before each step."""
         skipped = []
         for name, step in self.steps:
             told(name)
@@ -71,7 +71,7 @@ class Tuner:
         return self._named(self.found), skipped
 
     def gains(self):
-        """By shape, the time before over the time after, as far as there is time."""
+        """By shape, the time before over the time after, for the shapes that time allows."""
         gains = {}
         for shape in SHOWN:
             if self._seconds() < SECONDS:
@@ -80,7 +80,7 @@ class Tuner:
         return gains
 
     def kept(self):
-        """The settings that were in force before, where what was found is not better."""
+        """The settings that were in force before, for when the search found nothing better."""
         return self._named(self.before)
 
     # ------------------------------------------------------------ steps
@@ -97,7 +97,7 @@ class Tuner:
         self._choose(candidates, [self._case(None, n, "C") for n in (28, 256, 2048)])
 
     def _limit(self, order, field):
-        """The size from which on it is better to prefetch nothing, by the median of each size."""
+        """Find the size from which no prefetch is better, by the median of each size."""
         letter, forward = order[0].upper(), field == "forward_below"
         always, never = self._with(order, **{field: profile.NO_LIMIT}), self._with(order, **{field: 0})
         limit = profile.NO_LIMIT
@@ -110,7 +110,7 @@ class Tuner:
         self.found = self._with(order, **{field: limit})
 
     def _cached(self, order):
-        """The size up to which it is better to prefetch nothing."""
+        """Find the size up to which no prefetch is better."""
         letter = order[0].upper()
         always, never = (self._with(order, cached=size) for size in (0, profile.NO_LIMIT))
         cached = 0
@@ -122,7 +122,7 @@ class Tuner:
         self.found = self._with(order, cached=cached)
 
     def _serial_below(self):
-        """The cost from which on all threads are faster than one."""
+        """Find the cost from which all threads are faster than one."""
         if numba.get_num_threads() == 1:
             return
         threads, one = (dataclasses.replace(self.found, serial_below=cost) for cost in (0, profile.NO_LIMIT))
@@ -134,7 +134,7 @@ class Tuner:
             limit = cost
         self.found = dataclasses.replace(self.found, serial_below=limit)
 
-    # ------------------------------------------------------------ what they share
+    # ------------------------------------------------------------ shared by the steps
 
     def _seconds(self):
         return time.perf_counter() - self.start
@@ -144,11 +144,11 @@ class Tuner:
         return dataclasses.replace(settings, cpu=profile.cpu_name(), source=source)
 
     def _with(self, order, **changes):
-        """What is found so far, with changes to how one order prefetches."""
+        """The profile found so far, with changes to the prefetch of one order."""
         return dataclasses.replace(self.found, **{order: getattr(self.found, order)._replace(**changes)})
 
     def _choose(self, candidates, cases):
-        """Take the best candidate, if it is better than what is found so far."""
+        """Take the best candidate, if it is better than the profile found so far."""
         everything = (self.found, *candidates)
         ratios = [compare(case, everything) for case in cases]
         together = [_together(row[k] for row in ratios) for k in range(len(everything))]
@@ -157,7 +157,7 @@ class Tuner:
             self.found = everything[best]
 
     def _case(self, m, n, order, forward=False):
-        """A call on the shared numbers; of as many rows as there are, unless told."""
+        """A call on the shared numbers, with all their rows unless m is given."""
         m = max(8, m if m is not None else LARGE // 8 // n)
         X = self.numbers[: m * n].reshape((m, n) if order == "C" else (n, m))
         X = X if order == "C" else X.T
@@ -169,14 +169,14 @@ class Tuner:
 
 
 class Ratio(NamedTuple):
-    """How much faster a profile is than the first, over the turns."""
+    """How much faster a profile is than the first one, over the turns."""
 
     median: float
     lower_quartile: float
 
 
 def compare(case, profiles, rounds=7):
-    """A `Ratio` for each profile: the time of the first over its own, turn by turn, after an untimed call each."""
+    """A `Ratio` for each profile: the first one's time over its own, turn by turn, after one untimed call each."""
     with profile.using(profiles[0]):
         repeats = max(1, round(TURN / min(_turn(case, tuned, 1) for tuned in profiles)))
         seconds = np.array([[_turn(case, tuned, repeats) for tuned in profiles] for _ in range(rounds)])
@@ -207,7 +207,7 @@ def _is_better(ratio):
 
 
 def _parsed(shape):
-    """Rows, or None for as many as there are, columns and order."""
+    """Rows, or None for all there are, columns and order."""
     size, order = shape.split()
     m, _, n = size.rpartition("x")
     return int(m) if m else None, int(n), order

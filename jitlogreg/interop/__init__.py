@@ -1,1 +1,1 @@
-"""Arrays of other libraries: what they are asked, how they are seen here, and how results go back to them."""
+"""Arrays of other libraries: their properties, views of their memory, and results in the caller's library."""

@@ -1,6 +1,6 @@
-"""Arrays in the memory of a GPU, whichever library they belong to: what targets and checks see of them.
+"""A view of an array on a GPU, whichever library it belongs to.
 
-Nothing of CUDA is imported before there is such an array.
+CUDA packages are imported only once there is such an array.
 """
 
 from typing import NamedTuple
@@ -9,11 +9,11 @@ import numpy as np
 
 from jitlogreg.interop.libraries import DEFAULT_STREAM
 
-_ON_GPU = (2, 13)  # DLPack's numbers of CUDA's memory, and of that which CUDA moves
+_ON_GPU = (2, 13)  # DLPack's device types of CUDA memory and of CUDA managed memory
 
 
 class Flags(NamedTuple):
-    """Contiguous in C order; not read-only; every element at a multiple of its size."""
+    """As `ndarray.flags`. An array is aligned if every element lies at a multiple of its size."""
 
     c_contiguous: bool
     writeable: bool
@@ -21,22 +21,22 @@ class Flags(NamedTuple):
 
 
 class DeviceArray:
-    """An array in the memory of a GPU: where it lies, how, and whose it is.
+    """An array on a GPU: its address, layout and library.
 
     Parameters
     ----------
     owner : object
-        The library's array. It keeps the memory.
+        The library's array, which keeps the memory alive.
     library : Library
     address, device, stream : int
-        The first element's; the ordinal of the GPU; the handle of the stream that all work with the array goes to, the
-        library's current one when the call was made.
+        The address of the first element; the ordinal of the GPU; the handle of the stream for all work with the array,
+        which is the library's current stream at the time of the call.
     shape, strides : tuple of int
         Strides in bytes.
     dtype : np.dtype
     readonly : bool
     exported : object
-        What the array protocol gave, kept as long as this is.
+        The export by the array protocol, which lives as long as this view.
     """
 
     def __init__(self, owner, library, address, device, stream, shape, strides, dtype, readonly=False, exported=None):
@@ -75,12 +75,12 @@ class DeviceArray:
 
     @property
     def flags(self) -> Flags:
-        """What is asked of an ndarray by this name."""
+        """The counterparts of the flags of an ndarray."""
         aligned = not any(number % self.itemsize for number in (self.address, *self.strides))
         return Flags(self.is_contiguous, not self.readonly, aligned)
 
     def empty(self, shape, dtype) -> "DeviceArray":
-        """A new array of the same library, on the same device; its elements are not set."""
+        """A new array of the same library on the same device, uninitialised."""
         return self._like(self.library.empty(self.device, shape, np.dtype(dtype)))
 
     def astype(self, dtype) -> "DeviceArray":
@@ -92,7 +92,7 @@ class DeviceArray:
         return self if self.is_contiguous else self._like(self.library.contiguous(self.device, self.owner))
 
     def copy(self) -> "DeviceArray":
-        """A new array with these elements, contiguous; they go through the host."""
+        """A contiguous copy, made through the host."""
         return self.from_numpy(self.to_numpy())
 
     def to_numpy(self) -> np.ndarray:
@@ -118,17 +118,17 @@ class DeviceArray:
 
 
 def device_array(owner, library, stream=None) -> DeviceArray:
-    """The view of a library's array, ready for work on the stream: the library's current one, unless one is given."""
+    """The view of a library's array for work on this stream, by default the library's current one."""
     if stream is None:
         stream = library.stream(library.device(owner)) or DEFAULT_STREAM
     return DeviceArray(owner, library, stream=stream, **_view(owner, stream))
 
 
 def _view(owner, stream):
-    """Where an array lies and how, by DLPack if it has that, else by the CUDA array interface.
+    """An array's address and layout, by DLPack if it supports that, else by the CUDA array interface.
 
-    DLPack is told the stream on which the array will be used, and its exporter sees to it that this waits for what is
-    still to be written. The interface of PyTorch, but for DLPack, says nothing of streams.
+    DLPack's exporter receives the stream of this call, and makes it wait for pending writes. PyTorch's CUDA array
+    interface names no stream.
     """
     from cuda.core.utils import StridedMemoryView
 
@@ -150,17 +150,17 @@ def _view(owner, stream):
 
 
 def on_host(array) -> np.ndarray:
-    """The elements in the memory of the CPU: an ndarray as it is, a copy of a `DeviceArray`."""
+    """The elements on the CPU: an ndarray itself, a copy of a `DeviceArray`."""
     return array.to_numpy() if type(array) is DeviceArray else array
 
 
 def like(X, values):
-    """A vector from the host in the memory where X lies: as it is beside an ndarray."""
+    """A vector from the host in X's memory: itself if X is an ndarray."""
     return X.from_numpy(values) if type(X) is DeviceArray and type(values) is np.ndarray else values
 
 
 def on_gpu(value) -> bool:
-    """Whether something is an array in the memory of a GPU of NVIDIA, of whichever library."""
+    """Whether a value is an array on an NVIDIA GPU, whichever library it belongs to."""
     where = getattr(type(value), "__dlpack_device__", None)
     if where is not None:
         return where(value)[0] in _ON_GPU

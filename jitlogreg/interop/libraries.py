@@ -1,6 +1,6 @@
-"""What CuPy, PyTorch and Numba are asked about their arrays on a GPU, and how that is spelled in messages.
+"""One interface to the GPU arrays of CuPy, PyTorch and Numba, and the expressions that convert them, for messages.
 
-None of them is imported here: whoever has such an array has imported its library.
+None of them is imported here: such an array exists only if its library is imported.
 """
 
 import sys
@@ -9,27 +9,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-DEFAULT_STREAM = 1  # the legacy default stream, whose handle of 0 the array protocols do not take
+DEFAULT_STREAM = 1  # the legacy default stream; the array protocols forbid its handle 0
 PER_THREAD_STREAM = 2
 
 
 class Library(NamedTuple):
-    """What is asked of a library that arrays on a GPU belong to, and how it is spelled in a message.
+    """The operations of a library of GPU arrays, and the expressions for them in messages.
 
     Attributes
     ----------
     title, kind : str
         The library, and its arrays.
     owns : callable
-        Of an object of the library: whether it is an array on a GPU.
+        Whether an object of the library is an array on a GPU.
     device, stream : callable
-        The ordinal of an array's device, None if its address alone tells; the handle of the stream that is current on a
-        device.
+        The ordinal of an array's device, or None if only its address tells; the handle of a device's current stream.
     empty, to_numpy, assign, astype, contiguous : callable
-        Each takes the device first. `assign` writes a NumPy array of the same shape and dtype.
+        The device is the first argument. `assign` writes a NumPy array of the same shape and dtype.
     from_other, from_device, to_cpu, to_ndarray, to_dtype, to_contiguous : str
-        Conversions, with {name} and {dtype} left open: from another library, from another device, to what the library
-        has on the CPU, to NumPy, and of its own arrays.
+        Conversions, with placeholders {name} and {dtype}: from another library, from another device, to the library's
+        type on the CPU, to NumPy, and of its own arrays.
     """
 
     title: str
@@ -51,7 +50,7 @@ class Library(NamedTuple):
 
 
 def library_of(value) -> Library | None:
-    """The library whose array on a GPU this is; None for anything else."""
+    """The library that a GPU array belongs to; None for anything else."""
     for kind in type(value).__mro__:
         library = _LIBRARIES.get(str(kind.__module__).partition(".")[0])
         if library is not None:
@@ -64,7 +63,7 @@ def _module(name) -> Any:
 
 
 def _cupy(device):
-    """CuPy, in a block that makes the device its current one."""
+    """A context in which the device is CuPy's current one."""
     return _module("cupy").cuda.Device(device)
 
 
@@ -144,7 +143,7 @@ TORCH = Library(
 
 
 def _numba(device):
-    """Numba, in a block that makes the device its current one."""
+    """A context in which the device is Numba's current one."""
     return _module("numba.cuda").gpus[device]
 
 
@@ -160,7 +159,7 @@ def _numba_empty(device, shape, dtype):
 
 def _numba_to_numpy(device, array):
     with _numba(device):
-        # on the default stream: it has been made to wait for the array's own, and the host waits for its copies
+        # on the default stream, which already waits for the array's own; the host waits for the copy
         return array.bind(0).copy_to_host()
 
 
@@ -183,7 +182,7 @@ NUMBA = Library(
     empty=_numba_empty,
     to_numpy=_numba_to_numpy,
     assign=_numba_assign,
-    # its arrays have neither: the host converts
+    # Numba's arrays have neither method, so the host converts
     astype=lambda device, array, dtype: _numba_to_device(device, _numba_to_numpy(device, array).astype(dtype)),
     contiguous=lambda device, array: _numba_to_device(device, np.ascontiguousarray(_numba_to_numpy(device, array))),
     from_other="numba.cuda.to_device({name})",

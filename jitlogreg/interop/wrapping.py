@@ -1,4 +1,7 @@
-"""Arrays of other libraries in, and out: CPU tensors of PyTorch as NumPy's, arrays on a GPU where they lie."""
+"""Arrays of other libraries as arguments and results.
+
+PyTorch tensors on the CPU are viewed as NumPy arrays. Arrays on a GPU are used in place.
+"""
 
 import functools
 import inspect
@@ -17,17 +20,16 @@ _Call = TypeVar("_Call", bound=Callable)
 _BESIDE_X = ("y", "w", "sample_weight", "out")
 
 
-def takes_arrays(call: _Call) -> _Call:
-    """Let a call whose first argument X is of another library take its other arrays, and give its results, as that.
+def accepts_foreign_arrays(call: _Call) -> _Call:
+    """Let a call accept arrays of X's library and return its results in that library; X is the first argument.
 
-    The call itself sees NumPy arrays where they lie in the memory of the CPU, and a `DeviceArray` for each that lies on
-    a GPU.
+    The call itself receives NumPy views of arrays on the CPU, and a `DeviceArray` for each array on a GPU.
 
     Raises
     ------
     TypeError
-        If libraries or devices are mixed, if an array is on a GPU and of none of the three libraries, or a tensor
-        requires a gradient (none is recorded here).
+        If libraries or devices are mixed, if an array on a GPU belongs to none of the three libraries, or if a tensor
+        requires a gradient, since none is recorded here.
     TargetUnavailableError
         If X is on a GPU and the target cannot run here.
     """
@@ -38,28 +40,28 @@ def takes_arrays(call: _Call) -> _Call:
         if type(X) is np.ndarray:
             return call(X, *args, **kwargs)
         library = library_of(X)
-        torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+        torch = sys.modules.get("torch")  # a tensor exists only if it is imported
         if library is None and not isinstance(X, getattr(torch, "Tensor", ())):
             if on_gpu(X):
                 raise TypeError(
-                    f"X is a {_kind(X)} in the memory of a GPU; accepted there are arrays of CuPy, PyTorch and Numba: "
+                    f"X: expected an array of CuPy, PyTorch or Numba on a GPU, got a {_kind(X)}: "
                     "cupy.asarray(X) makes one"
                 )
             return call(X, *args, **kwargs)
         arguments = signature.bind(X, *args, **kwargs).arguments
         out, callback = arguments.get("out"), arguments.get("callback")
-        give = functools.partial(_tensor, torch=torch) if library is None else _owner
+        to_library = functools.partial(_tensor, torch=torch) if library is None else _owner
         if callable(callback):
-            arguments["callback"] = lambda state: callback(_given_back(state, give))
+            arguments["callback"] = lambda state: callback(_to_caller_library(state, to_library))
         if library is None:
             arguments = {name: _array(name, value, torch) for name, value in arguments.items()}
         else:
-            choose_for(arguments.get("target"), library)  # before anything is asked of CUDA
+            choose_for(arguments.get("target"), library)  # before any use of CUDA
             arguments |= _device_arrays(arguments, signature, library)
         result = call(**arguments)
         if isinstance(result, tuple):
-            return _given_back(result, give) if out is None else result._replace(dw=out)
-        return out if isinstance(result, (np.ndarray, DeviceArray)) and out is not None else give(result)
+            return _to_caller_library(result, to_library) if out is None else result._replace(dw=out)
+        return out if isinstance(result, (np.ndarray, DeviceArray)) and out is not None else to_library(result)
 
     return cast(_Call, with_arrays)
 
@@ -68,21 +70,24 @@ def takes_arrays(call: _Call) -> _Call:
 
 
 def _array(name, value, torch):
-    """A NumPy view of a tensor's memory; other arguments as they are."""
+    """A NumPy view of a tensor; other arguments are returned as they are."""
     if isinstance(value, np.ndarray):
-        conversion = f"torch.from_numpy({name})"
-        raise TypeError(f"{name} is a numpy.ndarray beside X of PyTorch; accepted is a tensor: {conversion}")
+        conversion = f"torch.from_numpy({name}) makes one"
+        raise TypeError(f"{name}: expected a torch.Tensor, as X is, got a numpy.ndarray: {conversion}")
     if not isinstance(value, torch.Tensor):
         return value
     _refuse_gradient(name, value)
     if value.device.type != "cpu":
-        raise TypeError(f"{name} is on {value.device}; accepted is a tensor in the memory of the CPU: {name}.cpu()")
+        raise TypeError(f"{name}: expected a tensor on the CPU, got one on {value.device}: {name}.cpu() makes one")
     return value.numpy()
 
 
 def _refuse_gradient(name, tensor):
     if tensor.requires_grad:
-        raise TypeError(f"{name} requires a gradient, and none is recorded here; accepted is {name}.detach()")
+        raise TypeError(
+            f"{name}: expected a tensor that requires no gradient, since none is recorded here, got one that does: "
+            f"{name}.detach() makes such a view"
+        )
 
 
 def _tensor(value, torch):
@@ -93,7 +98,7 @@ def _tensor(value, torch):
 
 
 def _device_arrays(arguments, signature, library):
-    """X, and the arrays beside it, as they lie on its device."""
+    """X and the other arrays as views of its device's memory."""
     X = _device_array("X", arguments["X"], library)
     arrays = {"X": X}
     for name in _BESIDE_X:
@@ -109,14 +114,14 @@ def _beside(X, name, value):
     if library_of(value) is not library:
         came = "None" if value is None else f"a {_kind(value)}"
         raise TypeError(
-            f"{name} is {came} beside X of {library.title} on GPU {X.device}; accepted is a {library.kind} there: "
-            f"{library.from_other.format(name=name)}"
+            f"{name}: expected a {library.kind} on GPU {X.device}, as X is, got {came}: "
+            f"{library.from_other.format(name=name)} makes one"
         )
     array = _device_array(name, value, library)
     if array.device != X.device:
         raise TypeError(
-            f"{name} is on GPU {array.device} and X on GPU {X.device}; accepted is a {library.kind} on X's: "
-            f"{library.from_device.format(name=name)}"
+            f"{name}: expected a {library.kind} on GPU {X.device}, as X is, got one on GPU {array.device}: "
+            f"{library.from_device.format(name=name)} makes one"
         )
     return array
 
@@ -125,13 +130,20 @@ def _device_array(name, value, library):
     if library is TORCH:
         _refuse_gradient(name, value)
         if value.layout is not sys.modules["torch"].strided:
-            raise TypeError(f"{name} has the layout {value.layout}; accepted is a dense tensor: {name}.to_dense()")
-        if value.is_neg():  # its memory holds the numbers without their sign
-            raise TypeError(f"{name} is a negated view; accepted is {name}.resolve_neg()")
+            raise TypeError(
+                f"{name}: expected a dense tensor, got one with the layout {value.layout}: {name}.to_dense() makes one"
+            )
+        if value.is_neg():  # a lazy negation: its memory holds the opposite numbers
+            raise TypeError(
+                f"{name}: expected a tensor without the negative bit, got a negated view: "
+                f"{name}.resolve_neg() makes one"
+            )
     try:
         return device_array(value, library)
     except (BufferError, NotImplementedError) as error:
-        raise TypeError(f"{name} gives no view of its memory ({error}); accepted are float32 and float64") from error
+        raise TypeError(
+            f"{name}: expected float32 or float64, got an array without a view of its memory: {error}"
+        ) from error
 
 
 def _owner(value):
@@ -141,10 +153,10 @@ def _owner(value):
 # ---------------------------------------------------------------- both
 
 
-def _given_back(result, give):
-    """A named tuple with its vectors of parameters as the library's; a history of losses stays a NumPy array."""
+def _to_caller_library(result, to_library):
+    """A named tuple with w and dw in the caller's library. A loss history stays a NumPy array."""
     vectors = {name: getattr(result, name) for name in ("w", "dw") if name in result._fields}
-    return result._replace(**{name: give(vector) for name, vector in vectors.items()})
+    return result._replace(**{name: to_library(vector) for name, vector in vectors.items()})
 
 
 def _kind(value):

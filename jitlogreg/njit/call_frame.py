@@ -53,7 +53,7 @@ FORWARD, LOG_FORWARD, MEAN, GRADIENT = range(4)
 # What a call goes through: check, and ask for memory; take it; run every part, or let the caller do that; make means
 CHECK, PLACE, RUN, FINISH = range(4)
 
-ACCEPTED, STRIDES, W_LENGTH, INTERCEPT, PENALTY, EMPTY, Y_LENGTH, S_LENGTH, OUT_LENGTH, OUT_STEP, OUT_SHARED = range(11)
+VALID, STRIDES, W_LENGTH, INTERCEPT, PENALTY, EMPTY, Y_LENGTH, S_LENGTH, OUT_LENGTH, OUT_STEP, OUT_SHARED = range(11)
 LABEL, WEIGHT_OF_EXAMPLE, WEIGHT_BEYOND, WEIGHT_SUM = range(11, 15)
 
 # The largest weight: what is more is infinite
@@ -70,11 +70,11 @@ def _step(step, call, x0, w0):
     t = _call_at(call)
     if step == CHECK:
         t.refusal = _check(t)
-        if t.refusal == ACCEPTED:
+        if t.refusal == VALID:
             _plan(t)
     elif step == PLACE:
         _place(t, w0)
-    elif t.refusal == ACCEPTED:
+    elif t.refusal == VALID:
         problem = problem_at(t.memory)
         if step == RUN:
             executor.run(problem, t.memory)
@@ -110,7 +110,7 @@ def _check(t):
             return OUT_STEP
         if _shares_memory(t):
             return OUT_SHARED
-    return ACCEPTED
+    return VALID
 
 
 @inline
@@ -174,7 +174,7 @@ def _place(t, w0):
     p.prefetch = _prefetch_offset(t, f_order, ld, rows, panel)
     p.n_padded, p.packed, p.vectors = t.width - TOTALS, 0, 1
     executor.prepare(p)
-    if t.refusal != ACCEPTED:
+    if t.refusal != VALID:
         p.stages = 0
 
 
@@ -202,7 +202,7 @@ def _convert(refusal, call, source0, w0):
         if not 0 <= number <= most:
             t.refusal = refusal
             return
-        # else the example would be left out unseen
+        # otherwise the example would silently be left out
         if refusal == WEIGHT_OF_EXAMPLE and (math.isinf(converted) or (converted == 0 and number != 0)):
             t.refusal = WEIGHT_BEYOND
             return
@@ -220,7 +220,7 @@ def _refusal(t, problem, w0):
             s = load_scalar(pointer_to(t.weights, w0), i)
             if not 0 <= s < math.inf:
                 return WEIGHT_OF_EXAMPLE
-    return ACCEPTED if 0 < problem.weight < math.inf else WEIGHT_SUM
+    return VALID if 0 < problem.weight < math.inf else WEIGHT_SUM
 
 
 # ---------------------------------------------------------------- out

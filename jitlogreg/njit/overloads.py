@@ -1,14 +1,13 @@
-"""The public calls within the caller's own `@njit` functions: the same names, arguments and results.
+"""The public calls inside the caller's own `@njit` functions: the same names, arguments and results.
 
-There the target is "cpu", to the same bits; the context and the environment are not asked. Types are checked when the
-caller's function is compiled, all else when it runs.
+The target is always "cpu", with the same bits; the context and the environment do not count. Types are checked when the
+caller's function is compiled, everything else when it runs.
 
-A call runs on the thread that makes it, so it may stand in a `prange` of the caller's. In a function that is compiled
-with `parallel=True`, and outside its own `prange`, it runs on Numba's threads: the loop over the parts is inlined in
-that function, and Numba sees to the rest.
+A call runs on the calling thread, so it may stand in a `prange` of the caller. In a function with `parallel=True`, and
+outside its `prange`, a call runs on Numba's threads: the loop over its parts is inlined into that function.
 
-This is imported as soon as there are both Numba and this package; the kernels, which take longer, when a call is first
-compiled.
+This module is imported as soon as both Numba and this package are; the kernels, which take longer to import, when a
+call is first compiled.
 """
 
 import functools
@@ -83,7 +82,7 @@ def _loss_and_gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, tar
 
 
 def _where(parallel, typed):
-    """An overload for callers that are compiled for Numba's threads, or for those that are not."""
+    """An overload for callers with `parallel=True`, or for those without."""
 
     @functools.wraps(typed)  # Numba reads the signature
     def chosen(*args, **kwargs):
@@ -98,9 +97,9 @@ def _where(parallel, typed):
 def register():
     """Let Numba compile the public calls.
 
-    Nobody needs to call this where the package is installed: Numba does when it first compiles, by an entry point, and
-    the package does where Numba is there before it, or comes with the target "cpu". That leaves a copy that is not
-    installed, where it is imported before Numba, and called from compiled code before it is from Python.
+    An installed package needs no call of this: Numba calls it through an entry point when it first compiles, and the
+    package calls it if Numba is imported first, or with the target "cpu". Call it for a copy that is not installed, if
+    that is imported before Numba and called from compiled code before it is called from Python.
 
     Examples
     --------
@@ -111,7 +110,7 @@ def register():
     operations |= {"loss": _loss, "gradient": _gradient, "loss_and_gradient": _loss_and_gradient}
     for name, typed in operations.items():
         for parallel in (True, False):
-            # inlined, `prange` is the caller's own. Literals are preferred for the name of a target
+            # inlining makes `prange` the caller's own; literals, since a target is named by one
             inlined = "always" if parallel else "never"
             overload(getattr(api, name), inline=inlined, prefer_literal=True, target="cpu")(_where(parallel, typed))
 
@@ -120,7 +119,7 @@ def register():
 
 
 def _check_types(*, X, w, b, target, **others):
-    """Raise Numba's TypingError for an argument of a type that cannot be served exactly."""
+    """Raise Numba's TypingError if an argument has an unsupported type."""
     _array("X", X, 2, (float32, float64), "a matrix (m, n) of float32 or float64")
     _array("w", w, 1, {X.dtype, float64}, f"a vector (n,) of {X.dtype}" + " or float64" * (X.dtype == float32))
     _number("b", b)
@@ -133,10 +132,10 @@ def _check_types(*, X, w, b, target, **others):
     if _given(out):
         _array("out", out, 1, (w.dtype,), f"a vector of {w.dtype}, the dtype of w")
         if not out.mutable:
-            raise TypingError("out is read-only; accepted is an array that is writable")
+            raise TypingError("out: expected a writable array, got a read-only one")
     if _given(target) and not (isinstance(target, StringLiteral) and target.literal_value == "cpu"):
-        came = repr(target.literal_value) if isinstance(target, StringLiteral) else f"of type {target}"
-        raise TypingError(f"target is {came}; accepted in compiled code is 'cpu', or none")
+        came = repr(target.literal_value) if isinstance(target, StringLiteral) else f"a value of type {target}"
+        raise TypingError(f"target: expected 'cpu' or nothing in compiled code, got {came}")
 
 
 def _given(argument):
@@ -145,20 +144,20 @@ def _given(argument):
     return argument is not None and not isinstance(argument, NoneType)
 
 
-def _array(name, argument, ndim, dtypes, accepted):
+def _array(name, argument, ndim, dtypes, expected):
     if not isinstance(argument, Array):
-        raise TypingError(f"{name} is of type {argument}; accepted is {accepted}")
+        raise TypingError(f"{name}: expected {expected}, got {argument}")
     fits = any(argument.dtype == t or (isinstance(t, type) and isinstance(argument.dtype, t)) for t in dtypes)
     if argument.ndim != ndim or not fits:
         raise TypingError(
-            f"{name} is an array of {argument.dtype} and {argument.ndim} dimensions; accepted is {accepted}"
+            f"{name}: expected {expected}, got an array of {argument.dtype} with {argument.ndim} dimensions"
         )
     if not argument.aligned:
-        raise TypingError(f"{name} is misaligned; accepted is an array that is aligned: {name}.copy() makes one")
+        raise TypingError(f"{name}: expected an aligned array, got a misaligned one: {name}.copy() makes one")
 
 
 def _number(name, argument):
     if isinstance(argument, Omitted):
         return
     if not isinstance(argument, (float, Float, Integer)) or isinstance(argument, Boolean):
-        raise TypingError(f"{name} is of type {argument}; accepted is a real number")
+        raise TypingError(f"{name}: expected a real number, got {argument}")

@@ -1,6 +1,6 @@
-"""What of a call is compiled in the caller's function, for the types of its arrays, which `overloads.py` has checked.
+"""The part of a call that is compiled into the caller's function, for array types that `overloads.py` has checked.
 
-As little as can be: each caller compiles it anew.
+It is as small as possible, since every caller compiles it again.
 """
 
 import numpy as np
@@ -25,21 +25,22 @@ _REFUSAL, _NUMBERS, _MEMORY, _RESULT = (
 _LOSS, _DB = ((PROBLEM.names or ()).index(name) for name in ("loss", "db"))
 
 _MESSAGES = {
-    call_frame.STRIDES: "X has strides that cannot be served; accepted is a unit stride, and another that is positive "
-    "and lets no rows or columns overlap: np.ascontiguousarray(X) makes such a copy",
-    call_frame.W_LENGTH: "w is not of length n, the columns of X; accepted is shape (n,)",
-    call_frame.INTERCEPT: "b is beyond float32, the dtype of w; accepted are numbers within it",
-    call_frame.PENALTY: "l2 is negative or not finite; accepted is a finite number of at least 0",
-    call_frame.EMPTY: "X has no rows; accepted is at least one row where a mean is asked for",
-    call_frame.Y_LENGTH: "y is not of length m, the rows of X; accepted is shape (m,)",
-    call_frame.S_LENGTH: "sample_weight is not of length m, the rows of X; accepted is shape (m,)",
-    call_frame.OUT_LENGTH: "out is not of the length of the result; accepted is its shape",
-    call_frame.OUT_STEP: "out is not contiguous; accepted is an array that is",
-    call_frame.OUT_SHARED: "out shares memory with an input; accepted is an array of its own",
-    call_frame.LABEL: "y has a value that is not a label; accepted are labels from 0 to 1",
-    call_frame.WEIGHT_OF_EXAMPLE: "sample_weight has a value that is no weight; accepted are finite ones of at least 0",
-    call_frame.WEIGHT_BEYOND: "sample_weight has a value beyond the dtype of w; accepted are numbers within it",
-    call_frame.WEIGHT_SUM: "sample_weight has a sum that divides nothing; accepted is one that is positive and finite",
+    call_frame.STRIDES: "X: expected a unit stride and another that is positive and lets nothing overlap, got other "
+    "strides: np.ascontiguousarray(X) makes such a copy",
+    call_frame.W_LENGTH: "w: expected shape (n,), one coefficient per column of X, got another length",
+    call_frame.INTERCEPT: "b: expected a number within float32, the dtype of w, got one beyond it",
+    call_frame.PENALTY: "l2: expected a finite number of at least 0, got one that is negative or not finite",
+    call_frame.EMPTY: "X: expected at least one row to take a mean over, got none",
+    call_frame.Y_LENGTH: "y: expected shape (m,), one label per row of X, got another length",
+    call_frame.S_LENGTH: "sample_weight: expected shape (m,), one weight per row of X, got another length",
+    call_frame.OUT_LENGTH: "out: expected the shape of the result, got another length",
+    call_frame.OUT_STEP: "out: expected a contiguous array, got one that is not contiguous",
+    call_frame.OUT_SHARED: "out: expected an array that shares no memory with an input, got one that does",
+    call_frame.LABEL: "y: expected labels from 0 to 1, got a value outside",
+    call_frame.WEIGHT_OF_EXAMPLE: "sample_weight: expected finite weights of at least 0, got a value that is negative "
+    "or not finite",
+    call_frame.WEIGHT_BEYOND: "sample_weight: expected numbers within the dtype of w, got a value beyond it",
+    call_frame.WEIGHT_SUM: "sample_weight: expected a positive and finite sum, got another",
 }
 
 
@@ -72,7 +73,7 @@ begin_gradient = beginning(call_frame.GRADIENT, "loss_gradient", "CF")
 
 @inline
 def finish(record, memory, X, y, w, sample_weight, result):
-    """The mean loss and db, once dw has been written. Arrays live until here: an address keeps none alive."""
+    """Write dw, and return the mean loss and db. The arrays are arguments to keep them alive: an address does not."""
     to = address_of(record)
     call(_step(w, w), call_frame.FINISH, to)
     _refuse(load_scalar(pointer_to(to, 0), _REFUSAL))
@@ -81,7 +82,7 @@ def finish(record, memory, X, y, w, sample_weight, result):
 
 @intrinsic
 def _refuse(typingctx, refusal):
-    """Raise ValueError unless a call is accepted. Messages are constants, since to make one takes Python's lock."""
+    """Raise ValueError if a call is refused. Messages are constants, since formatting needs the GIL."""
 
     def codegen(context, builder, sig, args):
         for reason, message in _MESSAGES.items():
@@ -92,15 +93,15 @@ def _refuse(typingctx, refusal):
     return types.void(types.intp), codegen
 
 
-# ---------------------------------------------------------------- chosen by the types of the arguments
+# ---------------------------------------------------------------- overloads on the types of the arguments
 
 
 def run(record, X, w):
-    """Run every part of a call, on Numba's threads where the caller's function is compiled for them."""
+    """Run every part of a call, on Numba's threads if the caller's function is compiled with `parallel=True`."""
 
 
 def parallel_caller():
-    """Whether the function that is being compiled is to run on Numba's threads."""
+    """Whether the function that is being compiled has `parallel=True`."""
     flags = ConfigStack.top_or_none()
     return flags is not None and flags.auto_parallel.enabled
 
@@ -139,7 +140,7 @@ def _problem(record):
 
 
 def _address(array):
-    """Of an array's first element; 0 for None."""
+    """The address of an array's first element; 0 for None."""
 
 
 @overload(_address)
@@ -159,7 +160,7 @@ def _squares_of(l2, w):
 
 
 def _conversion(array, w):
-    """The address of what converts labels or weights to w's dtype; 0 where there are none to convert."""
+    """The address of the function that converts labels or weights to w's dtype; 0 if there is nothing to convert."""
 
 
 @overload(_conversion)

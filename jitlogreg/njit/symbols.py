@@ -1,9 +1,9 @@
-"""Machine code by name, for code that is compiled in the caller's functions and may be kept on disk with them.
+"""Machine code by symbol, for code that is compiled into the caller's functions and may be cached on disk with them.
 
-An address is good for one process, so none may be compiled in. Compiled code names a symbol instead, which LLVM looks
-up when the code is loaded, and by then it must be known. So `Needed` is left among the constants of the function: Numba
-keeps them on disk beside the code, and reads them before that, for all functions that are compiled into one. (What it
-calls `_reload_init` would do, but is lost where a function calls another that came from the disk.)
+An address is valid in one process only, so none may be compiled in. Compiled code names a symbol instead. LLVM resolves
+it when the code is loaded, and the symbol must be defined by then. Therefore `Needed` is one of the constants of the
+function: Numba stores them on disk beside the code, and loads them first, for all functions that are compiled into one.
+(Numba's `_reload_init` would do as well, but is lost if a function calls another that was loaded from disk.)
 """
 
 import functools
@@ -25,9 +25,9 @@ _PANELS = "panels_"
 
 
 class Needed(NamedTuple):
-    """Machine code that compiled code calls, and the stamp of the sources that both are of.
+    """Machine code that compiled code calls, and the stamp of the sources of both.
 
-    This name and its arguments are in the users' own caches on disk: a later version must be able to read them.
+    Users' caches on disk contain this name and its arguments: later versions must be able to read them.
     """
 
     stamp: str
@@ -37,7 +37,7 @@ class Needed(NamedTuple):
     order: str
 
     def symbol(self):
-        """Compile it, or take it from disk, and make its symbol known. Returns the symbol."""
+        """Compile it, or load it from disk, and define its symbol. Return the symbol."""
         return _known(*self)
 
     def __reduce__(self):
@@ -45,12 +45,12 @@ class Needed(NamedTuple):
 
 
 def restored(stamp, *machine_code):
-    """What was kept on disk with compiled code; its symbol is known when this returns.
+    """Unpickle a `Needed` that was cached with compiled code, and define its symbol.
 
     Raises
     ------
     OSError
-        If the code is of other sources. Numba takes that for a file that is gone, and compiles.
+        If the code was compiled from other sources. Numba treats that as a missing file, and compiles.
     """
     if stamp != sources_stamp():
         raise OSError("compiled with other sources of jitlogreg")
@@ -69,7 +69,7 @@ def _known(stamp, operation, x_dtype, w_dtype, order):
     elif operation == "squares":
         address = plain_kernel(operation, w_dtype)
     else:
-        # with the hint of this process: compiled code from the disk follows the profile
+        # the hint of this process: code loaded from disk follows the profile
         tuned = profile.current()
         hint = (tuned.c_order if order == "C" else tuned.f_order).hint
         by_panels = operation.startswith(_PANELS)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from jitlogreg import validation
-from jitlogreg.interop.wrapping import takes_arrays
+from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
 from jitlogreg.targets.dispatch import choose
 
@@ -48,7 +48,7 @@ def feed(blocks, sample_weight, block_size, n_epochs, rng, target):
     if isinstance(blocks, (tuple, list)) and len(blocks) in (2, 3) and not isinstance(blocks[0], (tuple, list)):
         arrays = X, y, weights = _with_weights(blocks, sample_weight)
         m = _row_count(X, y, sample_weight=weights, target=target)
-        size = BLOCK_SIZE if block_size is None else validation.count("block_size", block_size, least=1)
+        size = BLOCK_SIZE if block_size is None else validation.check_count("block_size", block_size, least=1)
         count = -(-m // size)
 
         def cut(i):
@@ -88,11 +88,11 @@ def parts(block):
     return (*block, None)[:3]
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def _row_count(X, y, *, sample_weight=None, target):
     choose(target, X)
-    validation.matrix(X)
-    validation.rows(X, y, sample_weight)
+    validation.check_matrix(X)
+    validation.check_rows(X, y, sample_weight)
     return X.shape[0]
 
 

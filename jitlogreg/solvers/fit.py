@@ -9,7 +9,7 @@ import numpy as np
 
 from jitlogreg import validation
 from jitlogreg.interop.device_array import like, on_host
-from jitlogreg.interop.wrapping import takes_arrays
+from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
 from jitlogreg.solvers import checkpoint as checkpoints
 from jitlogreg.solvers.gradient_descent import State
@@ -64,7 +64,7 @@ class Fit(NamedTuple):
     decrement: float
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def fit(
     X: np.ndarray | Objective,
     y: np.ndarray | None = None,
@@ -226,15 +226,15 @@ def fit_quietly(
     """`fit` of NumPy arrays, without a warning. Returns the `Fit`, and its `Ending.remedy`."""
     if solver not in SOLVERS:
         raise ValueError(f"solver is {solver!r}; accepted are {', '.join(map(repr, SOLVERS))}")
-    tolerance = validation.nonnegative("tolerance", tolerance)
-    max_iterations = validation.count("max_iterations", max_iterations)
-    validation.function("callback", callback)
-    every = validation.count("checkpoint_every", checkpoint_every, least=1)
+    tolerance = validation.check_nonnegative("tolerance", tolerance)
+    max_iterations = validation.check_count("max_iterations", max_iterations)
+    validation.check_callable("callback", callback)
+    every = validation.check_count("checkpoint_every", checkpoint_every, least=1)
     checkpoints.check_path("checkpoint", checkpoint)
     checkpoints.check_path("resume", resume)
     if isinstance(X, Objective):
         own = {"y": y, "sample_weight": sample_weight, "l2": l2 or None, "target": target}
-        validation.left_out_beside_objective(**own, fit_intercept=None if fit_intercept else fit_intercept)
+        validation.check_none_beside_objective(**own, fit_intercept=None if fit_intercept else fit_intercept)
         objective = X
     else:
         objective = Objective(X, y, sample_weight=sample_weight, l2=l2, fit_intercept=fit_intercept, target=target)
@@ -274,6 +274,6 @@ def _number_or_array(saved):
 
 def _theta(X, w, b, n_parameters):
     """Where the run starts, as one vector."""
-    w = np.zeros(X.shape[1]) if w is None else on_host(validation.weights(w, X)).astype(np.float64)
-    b = validation.start_of_intercept(b, w.dtype, n_parameters > len(w))
+    w = np.zeros(X.shape[1]) if w is None else on_host(validation.check_coefficients(w, X)).astype(np.float64)
+    b = validation.check_initial_intercept(b, w.dtype, n_parameters > len(w))
     return np.append(w, b)[:n_parameters]

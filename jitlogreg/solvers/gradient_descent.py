@@ -12,7 +12,7 @@ import numpy as np
 
 from jitlogreg import validation
 from jitlogreg.interop.device_array import like, on_host
-from jitlogreg.interop.wrapping import takes_arrays
+from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective, check_examples, check_weight, evaluate, finish, norm
 from jitlogreg.solvers import checkpoint as checkpoints
 from jitlogreg.solvers.progress import progress_bar
@@ -52,7 +52,7 @@ class State(NamedTuple):
     b: float
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def gradient_descent(
     X: np.ndarray | Objective,
     y: np.ndarray | None = None,
@@ -143,24 +143,24 @@ def gradient_descent(
     (100, True)
     """
     if isinstance(X, Objective):
-        validation.left_out_beside_objective(y=y, sample_weight=sample_weight, l2=l2 or None, target=target)
-        w = np.zeros(X.n_features) if w is None else validation.weights(w, X).astype(np.float64)
-        b = validation.start_of_intercept(b, w.dtype, X.n_parameters > X.n_features)
+        validation.check_none_beside_objective(y=y, sample_weight=sample_weight, l2=l2 or None, target=target)
+        w = np.zeros(X.n_features) if w is None else validation.check_coefficients(w, X).astype(np.float64)
+        b = validation.check_initial_intercept(b, w.dtype, X.n_parameters > X.n_features)
         sums_at, name, l2, descend = X.sums_at, X.target, X.l2, None
     else:
         kernels = choose(target, X)
-        validation.matrix(X)
-        w = validation.zeros(X) if w is None else validation.weights(w, X).copy()
-        b = validation.intercept(b, w.dtype)
-        y, sample_weight = validation.examples(X, y, sample_weight, w.dtype)
+        validation.check_matrix(X)
+        w = validation.initial_coefficients(X) if w is None else validation.check_coefficients(w, X).copy()
+        b = validation.check_intercept(b, w.dtype)
+        y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
         sums_at, name = functools.partial(evaluate, kernels, X, y, sample_weight), kernels.__name__.rpartition(".")[2]
         descend = getattr(kernels, "descend", None)
-    learning_rate = w.dtype.type(validation.nonnegative("learning_rate", learning_rate, w.dtype))
-    n_iterations = validation.count("n_iterations", n_iterations)
-    l2 = validation.nonnegative("l2", l2)
-    tolerance = validation.nonnegative("tolerance", tolerance)
-    validation.function("callback", callback)
-    checkpoint_every = validation.count("checkpoint_every", checkpoint_every, least=1)
+    learning_rate = w.dtype.type(validation.check_nonnegative("learning_rate", learning_rate, w.dtype))
+    n_iterations = validation.check_count("n_iterations", n_iterations)
+    l2 = validation.check_nonnegative("l2", l2)
+    tolerance = validation.check_nonnegative("tolerance", tolerance)
+    validation.check_callable("callback", callback)
+    checkpoint_every = validation.check_count("checkpoint_every", checkpoint_every, least=1)
     checkpoints.check_path("checkpoint", checkpoint)
     checkpoints.check_path("resume", resume)
 
@@ -173,8 +173,8 @@ def gradient_descent(
         if resume is not None:
             names = "start_loss", "start_gradient", "start_w", "start_b", "w", "b", "history"
             saved = checkpoints.load(resume, run, names)
-            first = validation.weights(like(X, saved["start_w"]), X), w.dtype.type(saved["start_b"])
-            w, b = validation.weights(like(X, saved["w"]), X), w.dtype.type(saved["b"])
+            first = validation.check_coefficients(like(X, saved["start_w"]), X), w.dtype.type(saved["start_b"])
+            w, b = validation.check_coefficients(like(X, saved["w"]), X), w.dtype.type(saved["b"])
             history = saved["history"].tolist()
         loss, dw, db = finish(sums_at(*first), first[0], l2)
         start = {"start_loss": loss, "start_gradient": np.append(on_host(dw).astype(np.float64), db)}

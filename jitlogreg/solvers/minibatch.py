@@ -9,7 +9,7 @@ import numpy as np
 
 from jitlogreg import validation
 from jitlogreg.interop.device_array import DeviceArray, like, on_host
-from jitlogreg.interop.wrapping import takes_arrays
+from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import evaluate, finish
 from jitlogreg.solvers.batches import feed, parts
 from jitlogreg.solvers.gradient_descent import Descent, State, gradient_norm, is_true, step
@@ -124,13 +124,13 @@ def minibatch_descent(
     (100, (100,), True)
     """
     rate_at = _rates(learning_rate)
-    n_features = None if n_features is None else validation.count("n_features", n_features)
-    n_epochs, l2 = validation.count("n_epochs", n_epochs, least=1), validation.nonnegative("l2", l2)
-    b = validation.intercept(b, np.dtype(np.float64))
-    validation.function("callback", callback)
+    n_features = None if n_features is None else validation.check_count("n_features", n_features)
+    n_epochs, l2 = validation.check_count("n_epochs", n_epochs, least=1), validation.check_nonnegative("l2", l2)
+    b = validation.check_intercept(b, np.dtype(np.float64))
+    validation.check_callable("callback", callback)
     if target is not None:
         choose(target)
-    rng = validation.randomness("shuffle", shuffle)
+    rng = validation.check_random_state("shuffle", shuffle)
     numbered, n_steps, name = feed(blocks, sample_weight, block_size, n_epochs, rng, target)
 
     start: Any = None  # what the first block settles
@@ -142,7 +142,7 @@ def minibatch_descent(
                 X, y, weights = parts(block)
                 if start is None:
                     start = _start(X, w=w, n_features=n_features, target=target)
-                    at, b = start.at, validation.intercept(b, start.at.dtype)
+                    at, b = start.at, validation.check_intercept(b, start.at.dtype)
                 means = _means(X, y, sample_weight=weights, where=(start, at, b), l2=l2, target=target)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"{name(number)}: {error}") from error
@@ -176,9 +176,9 @@ def _warn(what):
 def _rates(learning_rate):
     """The function of a step's number and of w's dtype that gives α in that dtype."""
     if callable(learning_rate):
-        return lambda i, dtype: dtype.type(validation.nonnegative(f"learning_rate({i})", learning_rate(i), dtype))
-    validation.nonnegative("learning_rate", learning_rate)
-    return lambda i, dtype: dtype.type(validation.nonnegative("learning_rate", learning_rate, dtype))
+        return lambda i, dtype: dtype.type(validation.check_nonnegative(f"learning_rate({i})", learning_rate(i), dtype))
+    validation.check_nonnegative("learning_rate", learning_rate)
+    return lambda i, dtype: dtype.type(validation.check_nonnegative("learning_rate", learning_rate, dtype))
 
 
 # ---------------------------------------------------------------- one block
@@ -194,25 +194,25 @@ class _Start(NamedTuple):
     at: np.ndarray
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def _start(X, *, w=None, n_features, target):
     kernels = choose(target, X)
-    validation.matrix(X)
+    validation.check_matrix(X)
     if n_features is not None:
-        validation.columns(X, n_features, X.dtype, "n_features says")
-    w = validation.zeros(X) if w is None else validation.weights(w, X).copy()
+        validation.check_columns(X, n_features, X.dtype, "n_features says")
+    w = validation.initial_coefficients(X) if w is None else validation.check_coefficients(w, X).copy()
     return _Start(kernels, _memory(X), X.dtype, w, on_host(w))
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def _means(X, y, *, sample_weight=None, where, l2, target):
     """The loss, dw and db of a block, in a list, which is given back as it is; an empty one where no weight is."""
     start, w, b = where
-    validation.matrix(X)
+    validation.check_matrix(X)
     if _memory(X) != start.memory:
         raise TypeError(f"X lies in {_memory(X)}; accepted is {start.memory}, as in the blocks before")
-    validation.columns(X, w.size, start.dtype, "in the blocks before")
-    y, sample_weight = validation.examples(X, y, sample_weight, w.dtype, may_be_empty=True)
+    validation.check_columns(X, w.size, start.dtype, "in the blocks before")
+    y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype, may_be_empty=True)
     sums = evaluate(start.kernels, X, y, sample_weight, like(X, w), b)
     return list(finish(sums, w, l2)) if sums.weight != 0 else []
 
@@ -221,7 +221,7 @@ def _memory(X):
     return f"the memory of a GPU, of {X.library.title}" if type(X) is DeviceArray else "the memory of the CPU"
 
 
-@takes_arrays
+@accepts_foreign_arrays
 def _in_library(X, result):
     """A result whose w lies where X does."""
     return result._replace(w=like(X, result.w))

@@ -1,4 +1,7 @@
-"""Which target runs a call: the argument, else the enclosing context, else the environment, else where X lives."""
+"""The choice of a target.
+
+Precedence: `target=`, then `use_target`, then `JITLOGREG_TARGET`, then where X is stored.
+"""
 
 import contextlib
 import functools
@@ -13,14 +16,13 @@ from jitlogreg.interop.device_array import DeviceArray
 
 NAMES = ("cpu", "cuda", "reference")
 ENVIRONMENT_VARIABLE = "JITLOGREG_TARGET"
-_FROM_ENVIRONMENT = f"the environment variable {ENVIRONMENT_VARIABLE}"
 
 _enclosing: ContextVar[str | None] = ContextVar("jitlogreg_target", default=None)
 _alone: ContextVar[bool] = ContextVar("jitlogreg_one_thread", default=False)
 
 _forked = False
 
-# What is to be called once a target has been imported, by its name
+# Functions to call once a target has been imported, by its name
 _when_loaded: dict[str, list] = {}
 
 
@@ -34,17 +36,17 @@ if hasattr(os, "register_at_fork"):
 
 
 def may_use_threads():
-    """Whether a call may run on more threads than its own.
+    """Whether a call may use more threads than its own.
 
-    Not within `one_thread`, nor in a process that was forked from one that had imported this package: that may have run
-    threads.
+    It may not within `one_thread`, nor in a child that was forked after this package was imported: the parent may have
+    run threads.
     """
     return not (_forked or _alone.get())
 
 
 @contextlib.contextmanager
 def one_thread():
-    """Run every call in the `with` block on the thread that makes it: somebody else keeps the others busy."""
+    """Run every call in the `with` block on the calling thread, since the caller keeps the other threads busy."""
     token = _alone.set(True)
     try:
         yield
@@ -53,19 +55,19 @@ def one_thread():
 
 
 class TargetUnavailableError(RuntimeError):
-    """The target that was asked for cannot run here. The message says why, and what would help."""
+    """The requested target cannot run here. The message says why, and how to change that."""
 
 
 class TargetInfo(NamedTuple):
-    """What `targets()` tells of a target.
+    """Whether a target can run here, and on what.
 
     Attributes
     ----------
     available : bool
     reason : str
-        Why it is not available; empty where it is.
+        Why it is not available; empty if it is.
     device : str
-        What it runs on; empty where it is not available.
+        What it runs on; empty if it is not available.
     """
 
     available: bool
@@ -74,47 +76,46 @@ class TargetInfo(NamedTuple):
 
 
 def choose(target=None, X=None):
-    """The module whose functions run the call.
+    """The module of the target that runs the call.
 
     Raises
     ------
     ValueError
-        If the name, wherever it comes from, is none of `NAMES`.
+        If the name, wherever it comes from, is not in `NAMES`.
     TypeError
-        If X is on a GPU and the target takes arrays in the memory of the CPU alone.
+        If X is on a GPU and the target supports only arrays on the CPU.
     TargetUnavailableError
-        If that target cannot run here. Nothing else is tried instead.
+        If that target cannot run here. There is no fallback.
     """
     return choose_for(target, X.library if type(X) is DeviceArray else None)
 
 
 def choose_for(target, library):
-    """What `choose` gives for an X on a GPU that is of this library, or for a NumPy array where it is None."""
+    """`choose` for an X on a GPU that belongs to this library, or for a NumPy array if it is None."""
     return _module(name_for(target, library))
 
 
 def name_for(target, library):
-    """The name of the target that `choose_for` chooses, whether it can run here or not."""
+    """The name of the target that `choose_for` returns, even if it cannot run here."""
     if target is not None:
         source, name = "target", _known(target, "target")
     elif (enclosing := _enclosing.get()) is not None:
-        source, name = "the enclosing use_target", enclosing
+        source, name = "use_target", enclosing
     elif from_environment := os.environ.get(ENVIRONMENT_VARIABLE):
-        source = _FROM_ENVIRONMENT
-        name = _known(from_environment, source)
+        source, name = ENVIRONMENT_VARIABLE, _known(from_environment, ENVIRONMENT_VARIABLE)
     else:
-        source, name = "", "cpu" if library is None else "cuda"  # where X lives
+        source, name = "", "cpu" if library is None else "cuda"  # where X is stored
     if library is not None and name != "cuda":
         conversion = library.to_cpu.format(name="X")
         raise TypeError(
-            f"X is a {library.kind} in the memory of a GPU and {source} is {name!r}; accepted is 'cuda', or X in the "
-            f"memory of the CPU: {conversion}"
+            f"{source}: expected 'cuda' for X on a GPU, a {library.kind}, got {name!r}: "
+            f"{conversion} copies X to the CPU"
         )
     return name
 
 
 def use_target(target: str) -> contextlib.AbstractContextManager[None]:
-    """Run every call in the `with` block that names no target on this one.
+    """Run every call in the `with` block on this target, unless the call names another.
 
     Parameters
     ----------
@@ -125,12 +126,12 @@ def use_target(target: str) -> contextlib.AbstractContextManager[None]:
     ValueError
         If there is no target of that name.
     TargetUnavailableError
-        If it cannot run here.
+        If the target cannot run here.
 
     Notes
     -----
-    The choice belongs to the thread or the asynchronous task that made it, and blocks may be nested. Without `with` it
-    has no effect.
+    The choice holds for the current thread or asynchronous task, and blocks may be nested. Without `with` it has no
+    effect.
 
     Examples
     --------
@@ -154,7 +155,7 @@ def _chosen(name):
 
 
 def targets() -> dict[str, TargetInfo]:
-    """What can run here: `{"cpu": TargetInfo(available, reason, device), …}`.
+    """The targets that can run here: `{"cpu": TargetInfo(available, reason, device), …}`.
 
     Returns
     -------
@@ -165,7 +166,7 @@ def targets() -> dict[str, TargetInfo]:
 
 def _known(name, argument):
     if not isinstance(name, str) or name not in NAMES:
-        raise ValueError(f"{argument} is {name!r}; accepted are {', '.join(map(repr, NAMES))}")
+        raise ValueError(f"{argument}: expected one of {', '.join(map(repr, NAMES))}, got {name!r}")
     return name
 
 
@@ -187,7 +188,7 @@ def _info(name):
 
 
 def _reason(name):
-    """Why a target cannot run here; empty where it can."""
+    """Why a target cannot run here; empty if it can."""
     if name == "cuda":
         return _reason_of_cuda()
     if name == "cpu" and os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
@@ -207,7 +208,7 @@ def _reason_of_cuda():
 @functools.cache
 def _module(name):
     _require(name)
-    # imported when first asked for: Numba's compiler is not paid for by those who only want the reference
+    # a lazy import: users of the reference need not wait for Numba's compiler
     module = _imported(name)
     for function in _when_loaded.get(name, ()):
         function()

@@ -19,9 +19,9 @@ import unittest.mock
 
 import numba
 import numpy as np
+from jitlogreg.targets.cpu.drivers import ADDED_AT_ONCE, SHARED_SUMS
 
 from jitlogreg.targets import cpu
-from jitlogreg.targets.cpu.drivers import ADDED_AT_ONCE, SHARED_SUMS
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, partition
 
 SHAPES = ((1_000, 20), (20_000, 50), (100_000, 28), (5_000_000, 28), (500_000, 256), (60_000, 2048), (30_000, 2048))

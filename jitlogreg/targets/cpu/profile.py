@@ -169,7 +169,7 @@ def _choose():
     name = os.environ.get(ENVIRONMENT_VARIABLE)
     if name:
         if name not in SHIPPED:
-            raise ValueError(f"{ENVIRONMENT_VARIABLE} is {name!r}; expected one of {', '.join(map(repr, SHIPPED))}")
+            raise ValueError(f"{ENVIRONMENT_VARIABLE}: expected one of {', '.join(map(repr, SHIPPED))}, got {name!r}")
         return dataclasses.replace(SHIPPED[name], source=f"{name}, as {ENVIRONMENT_VARIABLE} says")
     return stored() or SHIPPED.get(cpu_name(), SHIPPED["default"])
 
@@ -222,22 +222,22 @@ def store(profile):
 
 def _read(content, file):
     if content["version"] != VERSION:
-        raise ValueError(f"it is of version {content['version']}, expected {VERSION}")
+        raise ValueError(f"version: expected {VERSION}, got {content['version']}")
     if content["cpu"] != cpu_name():
-        raise ValueError(f"it is for {content['cpu']}, and this CPU is {cpu_name()}")
+        raise ValueError(f"cpu: expected {cpu_name()}, this CPU, got {content['cpu']}")
     orders = [_prefetch(content[order]) for order in ("c_order", "f_order")]
-    serial_below = _size(content["serial_below"])
+    serial_below = _size("serial_below", content["serial_below"])
     return Profile(content["cpu"], *orders, serial_below, f"{content['source']}, in {file}")
 
 
 def _prefetch(content):
     hint, *sizes = (content[name] for name in Prefetch._fields)
     if hint not in HINTS:
-        raise ValueError(f"{hint!r} is no prefetch hint")
-    return Prefetch(hint, *map(_size, sizes))
+        raise ValueError(f"hint: expected one of {', '.join(map(repr, HINTS))}, got {hint!r}")
+    return Prefetch(hint, *map(_size, Prefetch._fields[1:], sizes))
 
 
-def _size(value):
+def _size(name, value):
     if type(value) is not int or not 0 <= value < 1 << 62:
-        raise ValueError(f"{value!r} is no size")
+        raise ValueError(f"{name}: expected an integer from 0 to 2**62 - 1, got {value!r}")
     return value

@@ -1,0 +1,72 @@
+"""Docstring entries that the public functions share, each written once.
+
+A line `%(X)s` in the docstring of a decorated object stands for the entry X below. Text after it belongs to the entry.
+"""
+
+import re
+from typing import TypeVar
+
+_Documented = TypeVar("_Documented")
+
+ENTRIES = {
+    "X": """
+X : ndarray of float32 or float64, shape (m, n)
+    One example per row; in C or F order, or a view with one unit stride.
+""",
+    "y": """
+y : ndarray of bool, integer or float, shape (m,)
+    Labels from 0 to 1; soft labels are allowed.
+""",
+    "w": """
+w : ndarray of X's dtype or float64, shape (n,)
+    The coefficients.
+""",
+    "b": """
+b : float
+    The intercept.
+""",
+    "sample_weight": """
+sample_weight : ndarray of bool, integer or float, shape (m,), optional
+    Finite weights of at least 0 with a positive sum; by default 1 each.
+""",
+    "l2": """
+l2 : float
+    The strength of the penalty l2/2 ‖w‖², at least 0. The intercept is not penalised.
+""",
+    "out": """
+out : ndarray of w's dtype, shape (m,), optional
+    Receives the result and is returned. It must be contiguous and share no memory with an input.
+""",
+    "out_dw": """
+out : ndarray of w's dtype, shape (n,), optional
+    Receives dw and is returned as dw. It must be contiguous and share no memory with an input. If the call raises, it
+    stays unchanged.
+""",
+    "target": """
+target : {"cpu", "cuda", "reference"}, optional
+    Where to run. By default the enclosing `use_target`, then the environment, then where X is stored decides.
+""",
+    "raises": """
+TypeError
+    If an argument has an unsupported type or dtype.
+ValueError
+    If a shape, a stride or a value is not supported; the message names what is.
+TargetUnavailableError
+    If the target cannot run here.
+""",
+}
+
+
+def documented(described: _Documented) -> _Documented:
+    """Replace each line `%(name)s` in the docstring of a function or class by the entry of that name.
+
+    Under `python -OO` there is no docstring, and nothing happens.
+    """
+    if described.__doc__ is not None:
+        described.__doc__ = re.sub(r"^( *)%\((\w+)\)s$", _entry, described.__doc__, flags=re.MULTILINE)
+    return described
+
+
+def _entry(match):
+    indent, name = match.groups()
+    return indent + ENTRIES[name].strip().replace("\n", f"\n{indent}")
