@@ -22,10 +22,10 @@ u is the unit roundoff of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw +
 
 import numpy as np
 
-from jitlogreg import objective, validation
+from jitlogreg import evaluation, validation
 from jitlogreg._docs import documented
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
-from jitlogreg.objective import Gradient, LossAndGradient, evaluate, finish
+from jitlogreg.evaluation import Gradient, LossAndGradient
 from jitlogreg.targets.dispatch import choose
 
 
@@ -69,7 +69,7 @@ def forward(
     >>> jlr.forward(X, np.array([0.5, 0.25]), 0.0).round(6)
     array([0.731059, 0.201813])
     """
-    return choose(target, X).forward(*_forward_arguments(X, w, b, out))
+    return choose(target, X).forward(*validation.check_forward(X, w, b, out))
 
 
 @accepts_foreign_arrays
@@ -110,7 +110,7 @@ def log_forward(
     >>> jlr.log_forward(np.array([[700.0], [-700.0]]), np.array([1.0]))
     array([-9.85967654e-305, -7.00000000e+002])
     """
-    return choose(target, X).log_forward(*_forward_arguments(X, w, b, out))
+    return choose(target, X).log_forward(*validation.check_forward(X, w, b, out))
 
 
 @accepts_foreign_arrays
@@ -166,11 +166,11 @@ def loss(
     >>> round(jlr.loss(X, y, np.zeros(2)), 6)  # log 2
     0.693147
     """
-    kernels = choose(target, X)
-    w, b, l2 = _parameters(X, w, b, l2)
-    y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
-    sums = evaluate(kernels, X, y, sample_weight, w, b, with_gradient=False)
-    return finish(sums, w, l2, with_gradient=False).loss
+    chosen = choose(target, X)
+    problem, w, b = validation.check_problem(X, y, w, b, sample_weight)
+    l2 = validation.check_nonnegative("l2", l2)
+    sums = evaluation.checked_sums(chosen, problem, w, b, with_gradient=False)
+    return evaluation.normalize(sums, w, l2, with_gradient=False).loss
 
 
 @accepts_foreign_arrays
@@ -289,25 +289,10 @@ def loss_and_gradient(
 
 
 def _loss_and_gradient(X, y, w, b, sample_weight, l2, out, target) -> LossAndGradient:
-    kernels = choose(target, X)
-    inputs = X, y, w, sample_weight
-    w, b, l2 = _parameters(X, w, b, l2)
-    y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
+    chosen = choose(target, X)
+    problem, coefficients, b = validation.check_problem(X, y, w, b, sample_weight)
+    l2 = validation.check_nonnegative("l2", l2)
     if out is not None:
-        names = "X", "y", "w", "sample_weight"
-        validation.prepare_out(out, w.shape, w.dtype, dict(zip(names, inputs, strict=True)))
-    return objective.loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out)
-
-
-def _forward_arguments(X, w, b, out):
-    validation.check_matrix(X)
-    inputs = {"X": X, "w": w}
-    w = validation.check_coefficients(w, X)
-    b = validation.check_intercept(b, w.dtype)
-    return X, w, b, validation.prepare_out(out, X.shape[:1], w.dtype, inputs)
-
-
-def _parameters(X, w, b, l2):
-    validation.check_matrix(X)
-    w = validation.check_coefficients(w, X)
-    return w, validation.check_intercept(b, w.dtype), validation.check_nonnegative("l2", l2)
+        inputs = {"X": X, "y": y, "w": w, "sample_weight": sample_weight}
+        validation.prepare_out(out, coefficients.shape, coefficients.dtype, inputs)
+    return evaluation.loss_and_gradient(chosen, problem, coefficients, b, l2, out)

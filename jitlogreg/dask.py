@@ -20,8 +20,8 @@ from jitlogreg.interop.device_array import device_array, on_host
 from jitlogreg.interop.libraries import library_of
 from jitlogreg.pickling import keeps_by_itself, pack, unpack
 from jitlogreg.targets.dispatch import name_for, one_thread
-from jitlogreg.targets.layout import layout
-from jitlogreg.targets.sums import Sums
+from jitlogreg.targets.base import layout
+from jitlogreg.targets.base import Sums
 
 try:
     import cloudpickle

@@ -12,8 +12,8 @@ from jitlogreg.interop.device_array import DeviceArray, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.pickling import packed, unpacked
 from jitlogreg.targets.dispatch import TargetUnavailableError, choose
-from jitlogreg.targets.layout import layout
-from jitlogreg.targets.sums import Sums
+from jitlogreg.targets.base import layout
+from jitlogreg.targets.base import Sums
 
 # The most columns for a Hessian, which then has 32 MB; each of some threads needs 48 MB to add it up
 HESSIAN_COLUMNS = 2000

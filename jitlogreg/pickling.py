@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jitlogreg.targets.layout import layout
+from jitlogreg.targets.base import layout
 
 
 class Numbers(NamedTuple):

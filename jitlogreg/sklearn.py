@@ -10,7 +10,7 @@ import numpy as np
 from jitlogreg.api import forward, log_forward
 from jitlogreg.objective import check_weight, power_of_two_over
 from jitlogreg.solvers.fit import SOLVERS, Fit, fit_quietly
-from jitlogreg.targets.layout import layout
+from jitlogreg.targets.base import layout
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context

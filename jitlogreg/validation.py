@@ -11,23 +11,46 @@ import numpy as np
 
 from jitlogreg.interop.device_array import DeviceArray, on_host
 from jitlogreg.interop.libraries import library_of
-from jitlogreg.targets.layout import layout
+from jitlogreg.targets.base import Problem, layout
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
+def check_problem(X, y, w, b, sample_weight):
+    """Check what a loss and its gradient are asked of. Return the problem, w and b, all in w's dtype."""
+    order, ld = check_matrix(X)
+    w = check_coefficients(w, X)
+    b = check_intercept(b, w.dtype)
+    y, sample_weight = check_labels_and_weights(X, y, sample_weight, w.dtype)
+    return Problem(X, y, sample_weight, order, ld), w, b
+
+
+def check_forward(X, w, b, out):
+    """Check what activations are asked of. Return the problem, w, b, and `out`, which is allocated if it is None."""
+    order, ld = check_matrix(X)
+    coefficients = check_coefficients(w, X)
+    b = check_intercept(b, coefficients.dtype)
+    out = prepare_out(out, X.shape[:1], coefficients.dtype, {"X": X, "w": w})
+    return Problem(X, None, None, order, ld), coefficients, b, out
+
+
 def check_matrix(X):
-    """Check X: an ndarray or memmap (m, n) of float32 or float64, with one unit stride and no overlap."""
+    """Check X: an ndarray or memmap (m, n) of float32 or float64, with one unit stride and no overlap.
+
+    Return its order and leading dimension.
+    """
     _check_array("X", X)
     check_float_dtype("X", X)
     if X.ndim != 2:
         raise ValueError(f"X: expected shape (m, n), one example per row, got {X.shape}")
-    if layout(X.shape, X.strides, X.itemsize) is None:
+    found = layout(X.shape, X.strides, X.itemsize)
+    if found is None:
         copy = X.library.to_contiguous.format(name="X") if type(X) is DeviceArray else "np.ascontiguousarray(X)"
         raise ValueError(
             f"X: expected one stride of {X.itemsize} bytes and another that is positive and lets nothing overlap, "
             f"got strides {X.strides}: {copy} makes such a copy"
         )
+    return found
 
 
 def check_coefficients(w, X):

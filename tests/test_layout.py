@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 
 import jitlogreg as jlr
-from jitlogreg.targets.layout import layout
+from jitlogreg.targets.base import layout
 
 pytestmark = pytest.mark.usefixtures("target")
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import make_data
 
 import jitlogreg as jlr
-from jitlogreg.targets.layout import layout
+from jitlogreg.targets.base import layout
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 # the first is evaluated by a function with its address, the second on Numba's threads

@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 
 from jitlogreg.simd import LANES
-from jitlogreg.targets import layout
+from jitlogreg.targets.base import UNSUPPORTED, F, classify_layout
 from jitlogreg.targets.compile import function_pointer, inline
 from jitlogreg.targets.cpu import column_panels, executor, row_chunks
 from jitlogreg.targets.cpu.epilogue import TOTALS
@@ -62,7 +62,7 @@ _LARGEST = float(np.finfo(np.float64).max)
 # The least float64 that float32 rounds to infinity
 _BEYOND_FLOAT32 = 2.0**128 - 2.0**103
 
-_classify = inline(layout.lies)
+_classify = inline(classify_layout)
 
 
 def _step(step, call, x0, w0):
@@ -88,7 +88,7 @@ def _step(step, call, x0, w0):
 def _check(t):
     """Why a call is refused, as far as it shows before labels and weights are read."""
     order, _ = _classify(t.m, t.n, t.down, t.across, t.x_size)
-    if order == layout.NEITHER:
+    if order == UNSUPPORTED:
         return STRIDES
     if t.w_length != t.n:
         return W_LENGTH
@@ -117,7 +117,7 @@ def _check(t):
 def _partition(t):
     """The partition, whether X is in F order, and the leading dimension."""
     order, ld = _classify(t.m, t.n, t.down, t.across, t.x_size)
-    return partition(t.m, t.n, t.x_size, order == layout.F, t.operation < MEAN), order == layout.F, ld
+    return partition(t.m, t.n, t.x_size, order == F, t.operation < MEAN), order == F, ld
 
 
 @inline

@@ -17,7 +17,7 @@ from jitlogreg.objective import Objective, check_examples, check_weight, evaluat
 from jitlogreg.solvers import checkpoint as checkpoints
 from jitlogreg.solvers.progress import progress_bar
 from jitlogreg.targets.dispatch import choose
-from jitlogreg.targets.sums import Steps
+from jitlogreg.targets.base import Steps
 
 
 class Descent(NamedTuple):

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 from jitlogreg.interop.device_array import DeviceArray
+from jitlogreg.targets.base import Target
 
 NAMES = ("cpu", "cuda", "reference")
 ENVIRONMENT_VARIABLE = "JITLOGREG_TARGET"
@@ -75,7 +76,7 @@ class TargetInfo(NamedTuple):
     device: str
 
 
-def choose(target=None, X=None):
+def choose(target: str | None = None, X=None) -> Target:
     """The module of the target that runs the call.
 
     Raises
@@ -90,7 +91,7 @@ def choose(target=None, X=None):
     return choose_for(target, X.library if type(X) is DeviceArray else None)
 
 
-def choose_for(target, library):
+def choose_for(target, library) -> Target:
     """`choose` for an X on a GPU that belongs to this library, or for a NumPy array if it is None."""
     return _module(name_for(target, library))
 

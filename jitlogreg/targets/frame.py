@@ -64,18 +64,20 @@ class Frame(NamedTuple):
         return np.append(of_w + self.centre * (of_b[0] if len(of_b) else 0.0), of_b)
 
 
-def turned_sums(sums, X, y, w, b, sample_weight, with_gradient, frame):
+def turned_sums(sums, problem, w, b, with_gradient):
     """The sums of a frame's columns by a function that takes columns as they are.
 
     That costs the digits that a column's centre has more than its deviation.
     """
-    found = sums(X, y, *_to_caller(frame, w, b), sample_weight, with_gradient)
+    frame = problem.frame
+    found = sums(problem._replace(frame=None), *_to_caller(frame, w, b), with_gradient)
     return found._replace(dw=frame.scale * (found.dw - frame.centre * found.db)) if with_gradient else found
 
 
-def turned_hessian_vector_sums(hessian_vector_sums, X, w, b, v, sample_weight, frame):
+def turned_hessian_vector_sums(hessian_vector_sums, problem, w, b, v):
     """The products of a frame's Hessian with a vector, likewise."""
-    of_w, of_b = hessian_vector_sums(X, *_to_caller(frame, w, b), frame.to_caller(v), sample_weight)
+    frame = problem.frame
+    of_w, of_b = hessian_vector_sums(problem._replace(frame=None), *_to_caller(frame, w, b), frame.to_caller(v))
     return frame.scale * (of_w - frame.centre * of_b), of_b
 
 

@@ -7,7 +7,7 @@ in each of its callers. That saved 35 % of a first call (Zen 5, Numba 0.68), and
 
 import ctypes
 
-from numba import _dynfunc
+from numba import _dynfunc  # type: ignore[attr-defined]
 from numba.core import codegen, types
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import PassManager, register_pass

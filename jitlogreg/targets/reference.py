@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from jitlogreg.targets.sums import Sums
+from jitlogreg.targets.base import Sums
 
 # ---------------------------------------------------------------- the notes' for-loops
 
@@ -71,8 +71,16 @@ def step_loop(X, y, w, b, learning_rate):
 
 # ---------------------------------------------------------------- the target: NumPy in float64
 
+name = "reference"
+has_hessian = True
+
 # NaN and infinity are computed with, whatever the caller's np.errstate is
 _ieee = np.errstate(all="ignore")
+
+
+def hold(array):
+    """The array itself."""
+    return array
 
 
 def dot(u, v):
@@ -81,25 +89,23 @@ def dot(u, v):
 
 
 @_ieee
-def forward(X, w, b, out):
+def forward(problem, w, b, out):
     """Write a = σ(Xw + b) to `out`."""
-    out[:], _ = _both_tails(_margins(X, w, b))
+    out[:], _ = _both_tails(_margins(_columns(problem), w, b))
     return out
 
 
 @_ieee
-def log_forward(X, w, b, out):
+def log_forward(problem, w, b, out):
     """Write log σ(Xw + b) to `out`."""
-    out[:] = -np.logaddexp(0, -_margins(X, w, b))
+    out[:] = -np.logaddexp(0, -_margins(_columns(problem), w, b))
     return out
 
 
 @_ieee
-def sums(X, y, w, b, sample_weight, with_gradient, frame=None):
-    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples; of standardized columns if there is a frame."""
-    X = X if frame is None else frame.columns(X)
-    y = y.astype(np.float64)
-    s = np.ones(len(y)) if sample_weight is None else sample_weight.astype(np.float64)
+def sums(problem, w, b, with_gradient):
+    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
+    X, y, s = _columns(problem), problem.y.astype(np.float64), _weights(problem)
     z = _margins(X, w, b)
     not_y = 1 - y
     misfit = np.where(z < 0, y, not_y)
@@ -107,34 +113,52 @@ def sums(X, y, w, b, sample_weight, with_gradient, frame=None):
     loss = np.logaddexp(0, -np.abs(z)) + np.where(misfit == 0, 0, misfit * np.abs(z))
     upper, lower = _both_tails(z)
     dz = not_y * upper - y * lower
-    dw = X.astype(np.float64).T @ (s * dz) if with_gradient else np.zeros(X.shape[1])
+    dw = X.T @ (s * dz) if with_gradient else np.zeros(X.shape[1])
     valid = bool(np.all((y >= 0) & (y <= 1)) and np.all(s >= 0))
     return Sums(float(np.sum(s * loss)), dw, float(np.sum(s * dz)), float(np.sum(s)), valid)
 
 
+def means(problem, w, b, l2, dw):
+    """None: the means come from `sums`."""
+
+
 @_ieee
-def hessian_vector_sums(X, w, b, v, sample_weight, frame=None):
+def hessian_vector_sums(problem, w, b, v):
     """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v."""
-    X = X if frame is None else frame.columns(X)
-    s = np.ones(len(X)) if sample_weight is None else sample_weight.astype(np.float64)
+    X = _columns(problem)
     upper, lower = _both_tails(_margins(X, w, b))
-    h = s * (upper * lower) * _margins(X, v[:-1], v[-1])
-    return X.astype(np.float64).T @ h, float(np.sum(h))
+    h = _weights(problem) * (upper * lower) * _margins(X, v[:-1], v[-1])
+    return X.T @ h, float(np.sum(h))
 
 
 @_ieee
-def hessian_sums(X, w, b, sample_weight, frame=None):
+def hessian_sums(problem, w, b):
     """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
-    X = X if frame is None else frame.columns(X)
-    s = np.ones(len(X)) if sample_weight is None else sample_weight.astype(np.float64)
+    X = _columns(problem)
     upper, lower = _both_tails(_margins(X, w, b))
-    with_ones = np.append(X.astype(np.float64), np.ones((len(X), 1)), axis=1)
-    return with_ones.T @ ((s * (upper * lower))[:, np.newaxis] * with_ones)
+    with_ones = np.append(X, np.ones((len(X), 1)), axis=1)
+    return with_ones.T @ ((_weights(problem) * (upper * lower))[:, np.newaxis] * with_ones)
+
+
+def descend(problem, w, b, settings):
+    """None: the host takes the steps."""
+
+
+def _columns(problem):
+    """X in float64, in the problem's frame."""
+    X = problem.X if problem.frame is None else problem.frame.columns(problem.X)
+    return X.astype(np.float64)
+
+
+def _weights(problem):
+    """s, in float64."""
+    s = problem.sample_weight
+    return np.ones(len(problem.X)) if s is None else s.astype(np.float64)
 
 
 def _margins(X, w, b):
     """z = Xw + b"""
-    return X.astype(np.float64) @ w.astype(np.float64) + float(b)
+    return X @ w.astype(np.float64) + float(b)
 
 
 def _both_tails(z):

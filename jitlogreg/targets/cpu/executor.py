@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import prange
 
-from jitlogreg import normalize
+from jitlogreg.targets import normalize
 from jitlogreg.simd import LANES
 from jitlogreg.targets.compile import inline, parallel, serial
 from jitlogreg.targets.cpu import column_panels, row_chunks

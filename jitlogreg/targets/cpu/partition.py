@@ -63,7 +63,8 @@ F_PANEL, F_PANELS = 8 * LANES, 64
 # What the pointwise step costs, in numbers of a row: 3 ns against 0.2 to 0.5
 POINTWISE_COST = 8
 
-# The most row chunks, and the least cost of one. `tools/performance/partition_model.py` shows what 2 to 192 cores make of it
+# The most row chunks, and the least cost of one. `tools/performance/partition_model.py` shows what 2 to 192 cores make
+# of it
 CHUNKS = 384
 CHUNK_COST = 1 << 14
 

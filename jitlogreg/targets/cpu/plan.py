@@ -10,7 +10,6 @@ from jitlogreg.targets.cpu.epilogue import TOTALS
 from jitlogreg.targets.cpu.kernels import EPILOGUES, kernel, plain_kernel
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_count, partition
 from jitlogreg.targets.cpu.problem import FLOATS, GIVEN, WORDS
-from jitlogreg.targets.layout import layout
 
 # What Python writes of a problem's record, at its beginning
 HEADER = struct.Struct(f"={len(FLOATS)}d{len(GIVEN)}q")
@@ -37,9 +36,9 @@ class Plan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=512)
-def plan(operation, shape, strides, x_dtype, w_dtype, with_gradient, standardized, tuned):
+def make_plan(operation, shape, order, ld, x_dtype, w_dtype, with_gradient, standardized, tuned):
     """The plan of an operation on a matrix, with a profile."""
-    (order, ld), (m, n) = layout(shape, strides, x_dtype.itemsize), shape
+    m, n = shape
     forward = not EPILOGUES[operation].accumulates
     prefetch = tuned.c_order if order == "C" else tuned.f_order
     below = prefetch.forward_below if forward else prefetch.gradient_below

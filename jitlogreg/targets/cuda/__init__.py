@@ -18,7 +18,7 @@ from jitlogreg.targets.cuda.launch import OnDevice, placed
 from jitlogreg.targets.cuda.steps import descend
 from jitlogreg.targets.cuda.totals import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
-from jitlogreg.targets.sums import Sums
+from jitlogreg.targets.base import Sums
 
 __all__ = ["descend", "device", "dot", "forward", "hessian_vector_sums", "hold", "log_forward", "reason", "sums"]
 

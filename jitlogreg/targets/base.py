@@ -1,0 +1,202 @@
+"""What a target is: the one page to read before writing another.
+
+A target is a module that offers what `Target` says. It is given a `Problem`, which has been validated, and coefficients
+w (n,) and b of one dtype; it gives back sums over the examples, not means. Division by Σ s, the penalty and the
+intercept come once, in `jitlogreg.normalize`: so Dask, mini-batches and the plain call share one core.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from jitlogreg.targets.frame import Frame
+
+# ---------------------------------------------------------------- X in memory
+
+UNSUPPORTED, C, F = -1, 0, 1
+
+
+@functools.lru_cache
+def layout(shape, strides, itemsize):
+    """A matrix's order and leading dimension; None where it has no unit stride, or its rows or columns overlap.
+
+    Returns
+    -------
+    order : {"C", "F"}
+        "C" where the features of an example are adjacent in memory, "F" where a feature's values are.
+    ld : int
+        The leading dimension: elements from one row (C) or one column (F) to the next.
+    """
+    order, ld = classify_layout(*shape, *strides, itemsize)
+    return None if order == UNSUPPORTED else ("CF"[order], ld)
+
+
+def classify_layout(m, n, row_stride, column_stride, itemsize):
+    """What `layout` gives, of plain integers and in such, so that it compiles. Strides are in bytes."""
+    if m * n == 0:
+        return C, n
+    if (n <= 1 or column_stride == itemsize) and (m <= 1 or row_stride >= n * itemsize):
+        return C, row_stride // itemsize if m > 1 else n
+    if (m <= 1 or row_stride == itemsize) and (n <= 1 or column_stride >= m * itemsize):
+        return F, column_stride // itemsize if n > 1 else m
+    return UNSUPPORTED, 0
+
+
+# ---------------------------------------------------------------- what a target is given, and gives back
+
+
+class Problem(NamedTuple):
+    """The data of a call, validated.
+
+    Attributes
+    ----------
+    X : ndarray or DeviceArray of float32 or float64, shape (m, n)
+    y : ndarray or DeviceArray of w's dtype, shape (m,), contiguous; or None
+        None where no labels are needed.
+    sample_weight : like y, or None
+    order : {"C", "F"}
+    ld : int
+        The leading dimension of X.
+    frame : Frame, optional
+        X stands for its columns in this frame.
+    """
+
+    X: Any
+    y: Any
+    sample_weight: Any
+    order: str
+    ld: int
+    frame: Frame | None = None
+
+    @classmethod
+    def of(cls, X, y=None, sample_weight=None, frame=None):
+        """The problem of checked arrays."""
+        return cls(X, y, sample_weight, *layout(X.shape, X.strides, X.itemsize), frame)
+
+
+class Sums(NamedTuple):
+    """Sums over examples: they add up over blocks of rows.
+
+    Attributes
+    ----------
+    loss : float
+        Σ sᵢ Lᵢ, in nats.
+    dw : ndarray of float64, shape (n,)
+        Σ sᵢ dzᵢ xᵢ; zeros where no gradient was asked for.
+    db : float
+        Σ sᵢ dzᵢ.
+    weight : float
+        Σ sᵢ.
+    valid : bool
+        Whether every label lay in [0, 1] and no weight was negative: a target looks at them as they pass.
+    """
+
+    loss: float
+    dw: np.ndarray
+    db: float
+    weight: float
+    valid: bool
+
+
+class Means(NamedTuple):
+    """What a target gives that normalizes by itself: the objective and its derivatives.
+
+    Attributes
+    ----------
+    loss, db : float
+        Means, with the penalty; as they come where the examples are not valid or Σ sᵢ is no positive number.
+    weight, valid
+        As in `Sums`.
+    """
+
+    loss: float
+    db: float
+    weight: float
+    valid: bool
+
+
+class DescentSettings(NamedTuple):
+    """What a target that descends by itself is told.
+
+    Attributes
+    ----------
+    learning_rate : scalar of the descent's dtype
+    n_iterations : int
+    l2, tolerance : float
+    each_step : bool
+        Whether every step is to be reported.
+    """
+
+    learning_rate: np.floating
+    n_iterations: int
+    l2: float
+    tolerance: float
+    each_step: bool
+
+
+class Steps(NamedTuple):
+    """What a target that descends by itself has reached.
+
+    Attributes
+    ----------
+    losses : list of float
+        Of each step since the last such report; the last is that of `w` and `b`.
+    gradient_norm : float
+    w : ndarray of the descent's dtype, shape (n,)
+    b : scalar of the descent's dtype
+    weight : float
+        Σ sᵢ.
+    valid : bool
+        Whether every label lay in [0, 1] and no weight was negative.
+    """
+
+    losses: list
+    gradient_norm: float
+    w: np.ndarray
+    b: np.floating
+    weight: float
+    valid: bool
+
+
+# ---------------------------------------------------------------- the protocol
+
+
+class Target(Protocol):
+    """Where kernels run. `mypy` holds every target to this, and so does a test."""
+
+    name: str
+    """What `target=` calls it."""
+    has_hessian: bool
+    """Whether `hessian_sums` may be called."""
+
+    def hold(self, array: Any) -> Any:
+        """An array where the target's calls find it, for as long as somebody keeps what this returns."""
+
+    def dot(self, u: Any, v: Any) -> float:
+        """Σⱼ uⱼ vⱼ of two vectors, computed in float64."""
+
+    def forward(self, problem: Problem, w: Any, b: Any, out: Any) -> Any:
+        """Write a = σ(Xw + b) to `out`, and return it."""
+
+    def log_forward(self, problem: Problem, w: Any, b: Any, out: Any) -> Any:
+        """Write log σ(Xw + b) to `out`, and return it."""
+
+    def sums(self, problem: Problem, w: Any, b: Any, with_gradient: bool) -> Sums:
+        """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
+
+    def hessian_vector_sums(self, problem: Problem, w: Any, b: Any, v: Any) -> tuple[np.ndarray, float]:
+        """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v."""
+
+    def hessian_sums(self, problem: Problem, w: Any, b: Any) -> np.ndarray:
+        """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
+
+    def means(self, problem: Problem, w: Any, b: Any, l2: float, dw: Any) -> Means | None:
+        """`sums` and their normalization in one, with the gradient written to dw; None if the target has no such call.
+
+        dw is written if the examples are valid and Σ s is positive and finite.
+        """
+
+    def descend(self, problem: Problem, w: Any, b: Any, settings: "DescentSettings") -> Iterator[Steps] | None:
+        """Gradient descent that stays on the target's device; None if the target has no such loop."""
