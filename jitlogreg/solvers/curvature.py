@@ -97,7 +97,7 @@ class Root:
         unit = np.where(lengths > 0, lengths, 1.0)
         self._order = np.arange(len(R))
         pivoted = R / unit
-        linear_algebra.pivoted(pivoted, self._order)
+        linear_algebra.pivoted_qr(pivoted, self._order)
         rank = int(np.sum(np.abs(np.diag(pivoted)) > DEPENDENT))
         # unit lengths have told the rank; the norm that is to be least is that of the parameters times their spread
         self._R = np.ascontiguousarray(pivoted[:rank] * unit[self._order])
