@@ -1,7 +1,10 @@
-"""Factorisations and solves, compiled here in a fixed order: BLAS and LAPACK give other bits on another CPU.
+"""Factorisations and triangular solves, compiled here in a fixed order: BLAS and LAPACK give other bits on other CPUs.
 
-Loops run along rows, which lie in memory as vectors do, and no sum is reordered: so the compiler may take vectors of
-any width without a change of bits.
+Loops run along rows, whose elements are contiguous, and no sum is reordered. So the compiler may use vectors of any
+width without a change of bits.
+
+Source: Golub & Van Loan, Matrix Computations, 2013: 4.2 (Cholesky), 5.1 (Householder reflections), 5.2 and 5.4 (QR,
+with column pivoting); Demmel, Grigori, Hoemmen & Langou, SIAM J. Sci. Comput. 34, 2012 (TSQR).
 """
 
 import math
@@ -10,26 +13,28 @@ import numpy as np
 
 from jitlogreg.targets.compile import inline, serial
 
-# Rows that are eliminated at once, and the columns of the rest that they go through in turn: 256 KB, which fit L2
+# The blocked Cholesky factorisation eliminates so many rows at once, and applies them to so many columns in turn: 256
+# KB, which fit L2
 BLOCK, STRIPE = 64, 512
 
-# Rows that are added up before they go to the sums: equal terms, as columns of zeros and ones have them, are rounded
-# to the same side one after another
+# Rows that are summed on their own before they are added to the total: equal terms, as columns of zeros and ones have
+# them, are rounded to the same side one after another
 RUN = 64
 
-# Squares that are scaled before they leave float64: what rounding has left of a column that depends on others is about
-# 2⁻⁵³ of it, and of the next one as much of that
-SQUARES = 2.0**-900, 2.0**900
+# Squares outside this range are scaled before they leave float64: rounding leaves about 2⁻⁵³ of a column that depends
+# on others, and as much of that of the next one
+SAFE_SQUARES = 2.0**-900, 2.0**900
 
 
 @inline
-def _subtract(row, factor, other):
+def _subtract_multiple(row, factor, other):
+    """Subtract factor times another row (axpy)."""
     for j in range(row.shape[0]):
         row[j] -= factor * other[j]
 
 
 @inline
-def _subtract_four(row, rows, i, k, first, last):
+def _subtract_four_multiples(row, rows, i, k, first, last):
     """Eliminate rows k to k + 3 from the numbers `first` to `last` of row i."""
     to = row[first:last]
     p0, p1, p2, p3 = rows[k, first:last], rows[k + 1, first:last], rows[k + 2, first:last], rows[k + 3, first:last]
@@ -38,12 +43,23 @@ def _subtract_four(row, rows, i, k, first, last):
         to[j] = (((to[j] - f0 * p0[j]) - f1 * p1[j]) - f2 * p2[j]) - f3 * p3[j]
 
 
+@inline
+def _dot(u, v):
+    total = 0.0
+    for j in range(u.shape[0]):
+        total += u[j] * v[j]
+    return total
+
+
+# ---------------------------------------------------------------- Cholesky
+
+
 @serial
 def cholesky(A):
-    """Write R with RᵀR = A over the upper half of a matrix with ones on its diagonal.
+    """Overwrite the upper half of a matrix with a unit diagonal by R with RᵀR = A.
 
-    Returns the least pivot: what of a column's square its predecessors do not explain. The factorisation ends at one
-    that is not positive.
+    Returns the smallest pivot: the share of a column's square that the columns before it do not explain. The
+    factorisation ends at a pivot that is not positive.
     """
     n, least = A.shape[0], 1.0
     for begin in range(0, n, BLOCK):
@@ -58,60 +74,63 @@ def cholesky(A):
             for j in range(k + 1, n):
                 A[k, j] /= root
             for i in range(k + 1, end):
-                _subtract(A[i, i:], A[k, i], A[k, i:])
+                _subtract_multiple(A[i, i:], A[k, i], A[k, i:])
         for stripe in range(end, n, STRIPE):
-            last = min(stripe + STRIPE, n)
-            for i in range(end, last):
-                first, k = max(i, stripe), begin
-                while k + 4 <= end:
-                    _subtract_four(A[i], A, i, k, first, last)
-                    k += 4
-                while k < end:
-                    _subtract(A[i, first:last], A[k, i], A[k, first:last])
-                    k += 1
+            _update_stripe(A, begin, end, stripe, min(stripe + STRIPE, n))
     return least
+
+
+@inline
+def _update_stripe(A, begin, end, stripe, last):
+    """Eliminate rows `begin` to `end` from the columns `stripe` to `last` of the rows below."""
+    for i in range(end, last):
+        first, k = max(i, stripe), begin
+        while k + 4 <= end:
+            _subtract_four_multiples(A[i], A, i, k, first, last)
+            k += 4
+        while k < end:
+            _subtract_multiple(A[i, first:last], A[k, i], A[k, first:last])
+            k += 1
+
+
+# ---------------------------------------------------------------- triangles
 
 
 @serial
 def solve_transposed(R, v):
-    """Write x with Rᵀx = v over v; R is upper triangular, and what lies below its diagonal is not looked at."""
+    """Overwrite v by the x with Rᵀx = v. R is upper triangular; what lies below its diagonal is not read."""
     for k in range(R.shape[0]):
         v[k] /= R[k, k]
-        _subtract(v[k + 1 :], v[k], R[k, k + 1 :])
+        _subtract_multiple(v[k + 1 :], v[k], R[k, k + 1 :])
 
 
 @serial
 def solve(R, v):
-    """Write x with Rx = v over v."""
+    """Overwrite v by the x with Rx = v."""
     for k in range(R.shape[0] - 1, -1, -1):
         v[k] = (v[k] - _dot(R[k, k + 1 :], v[k + 1 :])) / R[k, k]
 
 
 @serial
 def multiply(R, v):
-    """Write Rv over v."""
+    """Overwrite v by Rv."""
     for k in range(R.shape[0]):
         v[k] = R[k, k] * v[k] + _dot(R[k, k + 1 :], v[k + 1 :])
 
 
 @serial
 def multiply_transposed(R, v):
-    """Write Rᵀv over v."""
+    """Overwrite v by Rᵀv."""
     for k in range(R.shape[0] - 1, -1, -1):
-        _subtract(v[k + 1 :], -v[k], R[k, k + 1 :])
+        _subtract_multiple(v[k + 1 :], -v[k], R[k, k + 1 :])
         v[k] *= R[k, k]
 
 
-@inline
-def _dot(u, v):
-    total = 0.0
-    for j in range(u.shape[0]):
-        total += u[j] * v[j]
-    return total
+# ---------------------------------------------------------------- QR
 
 
 @inline
-def _square(A, k):
+def _sum_of_squares(A, k):
     """The square of a column's length."""
     square = 0.0
     for first in range(0, A.shape[0], RUN):
@@ -123,7 +142,7 @@ def _square(A, k):
 
 
 @inline
-def _unit(A, k, largest):
+def _power_of_two_over(A, k, largest):
     """The power of two that brings the largest number of a column, or another, to between ½ and 1."""
     for i in range(A.shape[0]):
         largest = max(largest, abs(A[i, k]))
@@ -132,46 +151,55 @@ def _unit(A, k, largest):
 
 @serial
 def add_rows(R, A):
-    """Write over R the triangular factor of R and the rows of A together, by Householder's reflections. A is lost.
+    """Overwrite R by the triangular factor of R and the rows of A together, by Householder reflections. A is destroyed.
 
-    It sees the condition of the rows, and not its square, which RᵀR + AᵀA has.
+    Its condition is that of the rows; RᵀR + AᵀA has the square of it.
     """
     n, m = R.shape[0], A.shape[0]
-    along, of_run = np.empty(n), np.empty(n)
+    products, products_of_run = np.empty(n), np.empty(n)
     for k in range(n):
-        square, unit = _square(A, k), 1.0
-        if not SQUARES[0] < square + R[k, k] * R[k, k] < SQUARES[1]:
-            unit = _unit(A, k, abs(R[k, k]))
+        square, unit = _sum_of_squares(A, k), 1.0
+        if not SAFE_SQUARES[0] < square + R[k, k] * R[k, k] < SAFE_SQUARES[1]:
+            unit = _power_of_two_over(A, k, abs(R[k, k]))
             R[k, k] *= unit
             for i in range(m):
                 A[i, k] *= unit
-            square = _square(A, k)
+            square = _sum_of_squares(A, k)
         if square == 0:
             R[k, k] /= unit
             continue
+        # the reflection I − 2 vvᵀ / vᵀv, where v is (head, A[:, k])
         diagonal = -math.copysign(math.sqrt(R[k, k] * R[k, k] + square), R[k, k])
         head = R[k, k] - diagonal
-        half = 2 / (head * head + square)
-        product, row = along[k + 1 :], R[k, k + 1 :]
+        product, row = products[k + 1 :], R[k, k + 1 :]
         for j in range(product.shape[0]):
             product[j] = head * row[j]
-        for first in range(0, m, RUN):
-            of_run[k + 1 :] = 0
-            for i in range(first, min(first + RUN, m)):
-                _subtract(of_run[k + 1 :], -A[i, k], A[i, k + 1 :])
-            _subtract(product, -1.0, of_run[k + 1 :])
+        _add_products_by_runs(product, products_of_run[k + 1 :], A, k)
+        half = 2 / (head * head + square)
         for j in range(product.shape[0]):
             product[j] *= half
         R[k, k] = diagonal / unit
-        _subtract(row, head, product)
+        _subtract_multiple(row, head, product)
         for i in range(m):
-            _subtract(A[i, k + 1 :], A[i, k], product)
+            _subtract_multiple(A[i, k + 1 :], A[i, k], product)
+
+
+@inline
+def _add_products_by_runs(product, of_run, A, k):
+    """Add the products of column k with the columns behind it, a run of rows at a time."""
+    m = A.shape[0]
+    for first in range(0, m, RUN):
+        of_run[:] = 0
+        for i in range(first, min(first + RUN, m)):
+            _subtract_multiple(of_run, -A[i, k], A[i, k + 1 :])
+        _subtract_multiple(product, -1.0, of_run)
 
 
 def joined(factors, R):
-    """Write over R the triangular factor of the rows behind it and behind all factors, which are lost. Returns R.
+    """Overwrite R by the triangular factor of the rows behind it and behind all factors. Returns R.
 
-    They are joined by pairs, and pairs by pairs: so what they come to is rounded as often as there are levels.
+    The factors, which are destroyed, are reduced in pairs, and pairs in pairs (TSQR): the result is rounded as often as
+    the tree has levels.
     """
     waiting = []
     for factor in factors:
@@ -187,25 +215,15 @@ def joined(factors, R):
 
 
 @serial
-def pivoted(R, order):
-    """Write over R the triangular factor of R with its columns in the order in which most is left of them.
+def pivoted_qr(R, order):
+    """Overwrite R by the triangular factor of its columns, in the order in which most is left of them.
 
-    `order` comes as 0, 1, … and leaves as that order.
+    `order` is 0, 1, … at the call, and the order of the columns on return.
     """
     n = R.shape[0]
-    left, v, along = np.empty(n), np.empty(n), np.empty(n)
+    squares, v, products = np.empty(n), np.empty(n), np.empty(n)
     for k in range(n):
-        left[k:] = 0
-        for i in range(k, n):
-            for j in range(k, n):
-                left[j] += R[i, j] * R[i, j]
-        best = k
-        for j in range(k + 1, n):
-            if left[j] > left[best]:
-                best = j
-        order[k], order[best] = order[best], order[k]
-        for i in range(n):
-            R[i, k], R[i, best] = R[i, best], R[i, k]
+        _swap_columns(R, order, k, _largest_rest(R, squares, k))
         square = 0.0
         for i in range(k + 1, n):
             v[i] = R[i, k]
@@ -216,10 +234,32 @@ def pivoted(R, order):
         diagonal = -math.copysign(math.sqrt(R[k, k] * R[k, k] + square), R[k, k])
         v[k] = R[k, k] - diagonal
         half = 2 / (v[k] * v[k] + square)
-        product = along[k + 1 :]
+        product = products[k + 1 :]
         product[:] = 0
         for i in range(k, n):
-            _subtract(product, -v[i], R[i, k + 1 :])
+            _subtract_multiple(product, -v[i], R[i, k + 1 :])
         R[k, k] = diagonal
         for i in range(k, n):
-            _subtract(R[i, k + 1 :], half * v[i], product)
+            _subtract_multiple(R[i, k + 1 :], half * v[i], product)
+
+
+@inline
+def _largest_rest(R, squares, k):
+    """The first of the columns from k on of which most is left below the rows before k."""
+    n = R.shape[0]
+    squares[k:] = 0
+    for i in range(k, n):
+        for j in range(k, n):
+            squares[j] += R[i, j] * R[i, j]
+    best = k
+    for j in range(k + 1, n):
+        if squares[j] > squares[best]:
+            best = j
+    return best
+
+
+@inline
+def _swap_columns(R, order, j, k):
+    order[j], order[k] = order[k], order[j]
+    for i in range(R.shape[0]):
+        R[i, j], R[i, k] = R[i, k], R[i, j]

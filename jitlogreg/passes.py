@@ -1,72 +1,72 @@
-"""Passes over the examples some rows at a time, in NumPy: what a fit needs seldom, and no target has a kernel for."""
+"""Passes over the examples in NumPy, one row block at a time: a fit rarely needs them, and no target has kernels."""
 
 import math
 
 import numpy as np
 
-# Rows at once: their temporaries fit a cache where X has up to some 30 columns
+# Rows of a block: their temporaries fit a cache where X has up to about 30 columns
 ROWS = 8192
 
-# Rows whose activations fit L2
-DOUBTED = 1 << 16
+# Rows of a block whose activations fit L2
+FORWARD_ROWS = 1 << 16
 
-# Numbers of rows at once that are factored, and the fewest such rows for each parameter
-FACTORED, FACTORED_ROWS = 1 << 12, 4
+# Rows of a block that is factored: so many numbers in all, but no fewer than so many rows for each parameter
+QR_NUMBERS, QR_ROWS_PER_PARAMETER = 1 << 12, 4
 
 
-def smallest_doubt(kernels, X, y, sample_weight, w, b, enough):
+def smallest_doubt(target, X, y, sample_weight, w, b, enough):
     """The `least_doubt` at w and b of NumPy arrays, which are read once."""
-    least, a = math.inf, np.empty(min(len(y), DOUBTED))
-    for rows in _slices(X, DOUBTED):
+    least, a = math.inf, np.empty(min(len(y), FORWARD_ROWS))
+    for rows in _row_blocks(X, FORWARD_ROWS):
         labels, s = y[rows], None if sample_weight is None else sample_weight[rows]
-        least = min(least, least_doubt(kernels.forward(X[rows], w, b, a[: len(labels)]), labels, s, enough))
+        least = min(least, least_doubt(target.forward(X[rows], w, b, a[: len(labels)]), labels, s, enough))
     return least
 
 
 def least_doubt(a, y, sample_weight, enough):
-    """The least of s·(1 − a) over examples of label 1, and of s·a over those of label 0, that have weight; else inf.
+    """The smallest doubt, s·(1 − a) for label 1 and s·a for label 0, over examples with weight; inf if there are none.
 
-    Where it is more than `enough`, any number between. It is rounded as 1 − a is: what is below 1e-16 of s may come out
-    as 0. a is written over.
+    Any number above `enough` where the smallest doubt is larger than `enough`. It is rounded as 1 − a is: a doubt below
+    1e-16 of s may come out as 0. a is overwritten.
     """
     doubt = np.abs(np.subtract(y, a, out=a), out=a)
     if sample_weight is not None:
         doubt *= sample_weight
     least = float(doubt.min(initial=math.inf))
-    if least > enough:  # whatever soft labels and weights of 0 have added to it
+    if least > enough:  # soft labels and weights of 0 may be among these, and only lower the minimum
         return least
-    settled = (y == 0) | (y == 1)
+    is_hard = (y == 0) | (y == 1)
     if sample_weight is not None:
-        settled &= sample_weight > 0
-    return float(np.min(doubt, where=settled, initial=math.inf))
+        is_hard &= sample_weight > 0
+    return float(np.min(doubt, where=is_hard, initial=math.inf))
 
 
 @np.errstate(all="ignore")
-def add_weighted_rows(kernels, X, sample_weight, theta, frame, R):
-    """Add to a triangular factor the rows √(s·σ(z)σ(−z)) [x, 1], of a frame's columns if there is one.
+def add_weighted_rows(target, X, sample_weight, theta, frame, R):
+    """Update a triangular factor R by the rows √(s·σ(z)σ(−z)) [x, 1], in a frame's columns if there is one.
 
     θ = [w, b], or [w], and then the rows have no 1. Returns R.
     """
     from jitlogreg.linear_algebra import add_rows, joined  # and with it Numba
 
     p, n = len(theta), X.shape[1]
-    at = theta if frame is None else frame.to_caller(theta)
-    w, b = at[:n].copy(), float(at[n]) if p > n else 0.0
+    theta_of_x = theta if frame is None else frame.to_caller(theta)
+    w, b = theta_of_x[:n].copy(), float(theta_of_x[n]) if p > n else 0.0
 
     def factor(rows):
         x = X[rows]
-        curvature = kernels.forward(x, w, b, np.empty(len(x))) * kernels.forward(x, -w, -b, np.empty(len(x)))
+        curvature = target.forward(x, w, b, np.empty(len(x))) * target.forward(x, -w, -b, np.empty(len(x)))
         if sample_weight is not None:
             curvature *= sample_weight[rows]
         weighted = np.ones((len(x), p))
         weighted[:, :n] = x if frame is None else frame.columns(x)
         weighted *= np.sqrt(curvature)[:, np.newaxis]
-        of_rows = np.zeros((p, p))
-        add_rows(of_rows, weighted)
-        return of_rows
+        block_factor = np.zeros((p, p))
+        add_rows(block_factor, weighted)
+        return block_factor
 
-    return joined(map(factor, _slices(X, max(FACTORED_ROWS * p, FACTORED // p))), R)
+    return joined(map(factor, _row_blocks(X, max(QR_ROWS_PER_PARAMETER * p, QR_NUMBERS // p))), R)
 
 
-def _slices(X, count):
+def _row_blocks(X, count):
     return [slice(first, first + count) for first in range(0, X.shape[0], count)]

@@ -1,4 +1,4 @@
-"""How the arrays of an objective travel to another process: in their order, which decides bits, or by a file's name."""
+"""How the arrays of an objective are pickled: with their order in memory, which decides bits, or by a file's name."""
 
 import mmap
 import os
@@ -9,25 +9,25 @@ import numpy as np
 from jitlogreg.targets.base import layout
 
 
-class Numbers(NamedTuple):
-    """An array that takes its numbers along."""
+class PackedArray(NamedTuple):
+    """An array that is pickled with its data."""
 
     rows: np.ndarray
-    """The array, contiguous; of a matrix in F order the transposed one, since a pickle keeps C order."""
+    """The array, contiguous; a matrix in F order is transposed, since a pickle keeps C order."""
     order: str
 
     def unpacked(self) -> np.ndarray:
         """The array in its order, aligned."""
-        rows = np.require(self.rows, requirements=["C", "A"])  # which what lies in a pickle's buffer need not be
+        rows = np.require(self.rows, requirements=["C", "A"])  # an array in a pickle's buffer may be misaligned
         if self.order == "C":
             return rows
-        if rows.shape[1] == 1:  # one row in F order: side by side its numbers would be in C order
+        if rows.shape[1] == 1:  # F order with one row: contiguous numbers would be C order
             rows = np.repeat(rows, 2, axis=1)[:, :1]
         return rows.T
 
 
-class Mapped(NamedTuple):
-    """A view of a file that is mapped into memory: it travels by name, and is mapped read-only where it arrives."""
+class MappedFile(NamedTuple):
+    """A view of a memory-mapped file: it is pickled by the file's name, and mapped read-only when it is loaded."""
 
     filename: str
     offset: int
@@ -45,94 +45,91 @@ class Mapped(NamedTuple):
         Raises
         ------
         ValueError
-            If the file is another one than it was: nothing would check its numbers.
+            If the file has changed: nothing would check its numbers.
         OSError
             If it cannot be read.
         """
         if _version(self.filename) != self.version:
             raise ValueError(
-                f"{self.filename} has been written since the objective was pickled or copied; accepted is the file as "
-                "it was, or a new Objective of it"
+                f"{self.filename}: expected the file as it was when the objective was pickled or copied, got one that "
+                "has been written since: make a new Objective of it"
             )
         span = np.memmap(self.filename, np.uint8, "r", self.offset, (self.extent,))
         return np.ndarray(self.shape, self.dtype, span, 0, self.strides)
 
 
 def packed(attributes) -> dict:
-    """The attributes of an object, with what arrays travel as in place of arrays, and of those in tuples.
+    """The attributes of an object, with arrays packed, also those in tuples.
 
-    An array that is there twice is there once in a pickle, and comes out as one.
+    An array that occurs twice is pickled once, and loaded as one.
     """
-    return _each(attributes, lambda value: pack(value) if isinstance(value, np.ndarray) else value)
+    return _map_values(attributes, lambda value: pack(value) if isinstance(value, np.ndarray) else value)
 
 
 def unpacked(attributes) -> dict:
-    """The attributes that `packed` made these of."""
-    return _each(attributes, lambda value: value.unpacked() if isinstance(value, (Numbers, Mapped)) else value)
+    """The attributes that `packed` was given."""
+    return _map_values(
+        attributes, lambda value: value.unpacked() if isinstance(value, (PackedArray, MappedFile)) else value
+    )
 
 
-def _each(attributes, change):
-    done = {}
+def _map_values(attributes, change):
+    changed = {}
 
-    def changed(value):
+    def of(value):
         if type(value) is tuple:
-            return tuple(map(changed, value))
-        if id(value) not in done:
-            done[id(value)] = change(value)
-        return done[id(value)]
+            return tuple(map(of, value))
+        if id(value) not in changed:
+            changed[id(value)] = change(value)
+        return changed[id(value)]
 
-    return {name: changed(value) for name, value in attributes.items()}
+    return {name: of(value) for name, value in attributes.items()}
 
 
-def pack(array) -> Numbers | Mapped:
-    """What an array travels as: a view of a mapped file by name, another one with its numbers."""
-    return _mapped(array) or _numbers(array)
+def pack(array) -> PackedArray | MappedFile:
+    """What is pickled in place of an array: the name of the file that it is mapped from, or its data."""
+    return _mapped_file(array) or _packed_array(array)
 
 
 def unpack(what) -> np.ndarray:
-    """The array that `pack` made this of."""
+    """The array that `pack` was given."""
     return what.unpacked()
 
 
 def keeps_by_itself(array) -> bool:
     """Whether a plain pickle of an array keeps all that `pack` does."""
-    return array.flags.c_contiguous and _mapped(array) is None
+    return array.flags.c_contiguous and _mapped_file(array) is None
 
 
-def _numbers(array):
+def _packed_array(array):
     lies = layout(array.shape, array.strides, array.itemsize) if array.ndim == 2 else None
     if lies is not None and lies[0] == "F":
-        return Numbers(np.ascontiguousarray(array.T).view(np.ndarray), "F")
-    return Numbers(np.ascontiguousarray(array).view(np.ndarray), "C")
+        return PackedArray(np.ascontiguousarray(array.T).view(np.ndarray), "F")
+    return PackedArray(np.ascontiguousarray(array).view(np.ndarray), "C")
 
 
-def _mapped(array):
-    """The array by its file's name; None if it is of none that others can see."""
-    whole = _map_of(array)
-    if (
-        whole is None
-        or array.size == 0
-        or any(step < 0 for step in array.strides)
-        or whole.mode == "c"
-        or whole.filename is None
-    ):
+def _mapped_file(array):
+    """The array by its file's name; None if it is not mapped from a file that another process could map."""
+    whole = _memmap_of(array)
+    if whole is None or array.size == 0 or any(stride < 0 for stride in array.strides):
+        return None
+    if whole.mode == "c" or whole.filename is None:
         return None
     if whole.mode != "r":
-        whole.flush()  # which sets the file's time, too
-    begin = _address(array) - _address(whole)
-    extent = sum((n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)) + array.itemsize
-    offset, filename = whole.offset + begin, str(whole.filename)
+        whole.flush()  # which updates the file's time as well
+    extent = sum((n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)) + array.itemsize
+    offset, filename = whole.offset + _address(array) - _address(whole), str(whole.filename)
     try:
         version = _version(filename)
-    except OSError:  # the name is gone; the memory is not
+    except OSError:  # the file has been removed; its memory is still mapped
         return None
     if version[0] < offset + extent:
         return None
-    return Mapped(filename, offset, array.dtype, array.shape, array.strides, extent, version)
+    return MappedFile(filename, offset, array.dtype, array.shape, array.strides, extent, version)
 
 
-def _map_of(array):
-    """The memmap that has opened the file whose memory an array is a view of; None if there is none."""
+def _memmap_of(array):
+    """The memmap whose memory an array is a view of; None if there is none."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
             return array

@@ -9,7 +9,7 @@ import numpy as np
 
 from jitlogreg.api import forward, log_forward
 from jitlogreg.objective import check_weight, power_of_two_over
-from jitlogreg.solvers.fit import SOLVERS, Fit, fit_quietly
+from jitlogreg.solvers.fit import SOLVERS, Fit, Options, fit_quietly
 from jitlogreg.targets.base import layout
 
 try:
@@ -170,17 +170,16 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         weights = _weights(self.class_weight, self.classes_, X, y, encoded, sample_weight)
         l2 = _penalty(C, len(y), weights)
         w, b = self._start(X.shape[1])
+        options = Options.checked(solver=self.solver, tolerance=self.tol, max_iterations=self.max_iter)
         fitted, remedy = fit_quietly(
             X,
             encoded,
-            solver=self.solver,
+            options,
             l2=l2,
             sample_weight=weights,
             fit_intercept=self.fit_intercept,
             w=w,
             b=b,
-            tolerance=self.tol,
-            max_iterations=self.max_iter,
             target=self.target,
         )
         if remedy is not None:

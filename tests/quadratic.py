@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from jitlogreg.solvers import point
-from jitlogreg.solvers.line_search import following
-from jitlogreg.solvers.point import Task
+from jitlogreg.solvers.line_search import next_point
+from jitlogreg.solvers.point import Task, initial_point
 
 
 class Quadratic:
@@ -58,7 +57,7 @@ def task_of(function, tolerance=1e-10):
 
 def start(function, theta=None):
     theta = np.zeros(function.n_parameters) if theta is None else theta
-    return point.start(theta, *function(theta))
+    return initial_point(theta, *function(theta))
 
 
 def run(function, make_method, count, tolerance=1e-10):
@@ -66,7 +65,7 @@ def run(function, make_method, count, tolerance=1e-10):
     task = task_of(function, tolerance)
     method, points = make_method(task), [start(function)]
     while len(points) <= count and not points[-1].converged:
-        found = following(task, method, points[-1])
+        found = next_point(task, method, points[-1])
         if found is None:
             break
         points.append(found)

@@ -99,7 +99,7 @@ def test_mini_batches_of_tensors(torch, both, cut_before):
     np.testing.assert_array_equal(seen[0].w.numpy(), arrays.w)
     with pytest.raises(TypeError, match=r"^y: expected a torch\.Tensor, as X is, got a numpy\.ndarray"):
         jlr.minibatch_descent((tensors.X, arrays.y), learning_rate=0.1)
-    with pytest.raises(TypeError, match=r"^block 0.*: w: expected a torch\.Tensor, as X is, got a numpy\.ndarray"):
+    with pytest.raises(TypeError, match=r"^batch 0.*: w: expected a torch\.Tensor, as X is, got a numpy\.ndarray"):
         jlr.minibatch_descent((tensors.X, tensors.y), learning_rate=0.1, w=arrays.w)
 
 

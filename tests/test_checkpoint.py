@@ -220,33 +220,37 @@ def test_other_files_are_refused(tmp_path, hard, kind):
 @pytest.mark.parametrize("changed", ["X", "y"])
 def test_other_data_is_refused(kept, hard, kind, changed):
     getattr(hard, changed)[7] = 0.5
-    with pytest.raises(ValueError, match="accepted is a run on the same X, in the same memory order"):
+    with pytest.raises(ValueError, match="resume: expected a run on the same X, in the same memory order"):
         run_of(kind, hard, resume=kept)
 
 
 def test_another_version_is_refused(kept, hard, kind, monkeypatch):
     monkeypatch.setattr(checkpoint, "__version__", "99.0")
-    with pytest.raises(ValueError, match=r"of version 0\.1\.0; accepted is a checkpoint of this one, 99\.0"):
+    with pytest.raises(
+        ValueError, match=r"^resume: expected a checkpoint of this version, 99\.0, got .*, of version 0\.1\.0$"
+    ):
         run_of(kind, hard, resume=kept)
 
 
 def test_other_arguments_are_refused(kept, hard, kind):
-    with pytest.raises(ValueError, match=r"of a run whose l2 is .*; it is 0\.5 here"):
+    with pytest.raises(
+        ValueError, match=r"^resume: expected a run whose l2 is 0\.5, as it is here, got .*, whose l2 is"
+    ):
         run_of(kind, hard, resume=kept, l2=0.5)
-    with pytest.raises(ValueError, match="of a run whose call is"):
+    with pytest.raises(ValueError, match=r"^resume: expected a run whose call is"):
         run_of("newton" if kind == "descent" else "descent", hard, resume=kept)
 
 
 def test_fewer_steps_than_were_made_are_refused(tmp_path, hard):
     run_of("descent", hard, checkpoint=tmp_path / "run")
-    with pytest.raises(ValueError, match="n_iterations is 5; accepted are at least the 40 of resume"):
+    with pytest.raises(ValueError, match=r"^n_iterations: expected at least 40, as resume has made, got 5$"):
         run_of("descent", hard, resume=tmp_path / "run", n_iterations=5)
 
 
 def test_paths_and_counts_are_checked(tmp_path, hard, kind):
-    with pytest.raises(TypeError, match="checkpoint is of type int; accepted is a path"):
+    with pytest.raises(TypeError, match=r"^checkpoint: expected a path, got .*int$"):
         run_of(kind, hard, checkpoint=3)
-    with pytest.raises(TypeError, match="resume is of type bool; accepted is a path"):
+    with pytest.raises(TypeError, match=r"^resume: expected a path, got .*bool$"):
         run_of(kind, hard, resume=True)
     with pytest.raises(ValueError, match="checkpoint_every: expected an integer of at least 1, got 0"):
         run_of(kind, hard, checkpoint=tmp_path / "run", checkpoint_every=0)
@@ -257,5 +261,7 @@ def test_paths_and_counts_are_checked(tmp_path, hard, kind):
 @pytest.mark.parametrize("where", ["", "none/run.npz"])
 def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_run(tmp_path, where):
     data = make_data(40, 5)
-    with pytest.raises(FileNotFoundError, match=r"^checkpoint is '.*'; accepted is the path of a file in a folder"):
+    with pytest.raises(
+        FileNotFoundError, match=r"^checkpoint: expected the path of a file in a folder that exists, got '.*'$"
+    ):
         jlr.fit(data.X, data.y, checkpoint=tmp_path / where, callback=lambda _: pytest.fail("it ran"))

@@ -195,7 +195,7 @@ def test_blocks_of_a_mapped_file_travel_by_its_name(tmp_path):
     assert len(text) < data.X.nbytes
     assert bits(pickle.loads(text)) == bits(objective)
     np.save(tmp_path / "X.npy", data.X + 1)
-    with pytest.raises(ValueError, match=r"X\.npy has been written"):
+    with pytest.raises(ValueError, match=r"X\.npy: expected the file as it was"):
         pickle.loads(text)
 
 

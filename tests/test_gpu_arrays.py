@@ -265,7 +265,7 @@ def test_mini_batches_stay_in_one_memory(library, both, seen):
     arrays, device = both
     of = {"CPU": (arrays.X, arrays.y), "GPU": (device.X, device.y)}
     for first, other in (("CPU", "GPU"), ("GPU", "CPU")):
-        message = rf"^block 1: X lies in the memory of .*{other}.*; accepted is the memory of .*{first}"
+        message = rf"^batch 1: X: expected the memory of .*{first}.*, got the memory of .*{other}"
         with pytest.raises(TypeError, match=message):
             jlr.minibatch_descent([of[first], of[other]], learning_rate=0.1)
     with pytest.raises(TypeError, match=r"^target: expected 'cuda' for X on a GPU, a .*, got 'cpu'"):

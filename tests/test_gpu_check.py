@@ -262,7 +262,7 @@ def test_a_descent_that_a_callback_changes_fails(monkeypatch):
     def descend(X, y, w, b, s, rate, n_iterations, l2, tolerance, each_step):
         rate = rate * (1 + 1e-3 * each_step)
         sums_at = functools.partial(targets._module("reference").sums, X, y, sample_weight=s, with_gradient=True)
-        return importlib.import_module("jitlogreg.solvers.gradient_descent")._descend_here(
+        return importlib.import_module("jitlogreg.solvers.gradient_descent")._descend_by_evaluations(
             sums_at, w, b, w.dtype.type(rate), n_iterations, l2
         )
 

@@ -1,4 +1,4 @@
-"""L-BFGS: its recursion, its memory, and what it does where its model misjudges the end."""
+"""L-BFGS: its recursion, its memory, and what it does if its model misjudges the end."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ from conftest import make_data
 from quadratic import Quadratic, WithHessian, run, some_matrix, start, task_of
 
 import jitlogreg as jlr
-from jitlogreg.solvers.lbfgs import LBFGS, MEMORY, PATIENCE, SAMPLED_AT
-from jitlogreg.solvers.line_search import following
+from jitlogreg.solvers.lbfgs import FIRST_SAMPLED_ITERATION, LBFGS, MAX_UNCONFIRMED, MEMORY
+from jitlogreg.solvers.line_search import next_point
 
 
 def bfgs(point, first):
     """The inverse that BFGS makes of the steps of a point, by its formula."""
     H = first
-    for s, y in zip(point.steps, point.slopes, strict=True):
+    for s, y in zip(point.s_history, point.y_history, strict=True):
         V = np.eye(len(s)) - np.outer(y, s) / (s @ y)
         H = V.T @ H @ V + np.outer(s, s) / (s @ y)
     return H
@@ -26,11 +26,11 @@ def test_two_loops_are_the_inverse_that_bfgs_updates():
     p = 5
     function = Quadratic(some_matrix(p), np.ones(p))
     point = run(function, LBFGS, 4)[-1]
-    assert len(point.steps) == 4
-    s, y = point.steps[-1], point.slopes[-1]
+    assert len(point.s_history) == 4
+    s, y = point.s_history[-1], point.y_history[-1]
     H = bfgs(point, np.eye(p) * (s @ y) / (y @ y))
     found = LBFGS(task_of(function)).direction(point)
-    assert found.length == 1
+    assert found.step_size == 1
     np.testing.assert_allclose(found.step, -H @ point.gradient, rtol=1e-9)
     assert found.decrement == pytest.approx(np.sqrt(point.gradient @ H @ point.gradient), rel=1e-9)
     other = np.arange(5.0)
@@ -41,8 +41,8 @@ def test_with_a_sample_they_begin_with_its_hessian():
     p = 12
     A, sampled = some_matrix(p), some_matrix(p, seed=1)
     function = WithHessian(A, np.ones(p), sampled=sampled)
-    point = run(function, LBFGS, SAMPLED_AT + 3)[-1]
-    assert len(point.steps) == SAMPLED_AT + 3
+    point = run(function, LBFGS, FIRST_SAMPLED_ITERATION + 3)[-1]
+    assert len(point.s_history) == FIRST_SAMPLED_ITERATION + 3
     H = bfgs(point, np.linalg.inv(sampled))
     found = LBFGS(task_of(function)).direction(point)
     np.testing.assert_allclose(found.step, -H @ point.gradient, rtol=1e-8)
@@ -65,25 +65,25 @@ def test_no_more_pairs_than_its_memory():
     # 40 eigenvalues from 1 to 10,000 keep it busy
     points = run(Quadratic(np.diag(np.geomspace(1, 1e4, 40)), np.ones(40)), LBFGS, 25)
     assert len(points) > 20
-    assert max(len(point.steps) for point in points) == MEMORY
-    np.testing.assert_array_equal(points[-1].steps[-1], points[-1].theta - points[-2].theta)
-    np.testing.assert_array_equal(points[-1].slopes[-1], points[-1].gradient - points[-2].gradient)
+    assert max(len(point.s_history) for point in points) == MEMORY
+    np.testing.assert_array_equal(points[-1].s_history[-1], points[-1].theta - points[-2].theta)
+    np.testing.assert_array_equal(points[-1].y_history[-1], points[-1].gradient - points[-2].gradient)
 
 
-def test_pairs_along_which_nothing_bends_are_forgotten():
+def test_pairs_without_curvature_are_dropped():
     class Falling(Quadratic):
         def __call__(self, theta):
             return -float(np.sum(theta)), -np.ones(3)
 
     points = run(Falling(np.eye(3), np.zeros(3)), LBFGS, 2)
-    assert len(points[-1].steps) == 0
+    assert len(points[-1].s_history) == 0
 
 
 # ---------------------------------------------------------------- where the model misjudges the end
 
 
 class Misjudged(LBFGS):
-    """A model that takes the Hessian for so many times what it is that the end seems near: λ is 5e-5."""
+    """A model that overestimates the Hessian so much that the end seems near: λ is 5e-5."""
 
     def direction(self, point):
         found = super().direction(point)
@@ -101,8 +101,8 @@ class Misjudged(LBFGS):
 def test_an_end_that_the_model_misjudges_is_not_called_converged(objective):
     A = some_matrix(20)
     function = objective(A, np.ones(20))
-    points = run(function, Misjudged, PATIENCE, 1e-4)
-    assert [point.unverified for point in points] == list(range(PATIENCE + 1))
+    points = run(function, Misjudged, MAX_UNCONFIRMED, 1e-4)
+    assert [point.n_unconfirmed for point in points] == list(range(MAX_UNCONFIRMED + 1))
     assert not any(point.converged for point in points)
     points = run(function, Misjudged, 40, 1e-4)
     assert points[-1].converged
@@ -110,12 +110,12 @@ def test_an_end_that_the_model_misjudges_is_not_called_converged(objective):
     assert np.sqrt(off @ A @ off) <= 1e-4
 
 
-def test_what_was_not_borne_out_leads_to_newtons_direction():
+def test_an_unconfirmed_end_leads_to_newtons_direction():
     A = some_matrix(20)
     function = WithHessian(A, np.ones(20), sampled=some_matrix(20, seed=1))
     point = run(function, LBFGS, 2)[-1]
-    for unverified, is_exact in ((PATIENCE - 1, False), (PATIENCE, True)):
-        found = LBFGS(task_of(function)).direction(point._replace(unverified=unverified))
+    for n_unconfirmed, is_exact in ((MAX_UNCONFIRMED - 1, False), (MAX_UNCONFIRMED, True)):
+        found = LBFGS(task_of(function)).direction(point._replace(n_unconfirmed=n_unconfirmed))
         assert found.is_exact == is_exact
         assert function.hessians == is_exact
     np.testing.assert_allclose(found.step, -np.linalg.solve(A, point.gradient), rtol=1e-9)
@@ -124,7 +124,7 @@ def test_what_was_not_borne_out_leads_to_newtons_direction():
 def test_without_a_hessian_it_leads_to_conjugate_gradients():
     A = some_matrix(6)
     function = Quadratic(A, np.ones(6))
-    point = run(function, LBFGS, 3)[-1]._replace(unverified=PATIENCE)
+    point = run(function, LBFGS, 3)[-1]._replace(n_unconfirmed=MAX_UNCONFIRMED)
     found = LBFGS(task_of(function)).direction(point)
     assert found.is_exact
     wanted = np.sqrt(point.gradient @ np.linalg.solve(A, point.gradient))
@@ -137,10 +137,10 @@ def test_a_part_of_the_gradient_that_the_sample_misses_counts_as_unverified():
     function, sample = (WithHessian(A, np.ones(12)) for A in (np.diag(np.arange(1.0, 13.0)), sampled))
     sample.total_weight, sample.root = 1.0, lambda theta: np.sqrt(sampled)
     function.sample = lambda rows: sample
-    task, point = task_of(function, 1e-8), start(function)._replace(iteration=SAMPLED_AT)
+    task, point = task_of(function, 1e-8), start(function)._replace(iteration=FIRST_SAMPLED_ITERATION)
     with np.errstate(all="ignore"):
         assert LBFGS(task).direction(point).decrement == np.inf
-        assert following(task, LBFGS(task), point).unverified == 1
+        assert next_point(task, LBFGS(task), point).n_unconfirmed == 1
 
 
 def test_the_last_step_is_newtons_where_the_hessian_is_cheap():
@@ -158,8 +158,8 @@ def test_the_last_step_is_newtons_where_the_hessian_is_cheap():
 @pytest.mark.parametrize("share", [0.0, 0.01])
 def test_a_sample_of_other_rows_misleads_no_fit(monkeypatch, share):
     # every third row, which is the sample, has little of the second column
-    monkeypatch.setattr("jitlogreg.solvers.lbfgs.SAMPLE", 100)
-    monkeypatch.setattr("jitlogreg.solvers.lbfgs.SAMPLE_PER_PARAMETER", 1)
+    monkeypatch.setattr("jitlogreg.solvers.lbfgs.SAMPLE_ROWS", 100)
+    monkeypatch.setattr("jitlogreg.solvers.lbfgs.SAMPLE_ROWS_PER_PARAMETER", 1)
     data = make_data(300, 10)
     data.X[::3, 1] *= share
     fitted = jlr.fit(data.X, data.y, solver="lbfgs")

@@ -188,7 +188,9 @@ def test_weights_and_columns_at_once(solver, scale):
 
 def test_coefficients_beyond_float64_are_refused():
     data = soft()
-    with pytest.raises(ValueError, match="w or b would be beyond float64; accepted is an X whose columns are larger"):
+    with pytest.raises(
+        ValueError, match="X: expected columns that are larger, or less far from 0, got a w or b beyond float64"
+    ):
         jlr.fit(data.X * 1e-310, data.y)
 
 

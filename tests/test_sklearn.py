@@ -188,9 +188,10 @@ def given(monkeypatch):
     """What `jitlogreg.fit` was called with, last."""
     seen = {}
 
-    def fit(X, y, **options):
-        seen.update(options, X=X, y=y)
-        return jlr.fit(X, y, **options), None
+    def fit(X, y, options, **data):
+        data |= {"solver": options.solver, "tolerance": options.tolerance, "max_iterations": options.max_iterations}
+        seen.update(data, X=X, y=y)
+        return jlr.fit(X, y, **data), None
 
     monkeypatch.setattr(module, "fit_quietly", fit)
     return seen

@@ -1,11 +1,16 @@
 """`fit`: every solver to the minimum, from hard data too, and why a run ended."""
 
+import importlib
+
 import numpy as np
 import pytest
 from conftest import make_data
+from quadratic import Quadratic
 
 import jitlogreg as jlr
 from jitlogreg.solvers import lbfgs
+from jitlogreg.solvers.solver_objective import SolverObjective
+from jitlogreg.solvers.standardize import column_statistics
 
 SOLVERS = ["newton", "lbfgs", "gradient_descent"]
 MANY = {"newton": 100, "lbfgs": 200, "gradient_descent": 20_000}
@@ -93,7 +98,7 @@ def test_more_columns_than_a_hessian_may_have():
 
 
 def test_a_sample_of_large_data_in_either_order(order, monkeypatch):
-    monkeypatch.setattr(lbfgs, "SAMPLE", 300)
+    monkeypatch.setattr(lbfgs, "SAMPLE_ROWS", 300)
     rng = np.random.default_rng(1)
     X = np.asarray(rng.normal(size=(3000, 5)) * 10.0 ** np.arange(-4, 6, 2), order=order)
     y = (rng.uniform(size=3000) < 1 / (1 + np.exp(-(X / 10.0 ** np.arange(-4, 6, 2)) @ np.arange(5.0)))) * 1.0
@@ -104,7 +109,7 @@ def test_a_sample_of_large_data_in_either_order(order, monkeypatch):
 
 
 def test_a_sample_without_weight_is_left_alone(monkeypatch):
-    monkeypatch.setattr(lbfgs, "SAMPLE", 100)
+    monkeypatch.setattr(lbfgs, "SAMPLE_ROWS", 100)
     data = make_data(300, 3)
     weights = (np.arange(300) % 3 > 0) * 1.0  # every third row is the sample
     fitted = jlr.fit(data.X, data.y, solver="lbfgs", sample_weight=weights, max_iterations=300)
@@ -304,12 +309,37 @@ def test_threads_change_no_bit(solver, threads):
     np.testing.assert_array_equal(fitted.w, wanted.w)
 
 
+# ---------------------------------------------------------------- what solvers need of an objective
+
+
+def test_every_objective_is_one_for_solvers(target):
+    data = make_data(40, 3)
+    objective = jlr.Objective(data.X, data.y)
+    assert isinstance(objective, SolverObjective)
+    framed = objective.in_frame(column_statistics(data.X, None, l2=0.0, has_intercept=True).frame)
+    assert isinstance(framed, SolverObjective)
+    assert isinstance(objective.sample(10), SolverObjective)
+
+
+def test_an_objective_over_chunks_is_one_for_solvers():
+    da = pytest.importorskip("dask.array", reason="dask is not installed")
+    over_chunks = importlib.import_module("jitlogreg.dask")
+    data = make_data(40, 3)
+    objective = over_chunks.Objective(da.from_array(data.X, chunks=(20, 3)), data.y)
+    assert isinstance(objective, SolverObjective)
+    assert isinstance(objective.sample(10), SolverObjective)
+
+
+def test_an_objective_that_lacks_something_is_none():
+    assert not isinstance(Quadratic(np.eye(2), np.ones(2)), SolverObjective)
+
+
 # ---------------------------------------------------------------- what is refused
 
 
 def test_what_fit_refuses(data):
     X, y = data.X, data.y
-    with pytest.raises(ValueError, match="solver is 'sag'; accepted are 'auto', 'newton', 'lbfgs', 'gradient_descent'"):
+    with pytest.raises(ValueError, match="solver: expected 'auto', 'newton', 'lbfgs', 'gradient_descent', got 'sag'"):
         jlr.fit(X, y, solver="sag")
     with pytest.raises(ValueError, match=r"tolerance: expected a finite number of at least 0, got -1\.0"):
         jlr.fit(X, y, tolerance=-1)

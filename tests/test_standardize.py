@@ -1,4 +1,4 @@
-"""Columns seen from their own centre, in their own unit: when that matters, and what the targets make of it."""
+"""Columns seen from their own centre, in their own unit: when that needs_frame, and what the targets make of it."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import jitlogreg as jlr
 from jitlogreg.objective import finish
 from jitlogreg.solvers import run
-from jitlogreg.solvers.standardize import FAR, ROWS, UNITS, standard
+from jitlogreg.solvers.standardize import MAX_CENTRE, ROWS, UNSCALED_UNITS, column_statistics
 from jitlogreg.targets import cpu, reference
 from jitlogreg.targets.frame import Frame, turned_hessian_vector_sums, turned_sums
 
@@ -23,7 +23,7 @@ TURNED = turned_sums, turned_hessian_vector_sums
 def look(X, s=None, *, l2=0.0, has_intercept=True):
     """At rows; a vector is one column."""
     X = np.asarray(X, dtype=float)
-    return standard(X if X.ndim == 2 else X[:, np.newaxis], s, l2=l2, has_intercept=has_intercept)
+    return column_statistics(X if X.ndim == 2 else X[:, np.newaxis], s, l2=l2, has_intercept=has_intercept)
 
 
 def signs(m=100):
@@ -34,22 +34,30 @@ def signs(m=100):
 # ---------------------------------------------------------------- what a column looks like
 
 
-@pytest.mark.parametrize(("offset", "matters"), [(0, False), (FAR - 1, False), (FAR + 1, True), (-FAR - 1, True)])
-def test_a_column_far_from_zero_matters(offset, matters):
+@pytest.mark.parametrize(
+    ("offset", "needs_frame"), [(0, False), (MAX_CENTRE - 1, False), (MAX_CENTRE + 1, True), (-MAX_CENTRE - 1, True)]
+)
+def test_a_column_far_from_zero_needs_a_frame(offset, needs_frame):
     for deviation in (1.0, 3e-5, 3e5):
         found = look(deviation * (signs() + offset))
-        assert found.matters == matters
+        assert found.needs_frame == needs_frame
         assert_allclose(found.frame.centre, deviation * offset, rtol=1e-14, atol=1e-14 * deviation)
-        assert_allclose(found.size, deviation * math.hypot(1, offset), rtol=1e-14)
+        assert_allclose(found.rms, deviation * math.hypot(1, offset), rtol=1e-14)
 
 
 @pytest.mark.parametrize(
-    ("deviation", "matters"),
-    [(1.0, False), (0.9 * UNITS[1], False), (1.1 * UNITS[0], False), (2 * UNITS[1], True), (UNITS[0] / 2, True)],
+    ("deviation", "needs_frame"),
+    [
+        (1.0, False),
+        (0.9 * UNSCALED_UNITS[1], False),
+        (1.1 * UNSCALED_UNITS[0], False),
+        (2 * UNSCALED_UNITS[1], True),
+        (UNSCALED_UNITS[0] / 2, True),
+    ],
 )
-def test_a_column_of_an_odd_unit_matters(deviation, matters):
-    assert look(deviation * signs()).matters == matters
-    assert look(deviation * signs(), has_intercept=False).matters == matters
+def test_a_column_of_an_odd_unit_needs_a_frame(deviation, needs_frame):
+    assert look(deviation * signs()).needs_frame == needs_frame
+    assert look(deviation * signs(), has_intercept=False).needs_frame == needs_frame
 
 
 @pytest.mark.parametrize("deviation", [1.0, 1.4, 1.5, 0.7, 3e-200, 1e-9, 5e200, 1e-300])
@@ -60,7 +68,7 @@ def test_scales_are_powers_of_two_that_bring_a_column_near_one(deviation, has_in
     assert mantissa == 0.5
     assert 0.5 <= found.spread[0] <= 2
     assert_allclose(found.spread, deviation * found.frame.scale, rtol=1e-13)
-    assert found.matters == (not 1e-18 < deviation < 1e18)
+    assert found.needs_frame == (not 1e-18 < deviation < 1e18)
 
 
 @pytest.mark.parametrize("value", [5.0, 0.1, 7.3, -1e9, 3e-310, 1e300, 5e-324])
@@ -68,7 +76,7 @@ def test_scales_are_powers_of_two_that_bring_a_column_near_one(deviation, has_in
 def test_a_constant_column_has_its_value_for_a_centre_and_no_spread(value, m):
     found = look(np.full(m, value))
     # in other rows it may be another; if not, no Cholesky factor says so
-    assert found.matters == (not 1e-18 < abs(value) < 1e18)
+    assert found.needs_frame == (not 1e-18 < abs(value) < 1e18)
     assert found.frame.centre == value
     assert found.spread == 1
     assert np.isfinite(found.frame.scale).all()
@@ -77,29 +85,29 @@ def test_a_constant_column_has_its_value_for_a_centre_and_no_spread(value, m):
 
 def test_without_an_intercept_a_constant_column_is_like_any_other():
     found = look(np.full(50, 1e9), has_intercept=False)
-    assert not found.matters
+    assert not found.needs_frame
     assert found.frame.centre == 0
     assert 0.5 <= found.spread <= 2
 
 
 @pytest.mark.parametrize("has_intercept", [True, False])
-def test_a_column_of_zeros_matters_not(has_intercept):
+def test_a_column_of_zeros_needs_no_frame(has_intercept):
     found = look(np.zeros(50), has_intercept=has_intercept)
-    assert not found.matters
-    assert (found.frame.centre, found.frame.scale, found.spread, found.size) == (0, 1, 1, 0)
+    assert not found.needs_frame
+    assert (found.frame.centre, found.frame.scale, found.spread, found.rms) == (0, 1, 1, 0)
 
 
 def test_without_an_intercept_nothing_is_centred():
     found = look(signs() + 1e9, has_intercept=False)
-    assert not found.matters
+    assert not found.needs_frame
     assert found.frame.centre == 0
     assert_allclose(found.spread, (1e9 + 1e-9) * found.frame.scale, rtol=1e-12)
 
 
 def test_a_penalty_that_weighs_more_than_the_column_is_its_unit():
     plain, penalised = look(1e-30 * signs()), look(1e-30 * signs(), l2=1.0)
-    assert plain.matters
-    assert not penalised.matters
+    assert plain.needs_frame
+    assert not penalised.needs_frame
     assert penalised.frame.scale == 0.5  # a curvature of l2 is that of a column of 2 √l2
     assert penalised.spread == 0.5e-30
     assert look(signs(), l2=1e-12).frame.scale == 1
@@ -110,8 +118,8 @@ def test_a_penalty_that_weighs_more_than_the_column_is_its_unit():
 def test_columns_at_the_limits_of_numbers(size):
     column = size * signs() * np.where(np.arange(100) % 4 < 2, 1.0, 0.5)
     found = look(np.c_[column, signs()])
-    assert found.matters
-    assert np.isfinite([*found.frame.centre, *found.frame.scale, *found.spread, *found.size]).all()
+    assert found.needs_frame
+    assert np.isfinite([*found.frame.centre, *found.frame.scale, *found.spread, *found.rms]).all()
     assert 0.5 <= found.spread[1] <= 2
     if 1e-300 < size < 1e301:  # scales end at 2^±1000
         assert 0.5 <= found.spread[0] <= 2
@@ -136,7 +144,9 @@ def test_where_none_of_the_rows_has_weight_they_count_alike():
 
 def test_a_run_looks_at_some_of_the_rows(monkeypatch):
     seen = []
-    monkeypatch.setattr(run, "standard", lambda X, s, **given: seen.append((X, s)) or standard(X, s, **given))
+    monkeypatch.setattr(
+        run, "column_statistics", lambda X, s, **given: seen.append((X, s)) or column_statistics(X, s, **given)
+    )
     data = make_data(2000, 3, weighted=True)
     jlr.fit(data.X, data.y, sample_weight=data.sample_weight, max_iterations=0)
     ((X, s),) = seen

@@ -1,10 +1,14 @@
-"""Fitting: from an objective to its minimum, and to what can be said of that.
+"""Solvers: from an objective to its minimum, and to what can be said of it.
 
-fit.py           the public call: where a run starts, what it tells on the way, why it ends
-point.py         where a run has come to
-newton.py, lbfgs.py, gradient_descent.py    directions
-line_search.py   how far to go along them
-curvature.py     the Hessian, factored: steps and decrements
-standardize.py   the centre and the spread of the columns
-separation.py    whether there is a minimum at all
+fit.py               `fit`: its arguments, its result, and which solver "auto" takes
+run.py               a run from its start to its end, and the verdict on its last point
+newton.py, lbfgs.py, steepest_descent.py    the methods: search directions
+line_search.py       how far along a direction, and when that was the last step
+curvature.py         the factored Hessian: steps and decrements
+standardize.py       the centre and the spread of the columns
+separation.py        whether there is a minimum at all
+point.py, direction.py, solver_objective.py    what these hand to each other
+gradient_descent.py  `gradient_descent`: the update rule of the lecture notes
+minibatch.py, batches.py    `minibatch_descent`: a step for each batch, and where batches come from
+monitor.py, progress.py, checkpoint.py    callbacks, progress bars, files to resume from
 """

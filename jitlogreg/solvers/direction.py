@@ -1,7 +1,7 @@
-"""What a solver proposes at a point."""
+"""What a method proposes at a point, and what a method is."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -9,35 +9,69 @@ from jitlogreg.solvers.point import Point
 
 
 class Direction(NamedTuple):
-    """Where to go from a point, and how near the minimum is by the same model of the Hessian.
+    """A search direction at a point, and how near the minimum is by the same model of the Hessian.
 
     Attributes
     ----------
     step : ndarray of float64, shape (p,)
-    length : float
-        The multiple of the step to try first.
+        The direction, scaled as the method's full step.
+    step_size : float
+        The multiple of `step` that the line search tries first.
     point : Point
-        As it is to be kept, with what the model was made at.
+        The point to go on from, with the θ at which the model was made.
     decrement : float
-        λ there; inf where nothing is known of it.
+        λ there; inf where it is not known.
     decrement_of : callable or None
         λ of another gradient, by the same model.
-    noise : callable or None
-        The λ that rounding may hide from that model, given the size of the columns.
+    noise_floor : callable or None
+        The λ that rounding may hide from the model, given the root mean squares of the columns.
     is_exact : bool
-        Whether the model is of H itself at this point, and not of a sample of the rows or of steps gone before.
-    may_leave : float or None
-        The λ that a step by another model may leave for the run to end, where that is known.
-    ends_here : bool
-        Whether the run ends without the step.
+        Whether the model is H itself at this point, not H of a sample of the rows or of earlier steps.
+    accepted_decrement : float or None
+        The λ that a step by another model may leave and still end the run, where that is known.
+    stop_without_step : bool
+        Whether the run ends here, without the step.
     """
 
     step: np.ndarray
-    length: float
+    step_size: float
     point: Point
     decrement: float = np.inf
     decrement_of: Callable[[np.ndarray], float] | None = None
-    noise: Callable[[np.ndarray], float] | None = None
+    noise_floor: Callable[[np.ndarray], float] | None = None
     is_exact: bool = False
-    may_leave: float | None = None
-    ends_here: bool = False
+    accepted_decrement: float | None = None
+    stop_without_step: bool = False
+
+
+class Method(Protocol):
+    """Newton's method, L-BFGS or steepest descent: what makes directions.
+
+    Attributes
+    ----------
+    name : str
+        What the progress bar shows.
+    stops_by_norm : bool
+        Whether the gradient's norm decides when the run has converged.
+    memory : int
+        The pairs (s, y) that a point keeps.
+    max_unconfirmed : int
+        How many unconfirmed ends make the method take the Hessian itself in place of a model.
+    dependent : tuple of int
+        The parameters that the last Hessian could not tell apart.
+    """
+
+    name: str
+    stops_by_norm: bool
+    memory: int
+    max_unconfirmed: int
+
+    @property
+    def dependent(self) -> tuple[int, ...]:
+        """The parameters that the last Hessian could not tell apart."""
+
+    def is_well_conditioned_at(self, theta: np.ndarray) -> bool:
+        """Whether the method can work in the caller's columns: the Hessian at θ has a usable Cholesky factor."""
+
+    def direction(self, point: Point) -> Direction:
+        """The direction from a point."""

@@ -1,4 +1,4 @@
-"""Gradient descent, the notes' update rule, on any target."""
+"""Gradient descent: the update rule of the lecture notes, on any target."""
 
 import contextlib
 import functools
@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from jitlogreg import validation
 from jitlogreg.interop.device_array import like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective, check_examples, check_weight, evaluate, finish, norm
-from jitlogreg.solvers import checkpoint as checkpoints
+from jitlogreg.solvers.monitor import Monitor, State, is_true
 from jitlogreg.solvers.progress import progress_bar
 from jitlogreg.targets.dispatch import choose
 from jitlogreg.targets.base import Steps
@@ -42,16 +42,6 @@ class Descent(NamedTuple):
     converged: bool
 
 
-class State(NamedTuple):
-    """What a callback is shown, before the step is made. `w` is a copy."""
-
-    iteration: int
-    loss: float
-    gradient_norm: float
-    w: np.ndarray
-    b: float
-
-
 @accepts_foreign_arrays
 def gradient_descent(
     X: np.ndarray | Objective,
@@ -76,17 +66,16 @@ def gradient_descent(
     Parameters
     ----------
     X : ndarray of float32 or float64, shape (m, n), m > 0; or Objective
-        Of an `Objective`, such as one over dask arrays, the data, `l2` and the target are its own; its descent is in
-        float64.
+        An `Objective`, such as one over dask arrays, brings its own data, `l2` and target; its descent is in float64.
     y : ndarray of bool, integer or float, shape (m,)
         Labels from 0 to 1.
     learning_rate : float
-        α, finite and at least 0. Steps surely go downhill below 8 / (largest eigenvalue of XᵀX / m, X with a column of
-        ones).
+        α, finite and at least 0. Every step goes downhill if α is below 8 / (largest eigenvalue of XᵀX / m, X with a
+        column of ones).
     n_iterations : int
         The most steps to make.
     w : ndarray of X's dtype or float64, shape (n,), optional
-        Where to start; zeros of X's dtype if left out. Its dtype is that of the whole descent. It is not written to.
+        Where to start; zeros of X's dtype if left out. The whole descent is in its dtype. It is not written to.
     b : float
         Where to start.
     sample_weight : ndarray, shape (m,), optional
@@ -100,13 +89,14 @@ def gradient_descent(
     progress : bool
         Show a progress bar (needs the package rich).
     checkpoint : path, optional
-        A file to keep the run in, before the first step, after every `checkpoint_every` and after the last one. It is
+        A file to save the run in: before the first step, after each `checkpoint_every` and after the last one. It is
         replaced whole or not at all.
     checkpoint_every : int
         At least 1.
     resume : path, optional
-        A checkpoint of the same descent to go on from, to the bits that it would have come to uninterrupted; it may be
-        the file that `checkpoint` names. `w` and `b` are not looked at then; `tolerance` and `n_iterations` may differ.
+        A checkpoint of the same descent to go on from; the run ends bit for bit where an uninterrupted one would. It
+        may be the file that `checkpoint` names. `w` and `b` are ignored then; `tolerance` and `n_iterations` may
+        differ.
     target : {"cpu", "cuda", "reference"}, optional
 
     Returns
@@ -116,8 +106,8 @@ def gradient_descent(
     Raises
     ------
     TypeError, ValueError
-        For data that cannot be served exactly, as by `loss_and_gradient`; for a checkpoint that is damaged, or of other
-        data, another version, or a descent with other arguments.
+        For unsupported data, as by `loss_and_gradient`; for a checkpoint that is damaged, or of other data, another
+        version, or a descent with other arguments.
     OSError
         If a checkpoint cannot be written or read.
 
@@ -144,92 +134,174 @@ def gradient_descent(
     """
     if isinstance(X, Objective):
         validation.check_none_beside_objective(y=y, sample_weight=sample_weight, l2=l2 or None, target=target)
-        w = np.zeros(X.n_features) if w is None else validation.check_coefficients(w, X).astype(np.float64)
-        b = validation.check_initial_intercept(b, w.dtype, X.n_parameters > X.n_features)
-        sums_at, name, l2, descend = X.sums_at, X.target, X.l2, None
+        problem, w, b = _of_objective(X, w, b)
     else:
-        kernels = choose(target, X)
-        validation.check_matrix(X)
-        w = validation.initial_coefficients(X) if w is None else validation.check_coefficients(w, X).copy()
-        b = validation.check_intercept(b, w.dtype)
-        y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
-        sums_at, name = functools.partial(evaluate, kernels, X, y, sample_weight), kernels.__name__.rpartition(".")[2]
-        descend = getattr(kernels, "descend", None)
-    learning_rate = w.dtype.type(validation.check_nonnegative("learning_rate", learning_rate, w.dtype))
-    n_iterations = validation.check_count("n_iterations", n_iterations)
-    l2 = validation.check_nonnegative("l2", l2)
-    tolerance = validation.check_nonnegative("tolerance", tolerance)
-    validation.check_callable("callback", callback)
-    checkpoint_every = validation.check_count("checkpoint_every", checkpoint_every, least=1)
-    checkpoints.check_path("checkpoint", checkpoint)
-    checkpoints.check_path("resume", resume)
-
-    history: list[float] = []
-    keep = None
-    if checkpoint is not None or resume is not None:
-        run = {"call": "gradient_descent", "target": name, "l2": l2}
-        run |= {"shape": list(X.shape), "dtypes": f"{X.dtype}, {w.dtype}", "learning_rate": float(learning_rate)}
-        first = w, b
-        if resume is not None:
-            names = "start_loss", "start_gradient", "start_w", "start_b", "w", "b", "history"
-            saved = checkpoints.load(resume, run, names)
-            first = validation.check_coefficients(like(X, saved["start_w"]), X), w.dtype.type(saved["start_b"])
-            w, b = validation.check_coefficients(like(X, saved["w"]), X), w.dtype.type(saved["b"])
-            history = saved["history"].tolist()
-        loss, dw, db = finish(sums_at(*first), first[0], l2)
-        start = {"start_loss": loss, "start_gradient": np.append(on_host(dw).astype(np.float64), db)}
-        if resume is not None:
-            checkpoints.check_start(resume, saved, **start)
-        if len(history) > n_iterations:
-            raise ValueError(f"n_iterations is {n_iterations}; accepted are at least the {len(history)} of resume")
-        start |= {"start_w": on_host(first[0]), "start_b": first[1]}
-
-        def keep_in_file(w, b, history):
-            checkpoints.save(checkpoint, run, start | {"w": on_host(w), "b": b, "history": np.array(history)})
-
-        keep = None if checkpoint is None else keep_in_file
-
-    each_step, iteration = callback is not None or keep is not None, len(history)
-    by = learning_rate, n_iterations - iteration, l2
-    if descend is None:
-        steps = _descend_here(sums_at, w, b, *by)
-    else:
-        steps = descend(X, y, w, b, sample_weight, *by, tolerance, each_step)
-    with progress_bar("gradient descent", n_iterations, enabled=progress) as advance, contextlib.closing(steps):
-        for losses, length, w, b, weight, valid in steps:
-            check_examples(weight, valid, y, sample_weight)
-            check_weight(weight)
-            history += losses
-            made, iteration = iteration, len(history) - 1
-            loss, w = losses[-1], like(X, w)
-            advance(iteration - made, loss)
-            if keep and iteration % checkpoint_every == 0 and math.isfinite(loss):
-                keep(w, b, history[:-1])
-            stop = callback is not None and is_true(callback(State(iteration, loss, length, w.copy(), float(b))))
-            if not math.isfinite(loss):
-                cause = (
-                    "a smaller learning_rate may help" if iteration else "X, w or b, or a sum of them, is not finite"
-                )
-                warnings.warn(
-                    f"the loss is {loss} after {iteration} steps: {cause}",
-                    RuntimeWarning,
-                    stacklevel=3,  # past the wrapper that takes other libraries' arrays
-                )
-                break
-            if length <= tolerance or stop:
-                break
-    if keep and iteration % checkpoint_every and math.isfinite(loss):
-        keep(w, b, history[:-1])
-    return Descent(w, float(b), np.array(history), iteration, length <= tolerance)
+        problem, w, b = _of_arrays(X, y, sample_weight, l2, target, w, b)
+    settings = _Settings(
+        w.dtype.type(validation.check_nonnegative("learning_rate", learning_rate, w.dtype)),
+        validation.check_count("n_iterations", n_iterations),
+        validation.check_nonnegative("l2", problem.l2),
+        validation.check_nonnegative("tolerance", tolerance),
+    )
+    monitor = Monitor.checked(callback, progress, checkpoint, checkpoint_every, resume)
+    w, b, history = _restored(monitor.checkpoint, problem, settings, w, b)
+    each_step = monitor.callback is not None or monitor.checkpoint.saves
+    steps = _steps(problem, settings, w, b, settings.n_iterations - len(history), each_step)
+    return _followed(steps, history, problem, settings, monitor)
 
 
-def _descend_here(sums_at, w, b, learning_rate, n_iterations, l2):
-    """Descend by evaluations where the target has no loop of its own, and yield what each step reached."""
+class _Problem(NamedTuple):
+    """What a descent minimises: data on a target, or an `Objective`.
+
+    Attributes
+    ----------
+    X, y, sample_weight : array, or None
+        Checked. y is None where X is an `Objective`.
+    l2 : float
+    target : str
+        The target's name.
+    sums_at : callable
+        The `Sums` at w and b.
+    descend : callable or None
+        The target's own loop over steps.
+    """
+
+    X: Any
+    y: Any
+    sample_weight: Any
+    l2: float
+    target: str
+    sums_at: Callable
+    descend: Callable | None
+
+
+class _Settings(NamedTuple):
+    """The checked arguments of the update rule; `learning_rate` is in w's dtype."""
+
+    learning_rate: np.floating
+    n_iterations: int
+    l2: float
+    tolerance: float
+
+
+def _of_objective(objective, w, b):
+    """The problem that an `Objective` is, and where to start."""
+    w = np.zeros(objective.n_features) if w is None else validation.check_coefficients(w, objective).astype(np.float64)
+    b = validation.check_initial_intercept(b, w.dtype, objective.n_parameters > objective.n_features)
+    return _Problem(objective, None, None, objective.l2, objective.target, objective.sums_at, None), w, b
+
+
+def _of_arrays(X, y, sample_weight, l2, target, w, b):
+    """The problem that these arrays are, and where to start."""
+    kernels = choose(target, X)
+    validation.check_matrix(X)
+    w = validation.initial_coefficients(X) if w is None else validation.check_coefficients(w, X).copy()
+    b = validation.check_intercept(b, w.dtype)
+    y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
+    sums_at, name = functools.partial(evaluate, kernels, X, y, sample_weight), kernels.__name__.rpartition(".")[2]
+    return _Problem(X, y, sample_weight, l2, name, sums_at, getattr(kernels, "descend", None)), w, b
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def _restored(checkpoint, problem, settings, w, b):
+    """w, b and the history to go on from: the start, or those of a checkpoint."""
+    history = []
+    if not checkpoint.is_used:
+        return w, b, history
+    start = w, b
+    restored = checkpoint.restore(_description(problem, settings, w.dtype), ("start_w", "start_b", "w", "b", "history"))
+    if restored is not None:
+        start = _parameters(problem.X, restored["start_w"], restored["start_b"], w.dtype)
+        w, b = _parameters(problem.X, restored["w"], restored["b"], w.dtype)
+        history = restored["history"].tolist()
+    loss, dw, db = finish(problem.sums_at(*start), start[0], settings.l2)
+    gradient = np.append(on_host(dw).astype(np.float64), db)
+    checkpoint.begin(loss, gradient, start_w=on_host(start[0]), start_b=start[1])
+    if len(history) > settings.n_iterations:
+        raise ValueError(
+            f"n_iterations: expected at least {len(history)}, as resume has made, got {settings.n_iterations}"
+        )
+    return w, b, history
+
+
+def _description(problem, settings, dtype):
+    """What must be the same when a descent is resumed."""
+    return {
+        "call": "gradient_descent",
+        "target": problem.target,
+        "l2": settings.l2,
+        "shape": list(problem.X.shape),
+        "dtypes": f"{problem.X.dtype}, {dtype}",
+        "learning_rate": float(settings.learning_rate),
+    }
+
+
+def _parameters(X, w, b, dtype):
+    """w and b from a checkpoint, w where X lies."""
+    return validation.check_coefficients(like(X, w), X), dtype.type(b)
+
+
+def _state(w, b, history):
+    """What a checkpoint holds; the loss at w and b is computed anew when the run is resumed."""
+    return {"w": on_host(w), "b": b, "history": np.array(history[:-1])}
+
+
+# ---------------------------------------------------------------- the steps
+
+
+def _steps(problem, settings, w, b, n_iterations, each_step):
+    """The `Steps` of a descent as they are made: by the target's own loop, or by evaluations."""
+    learning_rate, _, l2, tolerance = settings
+    if problem.descend is None:
+        return _descend_by_evaluations(problem.sums_at, w, b, learning_rate, n_iterations, l2)
+    X, y, sample_weight = problem.X, problem.y, problem.sample_weight
+    return problem.descend(X, y, w, b, sample_weight, learning_rate, n_iterations, l2, tolerance, each_step)
+
+
+def _descend_by_evaluations(sums_at, w, b, learning_rate, n_iterations, l2):
+    """Yield what each step reached, where the target has no loop of its own."""
     for _ in range(n_iterations + 1):
         sums = sums_at(w, b)
         loss, dw, db = finish(sums, w, l2)
         yield Steps([loss], gradient_norm(dw, db), w, b, sums.weight, sums.valid)
         w, b = step(w, b, dw, db, learning_rate)
+
+
+def _followed(steps, history, problem, settings, monitor):
+    """The outcome of a descent, whose steps are checked, recorded and shown as they are made."""
+    iteration = len(history)
+    bar = progress_bar("gradient descent", settings.n_iterations, enabled=monitor.progress)
+    with bar as advance, contextlib.closing(steps):
+        for losses, grad_norm, w, b, weight, valid in steps:
+            check_examples(weight, valid, problem.y, problem.sample_weight)
+            check_weight(weight)
+            history += losses
+            previous, iteration = iteration, len(history) - 1
+            loss, w = losses[-1], like(problem.X, w)
+            advance(iteration - previous, loss)
+            if monitor.checkpoint.saves and math.isfinite(loss):
+                monitor.checkpoint.save(iteration, functools.partial(_state, w, b, history))
+            stop = monitor.callback is not None and is_true(
+                monitor.callback(State(iteration, loss, grad_norm, w.copy(), float(b)))
+            )
+            if not math.isfinite(loss):
+                _warn_not_finite(loss, iteration)
+            if not math.isfinite(loss) or grad_norm <= settings.tolerance or stop:
+                break
+    if math.isfinite(loss):
+        monitor.checkpoint.save(iteration, functools.partial(_state, w, b, history), is_last=True)
+    return Descent(w, float(b), np.array(history), iteration, grad_norm <= settings.tolerance)
+
+
+def _warn_not_finite(loss, iteration):
+    cause = "a smaller learning_rate may help" if iteration else "X, w or b, or a sum of them, is not finite"
+    warnings.warn(
+        f"the loss is {loss} after {iteration} steps: {cause}",
+        RuntimeWarning,
+        stacklevel=5,  # past this, _followed, gradient_descent, and the wrapper that takes other libraries' arrays
+    )
 
 
 def gradient_norm(dw, db):
@@ -241,8 +313,3 @@ def gradient_norm(dw, db):
 def step(w, b, dw, db, learning_rate):
     """w − α dw and b − α db, rounded to w's dtype."""
     return w - learning_rate * dw, b - learning_rate * w.dtype.type(db)
-
-
-def is_true(answer):
-    """Whether a callback returned True itself: what a callback happens to return otherwise does not stop the run."""
-    return isinstance(answer, (bool, np.bool_)) and bool(answer)

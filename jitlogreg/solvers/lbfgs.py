@@ -1,4 +1,4 @@
-"""L-BFGS: directions from the last steps, and from the Hessian of a sample of the rows where the target has one.
+"""L-BFGS, preconditioned by the Hessian of a sample of the rows where the target has a Hessian.
 
 Source: Nocedal & Wright, Numerical Optimization, 2006, 7.2.
 """
@@ -7,144 +7,163 @@ import math
 
 import numpy as np
 
-from jitlogreg.solvers.curvature import Cholesky, factored
+from jitlogreg.solvers.curvature import Cholesky, factorize
 from jitlogreg.solvers.direction import Direction
-from jitlogreg.solvers.newton import Newton, by_conjugate_gradients
+from jitlogreg.solvers.newton import Newton, newton_cg_direction
 from jitlogreg.solvers.point import dot
-from jitlogreg.solvers.steepest_descent import cauchy_length
+from jitlogreg.solvers.steepest_descent import cauchy_step_size
 
-# Pairs of steps and gradients that are remembered (Nocedal & Wright, 7.2: 3 to 20)
+# Pairs (s, y) that are kept (Nocedal & Wright, 7.2: 3 to 20)
 MEMORY = 10
 
-# A sample has so many rows, or so many for each parameter; its Hessian is made anew at iteration 3, as the start lies
-# far off, and then at every tenth. 1,000,000 x 28 takes 7 evaluations in place of 10, with correlated columns 9 in
-# place of 24, with columns of scales exp(N(0, 1)) 8 in place of 152; a fifth as many rows or five times as many change
-# that by one or two. Separable data, where the Hessian vanishes on the way, take 73 iterations, not 183
-SAMPLE, SAMPLE_PER_PARAMETER = 10_000, 20
-SAMPLED_AT, SAMPLED_EVERY = 3, 10
+# A sample has so many rows, or so many for each parameter if that is more. Its Hessian is computed at iteration 3, as
+# the start is far from the minimum, and then at every tenth. 1,000,000 x 28 takes 7 evaluations instead of 10; with
+# correlated columns 9 instead of 24; with columns of scales exp(N(0, 1)) 8 instead of 152. A fifth as many rows or five
+# times as many change that by one or two. Separable data, whose Hessian vanishes on the way, take 73 iterations instead
+# of 183
+SAMPLE_ROWS, SAMPLE_ROWS_PER_PARAMETER = 10_000, 20
+FIRST_SAMPLED_ITERATION, SAMPLING_INTERVAL = 3, 10
 
-# Parameters up to which the Hessian costs an evaluation. There, and where the sample has all rows, the last step is
-# Newton's
-CHEAP = 8
+# Up to so many parameters the Hessian costs no more than an evaluation. The last step is then Newton's, as it is where
+# the sample has all rows
+CHEAP_PARAMETERS = 8
 
-# How often the model may be wrong about the end before the Hessian itself is asked
-PATIENCE = 2
+# How often the next gradient may fail to confirm that the minimum is near before the Hessian itself is asked
+MAX_UNCONFIRMED = 2
 
 
 class LBFGS:
-    """Directions of L-BFGS, by the recursion of two loops; near an end that they misjudge, those of Newton's method.
+    """Directions of L-BFGS by the two-loop recursion; those of Newton's method near an end that L-BFGS misjudges.
 
-    The loops run in the coordinates in which the sample's Hessian is the unit matrix: elsewhere their sums cancel where
-    columns are nearly the same.
+    The recursion runs in preconditioned coordinates, in which the sample's Hessian is the unit matrix. In others its
+    sums cancel where columns are nearly equal.
     """
 
     name = "lbfgs"
-    goes_by_norm = False
-    memory, most_unverified = MEMORY, PATIENCE
+    stops_by_norm = False
+    memory, max_unconfirmed = MEMORY, MAX_UNCONFIRMED
 
     def __init__(self, task):
         self._task, objective = task, task.objective
-        rows = max(SAMPLE, SAMPLE_PER_PARAMETER * objective.n_parameters)
+        rows = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_PARAMETER * objective.n_parameters)
         self._sample = objective.sample(rows) if objective.has_hessian else None
-        self._scaled_at, self._model, self._pairs = None, _AsIs(), {}
+        self._factored_at, self._model, self._pairs = None, _NoPreconditioner(), {}
         self._newton = Newton(task) if objective.has_hessian else None
-        small = objective.n_parameters <= CHEAP or (self._sample is not None and objective.shape[0] <= rows)
-        self._ends_exactly = objective.has_hessian and small
+        is_cheap = objective.n_parameters <= CHEAP_PARAMETERS
+        sample_is_all = self._sample is not None and objective.shape[0] <= rows
+        self._ends_by_newton = objective.has_hessian and (is_cheap or sample_is_all)
 
     @property
     def dependent(self):
-        """The numbers of the parameters that the last Hessian could not tell apart."""
+        """The parameters that the last Hessian could not tell apart."""
         return (self._newton.dependent if self._newton is not None else ()) or self._model.dependent
 
-    def is_sound_at(self, theta):
-        """Whether the Hessian of the sample at θ has a Cholesky factor to go by, in columns as they are."""
+    def is_well_conditioned_at(self, theta):
+        """Whether the sample's Hessian at θ has a usable Cholesky factor in the caller's columns."""
         if self._sample is None:
             return True
-        self._scaled_at, self._model = theta, Cholesky(self._sample.hessian(theta))
-        return self._model.is_sound
+        self._factored_at, self._model = theta, Cholesky(self._sample.hessian(theta))
+        return self._model.is_well_conditioned
 
     def direction(self, point):
-        """−B⁻¹g, B as the last steps and the sample have it."""
-        near = point.unverified >= PATIENCE
-        if near and self._newton is not None:
+        """−B⁻¹g, where the last pairs and the sample make B."""
+        is_misjudged = point.n_unconfirmed >= MAX_UNCONFIRMED
+        if is_misjudged and self._newton is not None:
             return self._newton.direction(point)
-        due = point.iteration == SAMPLED_AT or point.iteration % SAMPLED_EVERY == 0
-        if self._sample is not None and due:
-            point = point._replace(scaled_at=point.theta)
-        model = self._model_at(point.scaled_at)
-        pairs = self._pairs_of(point)
-
-        def inverse(gradient):
-            return model.to_step(_two_loops(pairs, model.of_gradient(gradient), model.is_unit))
-
-        def decrement_of(gradient):
-            if model.misses(gradient):
-                return math.inf
-            x = model.of_gradient(gradient)
-            return math.sqrt(max(dot(x, _two_loops(pairs, x, model.is_unit)), 0.0))
-
-        decrement = decrement_of(point.gradient)
-        if decrement <= self._task.tolerance and self._ends_exactly:
-            return self._newton.direction(point._replace(scaled_at=np.empty(0)))
-        if near or (self._sample is None and decrement <= self._task.tolerance):
-            return by_conjugate_gradients(self._task, point, inverse)
-        length = 1.0 if model.is_unit or pairs else cauchy_length(self._task.objective, point)
-        return Direction(-inverse(point.gradient), length, point, decrement, decrement_of, model.noise)
+        if self._sample is not None and _is_sampled_at(point.iteration):
+            point = point._replace(preconditioner_theta=point.theta)
+        model = self._model_at(point.preconditioner_theta)
+        inverse = _InverseHessian(model, self._transformed_pairs(point))
+        decrement = inverse.decrement_of(point.gradient)
+        if decrement <= self._task.tolerance and self._ends_by_newton:
+            return self._newton.direction(point._replace(preconditioner_theta=np.empty(0)))
+        if is_misjudged or (self._sample is None and decrement <= self._task.tolerance):
+            return newton_cg_direction(self._task, point, inverse.times)
+        is_scaled = model.has_unit_hessian or inverse.pairs
+        step_size = 1.0 if is_scaled else cauchy_step_size(self._task.objective, point)
+        step = -inverse.times(point.gradient)
+        return Direction(step, step_size, point, decrement, inverse.decrement_of, model.noise_floor)
 
     def _model_at(self, theta):
-        """The factored Hessian of the sample at θ; that of the last θ is kept. The unit matrix if there is none."""
-        if len(theta) and (self._scaled_at is None or not np.array_equal(self._scaled_at, theta)):
-            self._scaled_at, self._model = theta, factored(self._sample, theta, self._task.spread)
+        """The factored Hessian of the sample at θ. The last one is kept; before the first nothing is preconditioned."""
+        if len(theta) and (self._factored_at is None or not np.array_equal(self._factored_at, theta)):
+            self._factored_at, self._model = theta, factorize(self._sample, theta, self._task.spread)
             self._pairs = {}
         return self._model
 
-    def _pairs_of(self, point):
-        """The steps and slopes of a point in the model's coordinates, with their products."""
-        before, self._pairs = self._pairs, {}
-        for s, y in zip(point.steps, point.slopes, strict=True):
+    def _transformed_pairs(self, point):
+        """(s, y, sᵀy) of a point's history, in the preconditioned coordinates; those with sᵀy > 0."""
+        known, self._pairs = self._pairs, {}
+        for s, y in zip(point.s_history, point.y_history, strict=True):
             key = s.tobytes()
-            if key not in before:
-                along, change = self._model.of_step(s), self._model.of_gradient(y)
-                before[key] = along, change, dot(along, change)
-            self._pairs[key] = before[key]
+            if key not in known:
+                s, y = self._model.transform_step(s), self._model.transform_gradient(y)
+                known[key] = s, y, dot(s, y)
+            self._pairs[key] = known[key]
         return [pair for pair in self._pairs.values() if pair[2] > 0]
 
 
-class _AsIs:
-    """Coordinates as they are, where there is no sample to tell better ones."""
+def _is_sampled_at(iteration):
+    return iteration == FIRST_SAMPLED_ITERATION or iteration % SAMPLING_INTERVAL == 0
 
-    is_unit, dependent = False, ()
 
-    def of_gradient(self, gradient):
+class _InverseHessian:
+    """B⁻¹ by the two-loop recursion, in the preconditioned coordinates of a model."""
+
+    def __init__(self, model, pairs):
+        self._model, self.pairs = model, pairs
+
+    def times(self, gradient):
+        """B⁻¹g."""
+        x = self._model.transform_gradient(gradient)
+        return self._model.recover_step(_two_loop_recursion(self.pairs, x, self._model.has_unit_hessian))
+
+    def decrement_of(self, gradient):
+        """√(gᵀB⁻¹g); inf where the model has no curvature along a part of g."""
+        if self._model.has_null_space_part(gradient):
+            return math.inf
+        x = self._model.transform_gradient(gradient)
+        return math.sqrt(max(dot(x, _two_loop_recursion(self.pairs, x, self._model.has_unit_hessian)), 0.0))
+
+
+class _NoPreconditioner:
+    """The caller's coordinates, where no sample tells better ones."""
+
+    has_unit_hessian, dependent = False, ()
+
+    def transform_gradient(self, gradient):
         """g."""
         return gradient
 
-    def of_step(self, step):
+    def transform_step(self, step):
         """s."""
         return step
 
-    def to_step(self, x):
+    def recover_step(self, x):
         """x."""
         return x
 
-    def misses(self, gradient):
+    def has_null_space_part(self, gradient):
         """False."""
         return False
 
-    def noise(self, size):
-        """0, for want of better knowledge."""
+    def noise_floor(self, rms):
+        """0: nothing is known of it."""
         return 0.0
 
 
-def _two_loops(pairs, v, is_unit):
-    """B⁻¹v: the unit matrix, or a multiple of it that the last pair tells, updated by the pairs."""
-    q, products = v.copy(), []
+def _two_loop_recursion(pairs, v, has_unit_hessian):
+    """B⁻¹v, where the pairs update the unit matrix.
+
+    Without a preconditioner the unit matrix is scaled by sᵀy / yᵀy of the last pair.
+    """
+    q, alphas = v.copy(), []
     for s, y, sy in reversed(pairs):
-        products.append(dot(s, q) / sy)
-        q -= products[-1] * y
-    if pairs and not is_unit:
+        alphas.append(dot(s, q) / sy)
+        q -= alphas[-1] * y
+    if pairs and not has_unit_hessian:
         _, y, sy = pairs[-1]
         q *= sy / dot(y, y)
     for s, y, sy in pairs:
-        q += (products.pop() - dot(y, q) / sy) * s
+        q += (alphas.pop() - dot(y, q) / sy) * s
     return q

@@ -1,74 +1,78 @@
-"""Where a run has come to."""
+"""What a run minimises, and the point at which it stands."""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-from jitlogreg.objective import Objective, norm
+from jitlogreg.objective import norm
+from jitlogreg.solvers.solver_objective import SolverObjective
+
+# u of float64
+UNIT_ROUNDOFF = 2.0**-53
+
+# The share of the tolerance at which λ needs no further step
+NEGLIGIBLE = 1e-3
 
 
 class Task(NamedTuple):
-    """What a run minimises, and until when.
+    """What a run minimises, and how far.
 
     Attributes
     ----------
-    objective : Objective
-        Or whatever else gives loss and gradient when it is called with θ.
+    objective : SolverObjective
     tolerance : float
-        Of the Newton decrement.
-    gradient_tolerance : float
-        Of the gradient's norm, by which gradient descent goes.
-    size : ndarray of float64, shape (p,)
-        What each component of θ is multiplied by, typically: it tells how far margins are rounded.
+        Bounds the Newton decrement.
+    gtol : float
+        Bounds the gradient's norm: the stopping criterion of gradient descent.
+    rms : ndarray of float64, shape (p,)
+        The root mean square of the column that each component of θ multiplies: it tells how far margins are rounded.
     spread : ndarray of float64, shape (p,)
-        The deviation of what it is multiplied by.
+        The standard deviation of that column.
     """
 
-    objective: Objective
+    objective: SolverObjective
     tolerance: float
-    gradient_tolerance: float
-    size: np.ndarray
+    gtol: float
+    rms: np.ndarray
     spread: np.ndarray
 
     @property
-    def negligible(self):
-        """The λ that needs no step any more: a thousandth of the tolerance, in standard errors of as many examples."""
+    def negligible_decrement(self):
+        """The λ that needs no further step: a thousandth of the tolerance, in standard errors of as many examples."""
         return NEGLIGIBLE * self.tolerance / math.sqrt(max(1, self.objective.shape[0]))
 
-    def rounding(self, point):
-        """By how much a loss there may come out too large: as a mean it is within 32 u, and the margins have errors."""
-        margins = float(np.sum(np.abs(point.theta) * self.size))
-        return UNIT * (64 * abs(point.loss) + 8 * margins)
-
-
-UNIT, NEGLIGIBLE = 2.0**-53, 1e-3
+    def loss_rounding(self, point):
+        """A bound on the rounding of the loss at a point: 32 u for the mean, and the errors of the margins."""
+        margins = float(np.sum(np.abs(point.theta) * self.rms))
+        return UNIT_ROUNDOFF * (64 * abs(point.loss) + 8 * margins)
 
 
 class Point(NamedTuple):
-    """A point of a run, with all that the next one depends on: begun again from it, a run comes to the same bits.
+    """A point of a run, with all that the next one depends on: a run resumed from it ends with the same bits.
 
     Attributes
     ----------
     iteration, n_evaluations : int
     theta, gradient : ndarray of float64, shape (p,)
     loss, gradient_norm : float
-    steps, slopes : ndarray of float64, shape (k, p)
-        The last steps in θ, and how the gradient changed along them.
-    scaled_at : ndarray of float64, shape (p,) or (0,)
-        The θ whose Hessian scales the directions.
-    length : float
-        Of the last step, relative to its direction.
-    lowest : float
-        The smallest norm of a gradient so far: rounding makes the last ones rise and fall.
-    standing : int
-        Iterations since the loss went down by more than its rounding, or the gradient's norm below the lowest.
+    s_history, y_history : ndarray of float64, shape (k, p)
+        The last steps s in θ, and the changes y of the gradient along them.
+    preconditioner_theta : ndarray of float64, shape (p,) or (0,)
+        The θ whose Hessian preconditions the directions.
+    step_size : float
+        The last step's multiple of its direction.
+    best_norm : float
+        The smallest gradient norm so far: rounding makes the last norms rise and fall.
+    n_stalled : int
+        Iterations in a row without progress: the loss fell by no more than its rounding, and the gradient's norm stayed
+        at or above `best_norm`.
     decrement : float
         λ = √(gᵀH⁻¹g), by the model of H that led here; inf where none did.
-    before : float
+    previous_decrement : float
         λ at the point before, by the same model.
-    unverified : int
-        How often a model said that the end was near and the next gradient did not bear it out.
+    n_unconfirmed : int
+        How often a model placed the minimum within the tolerance and the next gradient did not confirm it.
     converged : bool
     """
 
@@ -78,31 +82,47 @@ class Point(NamedTuple):
     loss: float
     gradient: np.ndarray
     gradient_norm: float
-    steps: np.ndarray
-    slopes: np.ndarray
-    scaled_at: np.ndarray
-    length: float
-    lowest: float
-    standing: int
+    s_history: np.ndarray
+    y_history: np.ndarray
+    preconditioner_theta: np.ndarray
+    step_size: float
+    best_norm: float
+    n_stalled: int
     decrement: float
-    before: float
-    unverified: int
+    previous_decrement: float
+    n_unconfirmed: int
     converged: bool
 
 
-def start(theta, loss, gradient):
-    """The point from which a run sets out."""
-    size, none = norm(gradient), np.empty((0, len(theta)))
-    none_yet = np.empty(0), 0.0, size, 0
-    return Point(0, 1, theta, loss, gradient, size, none, none, *none_yet, np.inf, np.inf, 0, False)
+def initial_point(theta, loss, gradient):
+    """The point from which a run starts."""
+    gradient_norm, no_history = norm(gradient), np.empty((0, len(theta)))
+    return Point(
+        iteration=0,
+        n_evaluations=1,
+        theta=theta,
+        loss=loss,
+        gradient=gradient,
+        gradient_norm=gradient_norm,
+        s_history=no_history,
+        y_history=no_history,
+        preconditioner_theta=np.empty(0),
+        step_size=0.0,
+        best_norm=gradient_norm,
+        n_stalled=0,
+        decrement=np.inf,
+        previous_decrement=np.inf,
+        n_unconfirmed=0,
+        converged=False,
+    )
 
 
-def length(v):
-    """`norm`, sooner by 2 µs: whoever calls it ignores NumPy's warnings."""
+def fast_norm(v):
+    """`norm`, 2 µs faster: the caller must ignore NumPy's warnings."""
     square = dot(v, v)
     return math.sqrt(square) if 1e-250 < square < 1e250 else norm(v)
 
 
 def dot(u, v):
-    """Σ uⱼvⱼ, pairwise, where a BLAS dot's order is its own."""
+    """Σ uⱼvⱼ by pairwise summation: the order of a BLAS dot product differs between CPUs."""
     return float(np.add.reduce(u * v))

@@ -5,12 +5,12 @@ import contextlib
 
 @contextlib.contextmanager
 def progress_bar(description, total, *, enabled):
-    """Yield `advance(steps, loss)`, which moves the bar and shows the loss; it does nothing unless `enabled`.
+    """Yield `advance(steps, loss)`, which moves the bar and shows the loss, or does nothing unless `enabled`.
 
     Raises
     ------
     ImportError
-        If it is enabled and the package rich is not installed.
+        If the bar is enabled and the package rich is not installed.
     """
     if not enabled:
         yield lambda steps, loss: None
@@ -28,6 +28,6 @@ def progress_bar(description, total, *, enabled):
         TextColumn("{task.fields[loss]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=total, loss="compiling")  # what the first step of a process waits for
+        task = bar.add_task(description, total=total, loss="compiling")  # the first step of a process waits for that
         yield lambda steps, loss: bar.update(task, advance=steps, loss=f"loss {loss:.6g}")
-        bar.update(task, total=bar.tasks[task].completed)  # it may have ended early
+        bar.update(task, total=bar.tasks[task].completed)  # the run may have ended early

@@ -1,24 +1,28 @@
-"""Directions along −g. A gradient's norm has the columns' units: that the end is near, the Hessian must say too."""
+"""Steepest descent: directions along −g. A gradient's norm depends on the columns' units, so λ decides the end as well.
+
+Source: Nocedal & Wright, Numerical Optimization, 2006, 3.3 and 4.1 (the Cauchy point).
+"""
 
 import math
 
 import numpy as np
 
 from jitlogreg.solvers.direction import Direction
-from jitlogreg.solvers.newton import Newton, by_conjugate_gradients
+from jitlogreg.solvers.newton import Newton, newton_cg_direction
 from jitlogreg.solvers.point import dot
 
-# The λ that goes with a gradient's norm, as a multiple: curvatures along columns of deviation 1 are ¼ to 1/100
-LAMBDA = 10.0
+# λ is bounded by this multiple of the tolerance of the gradient's norm: curvatures along columns of deviation 1 are
+# ¼ to 1/100
+DECREMENT_PER_NORM = 10.0
 
 
-class GradientDescent:
-    """Directions of gradient descent; twice the last length is tried first."""
+class SteepestDescent:
+    """Directions along −g. The line search first tries twice the last step size."""
 
     name = "gradient descent"
-    goes_by_norm = True
+    stops_by_norm = True
     memory = 1
-    most_unverified = 0
+    max_unconfirmed = 0
 
     dependent = ()
 
@@ -26,31 +30,38 @@ class GradientDescent:
         self._task = task
         self._newton = Newton(task) if task.objective.has_hessian else None
 
-    def is_sound_at(self, theta):
-        """Whether columns as they are will do: there is no factor that could fail."""
+    def is_well_conditioned_at(self, theta):
+        """True: nothing is factored."""
         return True
 
     def direction(self, point):
-        """−g, and λ where the gradient's norm is within its tolerance and half of what it was when λ was asked last."""
-        length = 2 * point.length if point.length else cauchy_length(self._task.objective, point)
+        """−g.
+
+        λ is computed once the gradient's norm is within its tolerance, and again whenever the norm has halved since.
+        """
+        step_size = 2 * point.step_size if point.step_size else cauchy_step_size(self._task.objective, point)
         decrement = np.inf
-        if point.gradient_norm <= min(self._task.gradient_tolerance, point.before / 2):
-            exact = self._exact(point)
-            decrement, point = exact.decrement, point._replace(before=point.gradient_norm, decrement=exact.decrement)
-        ends_here = decrement <= LAMBDA * self._task.tolerance
-        return Direction(-point.gradient, length, point, decrement, is_exact=True, ends_here=ends_here)
+        if point.gradient_norm <= min(self._task.gtol, point.previous_decrement / 2):
+            exact = self._newton_direction(point)
+            decrement = exact.decrement
+            # the norm at which λ was computed stands in the place of the last λ
+            point = point._replace(previous_decrement=point.gradient_norm, decrement=decrement)
+        stop = decrement <= DECREMENT_PER_NORM * self._task.tolerance
+        return Direction(-point.gradient, step_size, point, decrement, is_exact=True, stop_without_step=stop)
 
-    def _exact(self, point):
+    def _newton_direction(self, point):
         if self._newton is not None:
-            return self._newton.direction(point._replace(scaled_at=np.empty(0)))
-        return by_conjugate_gradients(self._task, point, np.array)
+            return self._newton.direction(point._replace(preconditioner_theta=np.empty(0)))
+        return newton_cg_direction(self._task, point, np.array)
 
 
-def cauchy_length(objective, point):
-    """The length of a first step along −g: to the minimum of the parabola there, or to a distance of 1."""
+def cauchy_step_size(objective, point):
+    """The size of a first step along −g: to the Cauchy point, which minimises the quadratic model along −g.
+
+    To a distance of 1 where the curvature along −g is not positive or not finite.
+    """
     if point.gradient_norm == 0:
         return 1.0
     unit = point.gradient / point.gradient_norm
-    hessian_vector = getattr(objective, "hessian_vector", None)
-    curvature = dot(unit, hessian_vector(point.theta, unit)) if hessian_vector else 0.0
+    curvature = dot(unit, objective.hessian_vector(point.theta, unit))
     return 1 / curvature if 0 < curvature < math.inf else 1 / point.gradient_norm

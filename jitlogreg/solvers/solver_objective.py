@@ -1,0 +1,83 @@
+"""What a solver needs of an objective: `jitlogreg.Objective` and `jitlogreg.dask.Objective` implement it."""
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from jitlogreg.targets.frame import Frame
+
+
+@runtime_checkable
+class SolverObjective(Protocol):
+    """J(θ) and its derivatives, bound to m examples with p parameters θ = [w, b] or [w].
+
+    A gradient and products of the Hessian with vectors are always there. `hessian`, `root` and `sample` are called only
+    where `has_hessian` is True.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (m, n).
+    n_features, n_parameters : int
+        n, and p.
+    target : str
+        The name of the target that computes.
+    l2 : float
+        The penalty in the caller's columns.
+    penalty : float or ndarray of float64, shape (n,)
+        The penalty in the columns of `frame`.
+    frame : Frame or None
+        The columns that θ refers to; the caller's own if None.
+    has_hessian : bool
+        Whether the Hessian can be formed.
+    total_weight : float
+        S = Σ sᵢ.
+    imbalance : float
+        ∂J/∂b at θ = 0; 0 without an intercept. It is ±½ if there is but one class.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    n_features: int
+    n_parameters: int
+    target: str
+    l2: float
+    penalty: float | np.ndarray
+    frame: Frame | None
+    has_hessian: bool
+    total_weight: float
+    imbalance: float
+
+    def __call__(self, theta):
+        """The loss and the gradient at θ."""
+
+    def at_zero(self):
+        """The loss and the gradient at θ = 0."""
+
+    def hessian_vector(self, theta, v):
+        """The Hessian at θ times v."""
+
+    def hessian(self, theta):
+        """The Hessian at θ."""
+
+    def root(self, theta):
+        """The triangular R with RᵀR = S H, of the Hessian H at θ, by a QR factorisation of the weighted rows."""
+
+    def sample(self, rows: int) -> "SolverObjective | None":
+        """The objective of about so many examples; None where none of them has weight."""
+
+    def some_rows(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """About so many rows of X, and their weights or None."""
+
+    def row_blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """X, y and the weights of all examples, one row block after another."""
+
+    def in_frame(self, columns: Frame) -> "SolverObjective":
+        """The same objective as a function of θ in a frame's columns."""
+
+    def smallest_doubt(self, theta, enough: float) -> float:
+        """The smallest sᵢ times the probability of the wrong label, over examples with weight and a label of 0 or 1.
+
+        Any number above `enough` where that is larger than `enough`.
+        """
