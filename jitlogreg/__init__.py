@@ -5,7 +5,8 @@ import sys
 
 from jitlogreg._version import __version__ as __version__
 from jitlogreg.api import forward, gradient, log_forward, loss, loss_and_gradient
-from jitlogreg.objective import Gradient, LossAndGradient, Objective
+from jitlogreg.evaluation import Gradient, LossAndGradient
+from jitlogreg.objective import Objective
 from jitlogreg.solvers.fit import Fit, fit
 from jitlogreg.solvers.gradient_descent import Descent, gradient_descent
 from jitlogreg.solvers.minibatch import minibatch_descent

@@ -24,8 +24,8 @@ import numpy as np
 
 from jitlogreg import evaluation, validation
 from jitlogreg._docs import documented
-from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.evaluation import Gradient, LossAndGradient
+from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.targets.dispatch import choose
 
 

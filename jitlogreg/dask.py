@@ -16,12 +16,13 @@ import numpy as np
 
 from jitlogreg import api, passes, validation
 from jitlogreg import objective as in_memory
+from jitlogreg.evaluation import WEIGHT_RANGE, check_examples, check_weight
 from jitlogreg.interop.device_array import device_array, on_host
 from jitlogreg.interop.libraries import library_of
 from jitlogreg.pickling import keeps_by_itself, pack, unpack
+from jitlogreg.scaling import power_of_two_over
+from jitlogreg.targets.base import Problem, Sums, layout
 from jitlogreg.targets.dispatch import name_for, one_thread
-from jitlogreg.targets.base import layout
-from jitlogreg.targets.base import Sums
 
 try:
     import cloudpickle
@@ -127,11 +128,11 @@ class Objective(in_memory.Objective):
         self.shape = int(rows), self.n_features
         if rows == 0:
             raise ValueError(f"X: expected at least one row, got shape {self.shape}")
-        if s is not None and not in_memory.WEIGHT_RANGE[0] <= weight <= in_memory.WEIGHT_RANGE[1]:
-            self._weight_scale = in_memory.power_of_two_over(max(self._of_each_block(_largest_weight, zero)))
+        if s is not None and not WEIGHT_RANGE[0] <= weight <= WEIGHT_RANGE[1]:
+            self._weight_scale = power_of_two_over(max(self._of_each_block(_largest_weight, zero)))
             rows, weight, loss, db, *dw = self._add_up(bind, zero)
         self.total_weight = float(weight)
-        in_memory.check_weight(self.total_weight)
+        check_weight(self.total_weight)
         self.imbalance = float(db) / self.total_weight if self.n_parameters > self.n_features else 0.0
         self._at_zero = Sums(float(loss), np.array(dw), float(db), self.total_weight, True)
 
@@ -210,6 +211,12 @@ class Objective(in_memory.Objective):
             return Sums(loss, np.zeros(self.n_features), 0.0, self.total_weight, True)
         loss, db, *_ = numbers = self._add_up(self._framed(_gradient), np.append(w, b))
         return Sums(float(loss), numbers[2:], float(db), self.total_weight, True)
+
+    def _means(self, w, b, dw):
+        return None
+
+    def _into_frame(self, columns):
+        pass  # each block is told
 
     def _hessian_vector_sums(self, w, b, v):
         numbers = self._add_up(self._framed(_hessian_vector), np.stack([np.append(w, b), v]))
@@ -311,56 +318,60 @@ def _of_block(function, number, target, weight_scale, theta, X, y, sample_weight
     try:
         with one_thread():
             arrays = [_served(array) for array in (X, y, sample_weight)]
-            kernels, X, y, s = in_memory.bound(*arrays, target=target, may_be_empty=True)
+            chosen, data = in_memory.bind(*arrays, target=target, may_be_empty=True)
+            X, s = data.X, data.sample_weight
             if X.shape[1] != theta.shape[-1] - 1:
                 raise ValueError(f"X: expected {theta.shape[-1] - 1} columns, as declared, got shape {X.shape}")
             if weight_scale != 1:
-                s = s * weight_scale
-            found = function(kernels, X, y, s, theta)
+                data = data._replace(sample_weight=s * weight_scale)
+            found = function(chosen, data, theta)
             return found[np.newaxis] if isinstance(found, np.ndarray) else [found]
     except (TypeError, ValueError) as error:
         raise type(error)(f"block {number}: {error}") from error
 
 
-def _bind(kernels, X, y, s, theta, check_finite):
-    sums = kernels.sums(X, y, theta[:-1], 0.0, s, True)
-    in_memory.check_examples(sums.weight, sums.valid, y, s)
+def _bind(target, data, theta, check_finite):
+    sums = target.sums(data, theta[:-1], 0.0, True)
+    check_examples(sums.weight, sums.valid, data)
     if check_finite and not math.isfinite(sums.loss):
-        validation.check_finite(on_host(X))
-    return np.concatenate([[X.shape[0], sums.weight, sums.loss, sums.db], sums.dw])
+        validation.check_finite(on_host(data.X))
+    return np.concatenate([[data.X.shape[0], sums.weight, sums.loss, sums.db], sums.dw])
 
 
-def _largest_weight(kernels, X, y, s, theta):
-    return float(on_host(s).max(initial=0.0))
+def _largest_weight(target, data, theta):
+    return float(on_host(data.sample_weight).max(initial=0.0))
 
 
-def _smallest_doubt(kernels, X, y, s, theta, enough):
-    X, y, s = (None if array is None else on_host(array) for array in (X, y, s))
-    return passes.smallest_doubt(kernels, X, y, s, theta[:-1], float(theta[-1]), enough)
+def _smallest_doubt(target, data, theta, enough):
+    return passes.smallest_doubt(target, _on_host(data), theta[:-1], float(theta[-1]), enough)
 
 
-def _root(kernels, X, y, s, theta, frame, has_b):
-    X, s = (None if array is None else on_host(array) for array in (X, s))
+def _root(target, data, theta, frame, has_b):
     theta = theta if has_b else theta[:-1]
-    return passes.add_weighted_rows(kernels, X, s, theta, frame, np.zeros((len(theta), len(theta))))
+    return passes.add_weighted_rows(target, _on_host(data, frame), theta, np.zeros((len(theta), len(theta))))
 
 
-def _loss(kernels, X, y, s, theta, frame):
-    return np.array([kernels.sums(X, y, theta[:-1], theta[-1], s, False, frame).loss])
+def _on_host(data, frame=None):
+    X, y, s = (None if array is None else on_host(array) for array in data[:3])
+    return Problem.of(X, y, s, frame)
 
 
-def _gradient(kernels, X, y, s, theta, frame):
-    sums = kernels.sums(X, y, theta[:-1], theta[-1], s, True, frame)
+def _loss(target, data, theta, frame):
+    return np.array([target.sums(data._replace(frame=frame), theta[:-1], theta[-1], False).loss])
+
+
+def _gradient(target, data, theta, frame):
+    sums = target.sums(data._replace(frame=frame), theta[:-1], theta[-1], True)
     return np.concatenate([[sums.loss, sums.db], sums.dw])
 
 
-def _hessian_vector(kernels, X, _, s, theta, frame):
+def _hessian_vector(target, data, theta, frame):
     at, v = theta
-    return np.append(*kernels.hessian_vector_sums(X, at[:-1], at[-1], v, s, frame))
+    return np.append(*target.hessian_vector_sums(data._replace(frame=frame), at[:-1], at[-1], v))
 
 
-def _hessian(kernels, X, _, s, theta, frame):
-    return kernels.hessian_sums(X, theta[:-1], theta[-1], s, frame).ravel()
+def _hessian(target, data, theta, frame):
+    return target.hessian_sums(data._replace(frame=frame), theta[:-1], theta[-1]).ravel()
 
 
 def add_up(parts):

@@ -1,153 +1,21 @@
-"""The objective J(w, b) and its gradient from sums over the examples, and `Objective`, which is bound to its data."""
+"""`Objective`: J(w, b) as a function of θ = [w, b], bound to its data."""
 
 import copy
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from jitlogreg import passes, validation
 from jitlogreg._docs import documented
+from jitlogreg.evaluation import WEIGHT_RANGE, check_examples, check_weight, normalize, rescaled
 from jitlogreg.interop.device_array import DeviceArray, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.pickling import packed, unpacked
-from jitlogreg.targets.dispatch import TargetUnavailableError, choose
-from jitlogreg.targets.base import layout
-from jitlogreg.targets.base import Sums
+from jitlogreg.targets.base import Problem, layout
+from jitlogreg.targets.dispatch import choose, has_hessian
 
 # The most columns for a Hessian, which then has 32 MB; each of some threads needs 48 MB to add it up
 HESSIAN_COLUMNS = 2000
-
-# Sums of weights for which products with a weight stay in range whenever the mean does: for float64, and for float32
-WEIGHT_RANGE, WEIGHT_RANGE_32 = (2.0**-512, 2.0**512), (2.0**-64, 2.0**64)
-
-
-class Gradient(NamedTuple):
-    """∂J/∂w, shape (n,) in w's dtype, and ∂J/∂b, a Python float."""
-
-    dw: np.ndarray
-    db: float
-
-
-class LossAndGradient(NamedTuple):
-    """J in nats per example, a Python float; ∂J/∂w, shape (n,) in w's dtype; ∂J/∂b, a Python float."""
-
-    loss: float
-    dw: np.ndarray
-    db: float
-
-
-def evaluate(kernels, X, y, sample_weight, w, b, with_gradient=True) -> Sums:
-    """The sums over the examples, with a check of the labels and weights that the target has read.
-
-    If the sums overflow or vanish, they are computed again with the weights times a power of two. The means stay the
-    same.
-
-    Raises
-    ------
-    ValueError
-        If a label is outside [0, 1], or a weight is negative or not finite.
-    """
-    sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)
-    check_examples(sums.weight, sums.valid, y, sample_weight)
-    if sample_weight is None or _within_range(sample_weight.dtype, sums.weight, sums.loss, sums.db, sums.dw):
-        return sums
-    return kernels.sums(X, y, w, b, rescaled(sample_weight), with_gradient)
-
-
-def _within_range(dtype, weight, loss, db, dw):
-    """Whether weighted sums in a dtype are in range, or zero because all weights are."""
-    least, most = WEIGHT_RANGE if dtype.itemsize == 8 else WEIGHT_RANGE_32
-    in_range = weight == 0 or least <= weight <= most
-    return in_range and math.isfinite(loss) and math.isfinite(db) and bool(np.isfinite(on_host(dw)).all())
-
-
-def rescaled(sample_weight):
-    """Weights times the power of two that brings the largest between 1 and 2. Results depend only on their ratios."""
-    on_cpu = on_host(sample_weight)
-    _, exponent = math.frexp(float(on_cpu.max(initial=0.0)))
-    scaled = np.ldexp(on_cpu, 1 - exponent)  # ldexp, since the power itself may be out of the dtype's range
-    return sample_weight.from_numpy(scaled) if type(sample_weight) is DeviceArray else scaled
-
-
-def power_of_two_over(largest):
-    """The power of two that brings a number between 1 and 2, or as near as float64 can."""
-    _, exponent = math.frexp(largest)
-    return 2.0 ** min(1 - exponent, 1023)
-
-
-def loss_and_gradient(kernels, X, y, sample_weight, w, b, l2, out) -> LossAndGradient:
-    """`evaluate` and `finish` in one: a target may have both in one call for small data, sooner by 2 µs."""
-    if hasattr(kernels, "loss_and_gradient"):
-        dw = np.empty(w.shape, w.dtype) if out is None else out
-        result = kernels.loss_and_gradient(X, y, w, b, sample_weight, l2, dw)
-        if result is not None:
-            loss, db, weight, valid = result
-            check_examples(weight, valid, y, sample_weight)
-            if sample_weight is None or _within_range(sample_weight.dtype, weight, loss, db, dw):
-                check_weight(weight)
-                return LossAndGradient(loss, dw, db)
-    return finish(evaluate(kernels, X, y, sample_weight, w, b), w, l2, out)
-
-
-def check_examples(weight, valid, y, sample_weight):
-    """Raise ValueError for the first bad label or weight, if the target found one or the sum of weights overflows."""
-    if not valid or not weight < math.inf:
-        validation.check_values(y, sample_weight)
-
-
-def check_weight(weight):
-    """Raise ValueError if the sum of weights is not positive and finite."""
-    if not 0 < weight < math.inf:
-        raise ValueError(f"sample_weight: expected a sum that is positive and finite, got {weight}")
-
-
-@np.errstate(all="ignore")
-def finish(sums, w, l2, dw_out=None, with_gradient=True) -> LossAndGradient:
-    """Means from sums, with the penalty: J = ΣsL/S + l2/2 ‖w‖², dw = Σs·dz·x/S + l2 w, db = Σs·dz/S.
-
-    They are computed in float64 and rounded to w's dtype at the end; the intercept is not penalised. With a gradient,
-    dw is in w's memory. In a frame l2 is an array with one penalty per column.
-
-    Raises
-    ------
-    ValueError
-        If the weights sum to 0 or overflow.
-    """
-    check_weight(sums.weight)
-    dw = sums.dw / sums.weight
-    loss = sums.loss / sums.weight
-    if np.ndim(l2):
-        dw += l2 * w
-        loss += 0.5 * float(np.sum(l2 * w * w))
-    elif l2:
-        w_wide = on_host(w).astype(np.float64, copy=False)
-        dw += l2 * w_wide
-        loss += 0.5 * l2 * float(np.sum(w_wide * w_wide))  # pairwise; the order of a BLAS dot is unknown
-    if not with_gradient:
-        dw_out = dw
-    elif type(w) is DeviceArray:
-        dw = dw.astype(w.dtype, copy=False)
-        dw_out = w.from_numpy(dw) if dw_out is None else dw_out.assign(dw)
-    elif dw_out is None:
-        dw_out = dw.astype(w.dtype, copy=False)
-    else:
-        dw_out[:] = dw
-    return LossAndGradient(loss, dw_out, sums.db / sums.weight)
-
-
-def norm(gradient):
-    """The Euclidean norm, scaled if a square would overflow or vanish."""
-    with np.errstate(all="ignore"):
-        square = float(np.add.reduce(gradient * gradient))
-    if 1e-250 < square < 1e250:
-        return math.sqrt(square)
-    largest = float(np.abs(gradient).max(initial=0.0))
-    if not 0 < largest < math.inf:
-        return largest
-    with np.errstate(all="ignore"):
-        scaled = gradient / largest
-        return largest * math.sqrt(float(np.sum(scaled * scaled)))
 
 
 @documented
@@ -212,23 +80,20 @@ class Objective:
     """
 
     def __init__(self, X, y, *, sample_weight=None, l2=0.0, fit_intercept=True, check_finite=True, target=None):
-        self._kernels, *given = bound(X, y, sample_weight, target=target)
-        self._given = tuple(given)
-        self._X, self._y, self._s = (_held(self._kernels, array) for array in given)
-        self._describe(self._X, self._kernels.__name__.rpartition(".")[2], l2, fit_intercept)
-        sums = self._kernels.sums(self._X, self._y, np.zeros(self.n_features), 0.0, self._s, True)
-        check_examples(sums.weight, sums.valid, self._y, self._s)
-        if self._s is not None and not WEIGHT_RANGE[0] <= sums.weight <= WEIGHT_RANGE[1]:
-            self._given = *given[:2], rescaled(given[2])
-            self._s = _held(self._kernels, self._given[2])
-            sums = self._kernels.sums(self._X, self._y, np.zeros(self.n_features), 0.0, self._s, True)
+        self._target, self._data = bind(X, y, sample_weight, target=target)
+        self._describe(self._data.X, self._target.name, l2, fit_intercept)
+        self._problem = _held(self._target, self._data)
+        sums = self._sums_at_zero()
+        check_examples(sums.weight, sums.valid, self._data)
+        if self._data.sample_weight is not None and not WEIGHT_RANGE[0] <= sums.weight <= WEIGHT_RANGE[1]:
+            self._data = self._data._replace(sample_weight=rescaled(self._data.sample_weight))
+            self._problem = _held(self._target, self._data)
+            sums = self._sums_at_zero()
         check_weight(sums.weight)
         self.total_weight, self._at_zero = sums.weight, sums
         self.imbalance = sums.db / sums.weight if self._has_b else 0.0
-        if hasattr(self._kernels, "small_objective"):
-            self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
         if check_finite and not math.isfinite(sums.loss):  # 0 times NaN or infinity is NaN
-            validation.check_finite(on_host(self._X))
+            validation.check_finite(on_host(self._data.X))
 
     def __copy__(self):
         other = object.__new__(type(self))
@@ -236,27 +101,26 @@ class Objective:
         return other
 
     def __getstate__(self):
-        if self.target == "cuda":
+        if not isinstance(self._problem.X, np.ndarray):
             raise TypeError(
-                "target: expected 'cpu' or 'reference' to pickle or deep-copy an Objective, got 'cuda': its arrays "
-                "are on a GPU"
+                "target: expected one that computes in the memory of the CPU to pickle or deep-copy an Objective, "
+                f"got {self.target!r}: its arrays are on a GPU"
             )
-        # the function for small data contains addresses
-        return packed({**self.__dict__, "_kernels": None, "_small": self._small is not None})
+        return packed({**self.__dict__, "_data": tuple(self._data), "_problem": None, "_target": None})
 
     def __setstate__(self, state):
-        self.__dict__.update(unpacked(state), _kernels=choose(state["target"]))
-        is_small, self._small = self._small, None
-        if is_small:
-            self._small = self._kernels.small_objective(self._X, self._y, self._s, self.l2)
+        self.__dict__.update(unpacked(state), _target=choose(state["target"]))
+        X, y, sample_weight, *_, frame = self._data
+        self._data = Problem.of(X, y, sample_weight, frame)
+        self._problem = _held(self._target, self._data)
 
     def _describe(self, X, target, l2, fit_intercept):
         self.l2 = validation.check_nonnegative("l2", l2)
         self.target, self.shape, self.dtype = target, X.shape, X.dtype
         self.n_features, self._has_b = X.shape[1], bool(fit_intercept)
         self.n_parameters = self.n_features + self._has_b
-        self.has_hessian = target != "cuda" and self.n_features <= HESSIAN_COLUMNS
-        self._small = self._at_zero = self.frame = None
+        self.has_hessian = has_hessian(target) and self.n_features <= HESSIAN_COLUMNS
+        self._at_zero = self.frame = None
         self.penalty = self.l2
 
     def __call__(self, theta):
@@ -271,15 +135,17 @@ class Objective:
         loss : float
         gradient : ndarray of float64, shape (n_parameters,)
         """
-        gradient = np.empty(self.n_parameters)
-        if self._small is not None:
-            theta = validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says")
-            return self._small(theta, gradient), gradient
         w, b = self._split("theta", theta)
-        return self._finished(self._sums(w, b, True), w, gradient)
+        gradient = np.empty(self.n_parameters)
+        means = None if self.frame is not None else self._means(w, b, gradient[: self.n_features])
+        if means is None:
+            return self._finished(self._sums(w, b, True), w, gradient)
+        if self._has_b:
+            gradient[self.n_features] = means.db
+        return means.loss, gradient
 
     def _finished(self, sums, w, gradient):
-        result = finish(sums, w, self.penalty, gradient[: self.n_features])
+        result = normalize(sums, w, self.penalty, gradient[: self.n_features])
         if self._has_b:
             gradient[self.n_features] = result.db
         return result.loss, gradient
@@ -293,7 +159,7 @@ class Objective:
     def loss(self, theta):
         """The objective at θ, a float."""
         w, b = self._split("theta", theta)
-        return finish(self._sums(w, b, False), w, self.penalty, with_gradient=False).loss
+        return normalize(self._sums(w, b, False), w, self.penalty, with_gradient=False).loss
 
     def gradient(self, theta):
         """The gradient at θ, an ndarray of float64, shape (n_parameters,)."""
@@ -348,10 +214,6 @@ class Objective:
                 f"X: expected at most {HESSIAN_COLUMNS} columns for a Hessian, got {self.n_features}: hessian_vector "
                 "and the solver 'lbfgs' have no limit"
             )
-        if self.target == "cuda":
-            raise TargetUnavailableError(
-                "target: expected 'cpu' or 'reference' for a Hessian, got 'cuda', which has none yet"
-            )
         hessian = self._hessian_sums(w, b)[: self.n_parameters, : self.n_parameters] / self.total_weight
         diagonal = hessian.reshape(-1)[:: self.n_parameters + 1]
         diagonal[: self.n_features] += self.penalty
@@ -362,17 +224,17 @@ class Objective:
 
         X in C order is not copied.
         """
-        step = max(1, len(self._y) // rows)
+        X, y, s = self._data[:3]
+        step = max(1, len(y) // rows)
         part = copy.copy(self)
-        part._small = part._at_zero = None
+        part._at_zero = None
         if step > 1:
-            part._X, part._y = self._X[::step], np.ascontiguousarray(self._y[::step])
-            if layout(part._X.shape, part._X.strides, part._X.itemsize) is None:
-                part._X = np.ascontiguousarray(part._X)
-            if self._s is not None:
-                part._s = np.ascontiguousarray(self._s[::step])
-            part.shape, part._given = part._X.shape, (part._X, part._y, part._s)
-            part.total_weight = float(len(part._y)) if part._s is None else float(np.sum(part._s))
+            X, y, s = X[::step], np.ascontiguousarray(y[::step]), None if s is None else np.ascontiguousarray(s[::step])
+            if layout(X.shape, X.strides, X.itemsize) is None:
+                X = np.ascontiguousarray(X)
+            part._data = Problem.of(X, y, s, self.frame)
+            part._problem = _held(self._target, part._data)
+            part.shape, part.total_weight = X.shape, float(len(y)) if s is None else float(np.sum(s))
         return part if part.total_weight > 0 else None
 
     def some_rows(self, count):
@@ -387,13 +249,24 @@ class Objective:
             X, y, s = self._rows_on_host(slice(first, first + passes.ROWS))
             yield X, y, np.ones(len(y)) if s is None else s
 
+    def _rows_on_host(self, which):
+        """Some rows of X, y and the weights, or None, as NumPy arrays."""
+        return [
+            array.rows(which).to_numpy() if type(array) is DeviceArray else None if array is None else array[which]
+            for array in self._data[:3]
+        ]
+
     def in_frame(self, columns):
         """The same objective as a function of θ in a frame's columns: its w is divided by the frame's scales."""
         framed = copy.copy(self)
-        framed.frame, framed._small, framed._at_zero = columns, None, None
+        framed.frame, framed._at_zero = columns, None
+        framed._into_frame(columns)
         # 0 · inf would be NaN
         framed.penalty = np.zeros(self.n_features) if self.l2 == 0 else self.l2 * columns.scale * columns.scale
         return framed
+
+    def _into_frame(self, columns):
+        self._data, self._problem = self._data._replace(frame=columns), self._problem._replace(frame=columns)
 
     def smallest_doubt(self, theta, enough=math.inf):
         """The least of sᵢ σ(−z) over examples of label 1 and of sᵢ σ(z) over those of label 0, if they have weight.
@@ -402,38 +275,40 @@ class Objective:
         of X. Below about 1e-16 of the sum of weights it may be 0.
         """
         w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
-        if self.target == "cuda":
-            y, s = (None if array is None else on_host(array) for array in self._given[1:])
-            return passes.least_doubt(self._kernels.forward(self._X, w, b, np.empty(len(y))), y, s, enough)
-        return passes.smallest_doubt(self._kernels, *self._given, w, b, enough)
-
-    def _rows_on_host(self, which):
-        """Some rows of X, y and the weights, or None, as NumPy arrays."""
-        return [
-            array.rows(which).to_numpy() if type(array) is DeviceArray else None if array is None else array[which]
-            for array in self._given
-        ]
+        if isinstance(self._problem.X, np.ndarray):
+            return passes.smallest_doubt(self._target, self._data, w, b, enough)
+        y, s = (None if array is None else on_host(array) for array in self._data[1:3])
+        a = self._target.forward(self._problem._replace(frame=None), w, b, np.empty(len(y)))
+        return passes.least_doubt(a, y, s, enough)
 
     def sums_at(self, w, b):
         """The sums for a step of a descent, with db = 0 if there is no intercept."""
         sums = self._sums(w, b, True)
         return sums if self._has_b else sums._replace(db=0.0)
 
+    # what an objective over other data does otherwise
+
     def _sums(self, w, b, with_gradient):
-        return self._kernels.sums(self._X, self._y, w, b, self._s, with_gradient, self.frame)
+        return self._target.sums(self._problem, w, b, with_gradient)
+
+    def _means(self, w, b, dw):
+        return self._target.means(self._problem, w, b, self.l2, dw)
 
     def _hessian_vector_sums(self, w, b, v):
-        return self._kernels.hessian_vector_sums(self._X, w, b, v, self._s, self.frame)
+        return self._target.hessian_vector_sums(self._problem, w, b, v)
 
     def _hessian_sums(self, w, b):
-        return self._kernels.hessian_sums(self._X, w, b, self._s, self.frame)
+        return self._target.hessian_sums(self._problem, w, b)
+
+    def _sums_at_zero(self):
+        return self._sums(np.zeros(self.n_features), 0.0, True)
 
     def root(self, theta):
         """The triangular R with RᵀR = S H, where H is the Hessian at θ. It is factored from the rows, not from H.
 
         One read of X, and about 2mn² flops on one thread.
         """
-        return self._add_weighted_rows(theta, self._root_of_penalty())
+        return passes.add_weighted_rows(self._target, self._data, theta, self._root_of_penalty())
 
     def _root_of_penalty(self):
         R = np.zeros((self.n_parameters, self.n_parameters))
@@ -441,27 +316,28 @@ class Objective:
         diagonal[: self.n_features] = np.sqrt(self.total_weight * self.penalty)
         return R
 
-    def _add_weighted_rows(self, theta, R):
-        X, _, s = self._given
-        return passes.add_weighted_rows(self._kernels, X, s, theta, self.frame, R)
-
     def _split(self, name, theta):
         theta = validation.check_vector(name, theta, self.n_parameters, "as n_parameters says")
         return theta[: self.n_features], float(theta[self.n_features]) if self._has_b else 0.0
 
 
 @accepts_foreign_arrays
-def bound(X, y, sample_weight=None, *, target=None, may_be_empty=False):
-    """The target and the checked data."""
-    kernels = choose(target, X)
-    validation.check_matrix(X)
-    y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, np.dtype(np.float64), may_be_empty)
-    return [kernels, X, y, sample_weight]
+def bind(X, y, sample_weight=None, *, target=None, may_be_empty=False):
+    """The target, and the problem of the checked data, whose labels and weights are float64."""
+    chosen = choose(target, X)
+    order, ld = validation.check_matrix(X)
+    y, s = validation.check_labels_and_weights(X, y, sample_weight, np.dtype(np.float64), may_be_empty)
+    return [chosen, Problem(X, y, s, order, ld)]
 
 
-def _held(kernels, array):
-    """An array in the target's memory, or None."""
-    return kernels.hold(array) if array is not None and hasattr(kernels, "hold") else array
+def _held(target, data):
+    """The problem, with its arrays where the target's calls find them."""
+    return data._replace(**{name: held(target, getattr(data, name)) for name in ("X", "y", "sample_weight")})
+
+
+def held(target, array):
+    """An array where the target's calls find it; None stays None."""
+    return None if array is None else target.hold(array)
 
 
 def split(theta, n):

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from jitlogreg.targets.base import Problem
+
 # Rows of a block: their temporaries fit a cache where X has up to about 30 columns
 ROWS = 8192
 
@@ -14,12 +16,14 @@ FORWARD_ROWS = 1 << 16
 QR_NUMBERS, QR_ROWS_PER_PARAMETER = 1 << 12, 4
 
 
-def smallest_doubt(target, X, y, sample_weight, w, b, enough):
-    """The `least_doubt` at w and b of NumPy arrays, which are read once."""
+def smallest_doubt(target, data, w, b, enough):
+    """The `least_doubt` at w and b of a problem in NumPy arrays, as its columns are; they are read once."""
+    X, y, s, *_ = data
     least, a = math.inf, np.empty(min(len(y), FORWARD_ROWS))
     for rows in _row_blocks(X, FORWARD_ROWS):
-        labels, s = y[rows], None if sample_weight is None else sample_weight[rows]
-        least = min(least, least_doubt(target.forward(X[rows], w, b, a[: len(labels)]), labels, s, enough))
+        labels, weights = y[rows], None if s is None else s[rows]
+        activations = target.forward(Problem.of(X[rows]), w, b, a[: len(labels)])
+        least = min(least, least_doubt(activations, labels, weights, enough))
     return least
 
 
@@ -42,23 +46,25 @@ def least_doubt(a, y, sample_weight, enough):
 
 
 @np.errstate(all="ignore")
-def add_weighted_rows(target, X, sample_weight, theta, frame, R):
-    """Update a triangular factor R by the rows √(s·σ(z)σ(−z)) [x, 1], in a frame's columns if there is one.
+def add_weighted_rows(target, data, theta, R):
+    """Update a triangular factor R by the rows √(s·σ(z)σ(−z)) [x, 1], in a problem's frame if it has one.
 
     θ = [w, b], or [w], and then the rows have no 1. Returns R.
     """
     from jitlogreg.linear_algebra import add_rows, joined  # and with it Numba
 
+    X, _, sample_weight, *_, frame = data
     p, n = len(theta), X.shape[1]
     theta_of_x = theta if frame is None else frame.to_caller(theta)
     w, b = theta_of_x[:n].copy(), float(theta_of_x[n]) if p > n else 0.0
 
     def factor(rows):
         x = X[rows]
-        curvature = target.forward(x, w, b, np.empty(len(x))) * target.forward(x, -w, -b, np.empty(len(x)))
+        problem, m = Problem.of(x), len(x)
+        curvature = target.forward(problem, w, b, np.empty(m)) * target.forward(problem, -w, -b, np.empty(m))
         if sample_weight is not None:
             curvature *= sample_weight[rows]
-        weighted = np.ones((len(x), p))
+        weighted = np.ones((m, p))
         weighted[:, :n] = x if frame is None else frame.columns(x)
         weighted *= np.sqrt(curvature)[:, np.newaxis]
         block_factor = np.zeros((p, p))

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from jitlogreg.api import forward, log_forward
-from jitlogreg.objective import check_weight, power_of_two_over
+from jitlogreg.evaluation import check_weight
+from jitlogreg.scaling import power_of_two_over
 from jitlogreg.solvers.fit import SOLVERS, Fit, Options, fit_quietly
 from jitlogreg.targets.base import layout
 

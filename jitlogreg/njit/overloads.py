@@ -17,7 +17,7 @@ from numba.core.types import Array, Boolean, Float, Integer, NoneType, Omitted, 
 from numba.extending import overload
 
 from jitlogreg import api
-from jitlogreg.objective import Gradient, LossAndGradient
+from jitlogreg.evaluation import Gradient, LossAndGradient
 
 
 def _activations(operation, kernel):

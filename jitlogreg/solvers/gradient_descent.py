@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitlogreg import validation
+from jitlogreg.evaluation import check_examples, check_weight, checked_sums, normalize
 from jitlogreg.interop.device_array import like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
-from jitlogreg.objective import Objective, check_examples, check_weight, evaluate, finish, norm
+from jitlogreg.objective import Objective
+from jitlogreg.scaling import norm
 from jitlogreg.solvers.monitor import Monitor, State, is_true
 from jitlogreg.solvers.progress import progress_bar
+from jitlogreg.targets.base import DescentSettings, Problem, Steps
 from jitlogreg.targets.dispatch import choose
-from jitlogreg.targets.base import Steps
 
 
 class Descent(NamedTuple):
@@ -134,45 +136,45 @@ def gradient_descent(
     """
     if isinstance(X, Objective):
         validation.check_none_beside_objective(y=y, sample_weight=sample_weight, l2=l2 or None, target=target)
-        problem, w, b = _of_objective(X, w, b)
+        task, w, b = _of_objective(X, w, b)
     else:
-        problem, w, b = _of_arrays(X, y, sample_weight, l2, target, w, b)
+        task, w, b = _of_arrays(X, y, sample_weight, l2, target, w, b)
     settings = _Settings(
         w.dtype.type(validation.check_nonnegative("learning_rate", learning_rate, w.dtype)),
         validation.check_count("n_iterations", n_iterations),
-        validation.check_nonnegative("l2", problem.l2),
+        validation.check_nonnegative("l2", task.l2),
         validation.check_nonnegative("tolerance", tolerance),
     )
     monitor = Monitor.checked(callback, progress, checkpoint, checkpoint_every, resume)
-    w, b, history = _restored(monitor.checkpoint, problem, settings, w, b)
+    w, b, history = _restored(monitor.checkpoint, task, settings, w, b)
     each_step = monitor.callback is not None or monitor.checkpoint.saves
-    steps = _steps(problem, settings, w, b, settings.n_iterations - len(history), each_step)
-    return _followed(steps, history, problem, settings, monitor)
+    steps = _steps(task, settings, w, b, settings.n_iterations - len(history), each_step)
+    return _followed(steps, history, task, settings, monitor)
 
 
-class _Problem(NamedTuple):
+class _Task(NamedTuple):
     """What a descent minimises: data on a target, or an `Objective`.
 
     Attributes
     ----------
-    X, y, sample_weight : array, or None
-        Checked. y is None where X is an `Objective`.
+    X : array or Objective
+    data : Problem or None
+        None where X is an `Objective`.
     l2 : float
     target : str
         The target's name.
     sums_at : callable
         The `Sums` at w and b.
-    descend : callable or None
-        The target's own loop over steps.
+    descend : callable
+        The target's own loop over steps, if it has one: `Target.descend` at w and b.
     """
 
     X: Any
-    y: Any
-    sample_weight: Any
+    data: Problem | None
     l2: float
     target: str
     sums_at: Callable
-    descend: Callable | None
+    descend: Callable
 
 
 class _Settings(NamedTuple):
@@ -185,38 +187,43 @@ class _Settings(NamedTuple):
 
 
 def _of_objective(objective, w, b):
-    """The problem that an `Objective` is, and where to start."""
+    """The task that an `Objective` is, and where to start."""
     w = np.zeros(objective.n_features) if w is None else validation.check_coefficients(w, objective).astype(np.float64)
     b = validation.check_initial_intercept(b, w.dtype, objective.n_parameters > objective.n_features)
-    return _Problem(objective, None, None, objective.l2, objective.target, objective.sums_at, None), w, b
+    return _Task(objective, None, objective.l2, objective.target, objective.sums_at, _no_loop), w, b
+
+
+def _no_loop(w, b, settings):
+    """None: the target takes no steps by itself."""
 
 
 def _of_arrays(X, y, sample_weight, l2, target, w, b):
-    """The problem that these arrays are, and where to start."""
-    kernels = choose(target, X)
-    validation.check_matrix(X)
+    """The task that these arrays are, and where to start."""
+    chosen = choose(target, X)
+    order, ld = validation.check_matrix(X)
     w = validation.initial_coefficients(X) if w is None else validation.check_coefficients(w, X).copy()
     b = validation.check_intercept(b, w.dtype)
     y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
-    sums_at, name = functools.partial(evaluate, kernels, X, y, sample_weight), kernels.__name__.rpartition(".")[2]
-    return _Problem(X, y, sample_weight, l2, name, sums_at, getattr(kernels, "descend", None)), w, b
+    data = Problem(X, y, sample_weight, order, ld)
+    sums_at, descend = functools.partial(checked_sums, chosen, data), functools.partial(chosen.descend, data)
+    return _Task(X, data, l2, chosen.name, sums_at, descend), w, b
 
 
 # ---------------------------------------------------------------- checkpoints
 
 
-def _restored(checkpoint, problem, settings, w, b):
+def _restored(checkpoint, task, settings, w, b):
     """w, b and the history to go on from: the start, or those of a checkpoint."""
     history = []
     if not checkpoint.is_used:
         return w, b, history
     start = w, b
-    restored = checkpoint.restore(_description(problem, settings, w.dtype), ("start_w", "start_b", "w", "b", "history"))
+    restored = checkpoint.restore(_description(task, settings, w.dtype), ("start_w", "start_b", "w", "b", "history"))
     if restored is not None:
-        start = _parameters(problem.X, restored["start_w"], restored["start_b"], w.dtype)
-        w, b = _parameters(problem.X, restored["w"], restored["b"], w.dtype)
+        start = _parameters(task.X, restored["start_w"], restored["start_b"], w.dtype)
+        w, b = _parameters(task.X, restored["w"], restored["b"], w.dtype)
         history = restored["history"].tolist()
-    loss, dw, db = finish(problem.sums_at(*start), start[0], settings.l2)
+    loss, dw, db = normalize(task.sums_at(*start), start[0], settings.l2)
     gradient = np.append(on_host(dw).astype(np.float64), db)
     checkpoint.begin(loss, gradient, start_w=on_host(start[0]), start_b=start[1])
     if len(history) > settings.n_iterations:
@@ -226,14 +233,14 @@ def _restored(checkpoint, problem, settings, w, b):
     return w, b, history
 
 
-def _description(problem, settings, dtype):
+def _description(task, settings, dtype):
     """What must be the same when a descent is resumed."""
     return {
         "call": "gradient_descent",
-        "target": problem.target,
+        "target": task.target,
         "l2": settings.l2,
-        "shape": list(problem.X.shape),
-        "dtypes": f"{problem.X.dtype}, {dtype}",
+        "shape": list(task.X.shape),
+        "dtypes": f"{task.X.dtype}, {dtype}",
         "learning_rate": float(settings.learning_rate),
     }
 
@@ -251,35 +258,36 @@ def _state(w, b, history):
 # ---------------------------------------------------------------- the steps
 
 
-def _steps(problem, settings, w, b, n_iterations, each_step):
+def _steps(task, settings, w, b, n_iterations, each_step):
     """The `Steps` of a descent as they are made: by the target's own loop, or by evaluations."""
     learning_rate, _, l2, tolerance = settings
-    if problem.descend is None:
-        return _descend_by_evaluations(problem.sums_at, w, b, learning_rate, n_iterations, l2)
-    X, y, sample_weight = problem.X, problem.y, problem.sample_weight
-    return problem.descend(X, y, w, b, sample_weight, learning_rate, n_iterations, l2, tolerance, each_step)
+    steps = task.descend(w, b, DescentSettings(learning_rate, n_iterations, l2, tolerance, each_step))
+    if steps is None:
+        return _descend_by_evaluations(task.sums_at, w, b, learning_rate, n_iterations, l2)
+    return steps
 
 
 def _descend_by_evaluations(sums_at, w, b, learning_rate, n_iterations, l2):
     """Yield what each step reached, where the target has no loop of its own."""
     for _ in range(n_iterations + 1):
         sums = sums_at(w, b)
-        loss, dw, db = finish(sums, w, l2)
+        loss, dw, db = normalize(sums, w, l2)
         yield Steps([loss], gradient_norm(dw, db), w, b, sums.weight, sums.valid)
         w, b = step(w, b, dw, db, learning_rate)
 
 
-def _followed(steps, history, problem, settings, monitor):
+def _followed(steps, history, task, settings, monitor):
     """The outcome of a descent, whose steps are checked, recorded and shown as they are made."""
     iteration = len(history)
     bar = progress_bar("gradient descent", settings.n_iterations, enabled=monitor.progress)
     with bar as advance, contextlib.closing(steps):
         for losses, grad_norm, w, b, weight, valid in steps:
-            check_examples(weight, valid, problem.y, problem.sample_weight)
+            if task.data is not None:
+                check_examples(weight, valid, task.data)
             check_weight(weight)
             history += losses
             previous, iteration = iteration, len(history) - 1
-            loss, w = losses[-1], like(problem.X, w)
+            loss, w = losses[-1], like(task.X, w)
             advance(iteration - previous, loss)
             if monitor.checkpoint.saves and math.isfinite(loss):
                 monitor.checkpoint.save(iteration, functools.partial(_state, w, b, history))

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitlogreg import validation
+from jitlogreg.evaluation import LossAndGradient, checked_sums, normalize
 from jitlogreg.interop.device_array import DeviceArray, like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
-from jitlogreg.objective import LossAndGradient, evaluate, finish
 from jitlogreg.solvers.batches import as_examples, batch_stream
 from jitlogreg.solvers.gradient_descent import Descent, gradient_norm, step
 from jitlogreg.solvers.monitor import State, is_true
 from jitlogreg.solvers.progress import progress_bar
+from jitlogreg.targets.base import Problem, Target
 from jitlogreg.targets.dispatch import choose
 
 
@@ -231,7 +232,7 @@ class _MiniBatchDescent:
 class _Setup(NamedTuple):
     """What the first batch decides: the target; where X lies, and its dtype; w, in the library of X and on the host."""
 
-    target: Any
+    target: Target
     memory: str
     dtype: np.dtype
     w: Any
@@ -240,25 +241,25 @@ class _Setup(NamedTuple):
 
 @accepts_foreign_arrays
 def _set_up(X, *, w=None, n_features, target):
-    kernels = choose(target, X)
+    chosen = choose(target, X)
     validation.check_matrix(X)
     if n_features is not None:
         validation.check_columns(X, n_features, X.dtype, "n_features says")
     w = validation.initial_coefficients(X) if w is None else validation.check_coefficients(w, X).copy()
-    return _Setup(kernels, _memory(X), X.dtype, w, on_host(w))
+    return _Setup(chosen, _memory(X), X.dtype, w, on_host(w))
 
 
 @accepts_foreign_arrays
 def _means(X, y, *, sample_weight=None, where, l2, target):
     """The loss, dw and db of a batch; nothing where no example has weight. In a list: the wrapper leaves that alone."""
     setup, w, b = where
-    validation.check_matrix(X)
+    order, ld = validation.check_matrix(X)
     if _memory(X) != setup.memory:
         raise TypeError(f"X: expected {setup.memory}, as in the batches before, got {_memory(X)}")
     validation.check_columns(X, w.size, setup.dtype, "in the batches before")
     y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype, may_be_empty=True)
-    sums = evaluate(setup.target, X, y, sample_weight, like(X, w), b)
-    return list(finish(sums, w, l2)) if sums.weight != 0 else []
+    sums = checked_sums(setup.target, Problem(X, y, sample_weight, order, ld), like(X, w), b)
+    return list(normalize(sums, w, l2)) if sums.weight != 0 else []
 
 
 def _memory(X):

@@ -168,8 +168,6 @@ class Target(Protocol):
 
     name: str
     """What `target=` calls it."""
-    has_hessian: bool
-    """Whether `hessian_sums` may be called."""
 
     def hold(self, array: Any) -> Any:
         """An array where the target's calls find it, for as long as somebody keeps what this returns."""
@@ -190,7 +188,10 @@ class Target(Protocol):
         """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v."""
 
     def hessian_sums(self, problem: Problem, w: Any, b: Any) -> np.ndarray:
-        """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
+        """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1).
+
+        A target that `dispatch.has_hessian` does not name raises TargetUnavailableError.
+        """
 
     def means(self, problem: Problem, w: Any, b: Any, l2: float, dw: Any) -> Means | None:
         """`sums` and their normalization in one, with the gradient written to dw; None if the target has no such call.

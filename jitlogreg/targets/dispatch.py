@@ -115,6 +115,11 @@ def name_for(target, library):
     return name
 
 
+def has_hessian(name):
+    """Whether a target has a kernel for the Hessian, whether it can run here or not."""
+    return name in ("cpu", "reference")
+
+
 def use_target(target: str) -> contextlib.AbstractContextManager[None]:
     """Run every call in the `with` block on this target, unless the call names another.
 

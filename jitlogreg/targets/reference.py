@@ -72,7 +72,6 @@ def step_loop(X, y, w, b, learning_rate):
 # ---------------------------------------------------------------- the target: NumPy in float64
 
 name = "reference"
-has_hessian = True
 
 # NaN and infinity are computed with, whatever the caller's np.errstate is
 _ieee = np.errstate(all="ignore")

@@ -20,7 +20,6 @@ _threads = threading.RLock()
 
 
 name = "cpu"
-has_hessian = True
 
 
 def hold(array):

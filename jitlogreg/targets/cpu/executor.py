@@ -10,8 +10,8 @@ import math
 import numpy as np
 from numba import prange
 
-from jitlogreg.targets import normalize
 from jitlogreg.simd import LANES
+from jitlogreg.targets import normalize
 from jitlogreg.targets.compile import inline, parallel, serial
 from jitlogreg.targets.cpu import column_panels, row_chunks
 from jitlogreg.targets.cpu.compensated import clear, two_sum

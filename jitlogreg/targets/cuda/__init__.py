@@ -9,6 +9,7 @@ import functools
 import numba
 import numpy as np
 
+from jitlogreg.targets.base import Sums
 from jitlogreg.targets.cuda import dot as dot_kernel
 from jitlogreg.targets.cuda import driver, plan
 from jitlogreg.targets.cuda.driver import name as device
@@ -18,7 +19,6 @@ from jitlogreg.targets.cuda.launch import OnDevice, placed
 from jitlogreg.targets.cuda.steps import descend
 from jitlogreg.targets.cuda.totals import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
-from jitlogreg.targets.base import Sums
 
 __all__ = ["descend", "device", "dot", "forward", "hessian_vector_sums", "hold", "log_forward", "reason", "sums"]
 

@@ -7,9 +7,9 @@ import weakref
 import numba
 import numpy as np
 
+from jitlogreg.targets.base import layout
 from jitlogreg.targets.cuda import block_per_row, column_major, driver, l2_panels, plan, reduce, warp_per_row
 from jitlogreg.targets.cuda.epilogue import vectors_of
-from jitlogreg.targets.base import layout
 
 REGIMES = {"warps": warp_per_row, "blocks": block_per_row, "columns": column_major, "panels": l2_panels}
 

@@ -3,11 +3,11 @@
 import numba
 import numpy as np
 
+from jitlogreg.targets.base import Steps
 from jitlogreg.targets.cuda import descent, driver, plan
 from jitlogreg.targets.cuda.descent import ENDED, LAST, NORM, REPORT, SUM_OF_WEIGHTS, WRONG
 from jitlogreg.targets.cuda.launch import REGIMES, placed
 from jitlogreg.targets.cuda.totals import TOTALS
-from jitlogreg.targets.base import Steps
 
 # What a launch may take, in seconds, so that the host can be interrupted; and the most steps of one
 LAUNCH_SECONDS = 0.1
