@@ -1,6 +1,5 @@
-/* Stands in for libcuda.so.1: one device whose memory is the host's, which `jitlogreg.targets.cuda.driver` calls as it
- * would call NVIDIA's. Memory and launches are handed to Python. What is called without a current context fails, as it
- * would there. */
+/* A stub of libcuda.so.1 for `jitlogreg.targets.cuda.driver`: one device whose memory is the host's. Python does the
+ * allocations and the launches. A call without a current context fails, as it does in NVIDIA's driver. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdint.h>
@@ -20,7 +19,7 @@ void stub_connect(void *allocate, void *release, void *launch) {
 
 static int contexts[16], depth, initialised;
 static char names[64][256];
-static int libraries, largest_shared[64];
+static int libraries, max_dynamic_shared[64];
 
 int stub_depth(void) { return depth; }
 
@@ -77,11 +76,11 @@ int cuLibraryGetKernel(void **kernel, void *library, const char *name) {
 int cuKernelGetFunction(void **function, void *kernel) { return *function = kernel, depth ? SUCCESS : INVALID_CONTEXT; }
 int cuFuncSetAttribute(void *function, int attribute, int value) {
     if (attribute != 8) return INVALID_VALUE; /* MAX_DYNAMIC_SHARED_SIZE_BYTES */
-    return largest_shared[((char *)function - names[0]) / 256] = value, SUCCESS;
+    return max_dynamic_shared[((char *)function - names[0]) / 256] = value, SUCCESS;
 }
 
 static int launch(void *f, unsigned blocks, unsigned threads, unsigned shared, void **arguments, int cooperative) {
-    int allowed = largest_shared[((char *)f - names[0]) / 256];
+    int allowed = max_dynamic_shared[((char *)f - names[0]) / 256];
     if (!depth) return INVALID_CONTEXT;
     if (shared > (allowed ? allowed : 48 << 10) || threads > 1024) return INVALID_VALUE;
     return on_launch(f, blocks, threads, shared, arguments, cooperative);

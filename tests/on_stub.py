@@ -1,6 +1,6 @@
-"""Runs the CUDA target through the driver's own interface, with a stub where libcuda.so.1 is sought.
+"""Runs the CUDA target through the driver's own interface, with a stub library as libcuda.so.1.
 
-Nothing of the target is replaced but the machine code, which is compiled and then put aside for the simulator.
+Only the machine code is replaced: it is compiled, and the simulator then runs the kernel's Python instead.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import simulator
 
 import jitlogreg as jlr
 
-device, driver = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("intrinsics", "driver"))
+intrinsics, driver = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("intrinsics", "driver"))
 memory = simulator.Memory()
 kernels: dict[bytes, tuple] = {}
 launched = []
@@ -21,10 +21,11 @@ CTYPES = {numba.int64: ctypes.c_int64, numba.float32: ctypes.c_float, numba.floa
 NUMPY = {numba.int64: int, numba.float32: np.float32, numba.float64: np.float64}
 
 
-def kept_machine_code(label, make, signature, cc, threads, per_processor):
-    """The real machine code under a name by which its Python is found again."""
+def cached_machine_code(label, make, signature, cc, threads, blocks_per_sm):
+    """The real machine code, under a name by which `on_launch` finds the kernel's Python."""
     kernel = make()
-    code, entry, _ = driver.machine_code(device.intermediate_code(kernel, signature, cc, threads, per_processor), cc)
+    intermediate = intrinsics.intermediate_code(kernel, signature, cc, threads, blocks_per_sm)
+    code, entry, _ = driver.machine_code(intermediate, cc)
     assert entry in code
     name = f"{label}|{len(kernels)}".encode()
     kernels[name] = kernel, signature
@@ -42,7 +43,7 @@ def on_free(address):
 
 
 @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, *[ctypes.c_uint] * 3, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int)
-def on_launch(name, blocks, threads, shared, parameters, cooperative):
+def on_launch(name, blocks, threads, shared_bytes, parameters, cooperative):
     kernel, signature = kernels[name]
     launched.append((name.split(b"-")[0].decode(), bool(cooperative)))
     values = (CTYPES[kind].from_address(parameters[i]).value for i, kind in enumerate(signature))
@@ -54,19 +55,19 @@ def on_launch(name, blocks, threads, shared, parameters, cooperative):
         arguments,
         memory=memory,
         replace=simulator.REPLACEMENTS,
-        shared_bytes=shared,
+        shared_bytes=shared_bytes,
         cooperative=bool(cooperative),
     )
     return 0
 
 
 def compare(m, n, order, dtype, w_dtype):
-    """Every operation beside the reference."""
+    """Compare every operation with the reference."""
     rng = np.random.default_rng(0)
     X = np.asarray(rng.normal(size=(m, n)), dtype, order=order)
     w = rng.normal(size=n).astype(w_dtype)
     y, s = rng.uniform(size=(2, m)).astype(w_dtype)
-    tolerance = {"rtol": 0, "atol": 1e3 * np.finfo(dtype).eps}  # the descent begins at zeros of X's dtype
+    tolerance = {"rtol": 0, "atol": 1e3 * np.finfo(dtype).eps}  # the descent starts at zeros of X's dtype
     for target in ("cuda", "reference"):
         got = jlr.loss_and_gradient(X, y, w, 0.5, sample_weight=s, l2=0.1, target=target)
         a = jlr.forward(X, w, 0.5, target=target)
@@ -80,10 +81,10 @@ def compare(m, n, order, dtype, w_dtype):
 
 
 def main():
-    """The calls of a session, and what the stub saw of them."""
+    """Make the calls, and print the launches that the stub saw."""
     stub = ctypes.CDLL("libcuda.so.1")
     stub.stub_connect(*(ctypes.cast(f, ctypes.c_void_p) for f in (on_allocate, on_free, on_launch)))
-    driver._kept_machine_code = kept_machine_code
+    driver._cached_machine_code = cached_machine_code
     info = jlr.targets()["cuda"]
     assert info.available, info.reason
     assert info.device == "Stub GPU"

@@ -1,9 +1,9 @@
-"""Runs CUDA kernels on the CPU: the very functions that a GPU runs, one greenlet for each of its threads.
+"""Runs CUDA kernels on the CPU: the same functions as on a GPU, with one greenlet per thread.
 
-It knows what the kernels use: warps of 32 with shuffles, barriers of a block, a barrier of all blocks (which are then
-resident together), shared memory that is NaN until it is written, and memory behind addresses. It raises where a GPU
-would go wrong in silence: an index outside the array that lies at an address, a barrier that not every thread of a
-block reaches, lanes of a warp that wait for each other, and a deadlock. Blocks may run in any order that is asked for.
+It supports what the kernels use: warps of 32 lanes with shuffles, block barriers, grid syncs (all blocks are then
+resident together), shared memory that is NaN until it is written, and memory at addresses. It raises an error where a
+GPU would go wrong silently: an index outside the allocation at an address, a barrier that some threads of a block do
+not reach, lanes of a warp that wait for each other, and a deadlock. Blocks can run in any order.
 """
 
 import builtins
@@ -21,34 +21,34 @@ from jitlogreg import pointwise
 
 
 class Memory:
-    """Allocations by address: bytes of 0xFF, which are NaN, until they are written."""
+    """Allocations by address; each byte is 0xFF until it is written, so unwritten numbers are NaN."""
 
     def __init__(self):
         self._allocations, self._views = {}, {}
 
     def allocate(self, size):
-        """The address of so many bytes, a multiple of 256 as on a GPU."""
-        room = np.full(size + 256, 0xFF, np.uint8)
-        start = -room.ctypes.data % 256
-        self._allocations[room.ctypes.data + start] = room[start : start + size]
-        return room.ctypes.data + start
+        """The address of `size` new bytes, a multiple of 256 as on a GPU."""
+        buffer = np.full(size + 256, 0xFF, np.uint8)
+        start = -buffer.ctypes.data % 256
+        self._allocations[buffer.ctypes.data + start] = buffer[start : start + size]
+        return buffer.ctypes.data + start
 
     def free(self, address):
-        """Forget an allocation: what reads it from now on fails."""
+        """Forget an allocation: every later read of it fails."""
         del self._allocations[address]
         for views in self._views.values():
             views.clear()
 
     def view(self, address, dtype):
-        """From an address to the end of the allocation that it lies in."""
-        for base, room in self._allocations.items():
-            if base <= address < base + len(room):
-                rest, size = room[address - base :], np.dtype(dtype).itemsize
+        """An array from an address to the end of its allocation."""
+        for base, buffer in self._allocations.items():
+            if base <= address < base + len(buffer):
+                rest, size = buffer[address - base :], np.dtype(dtype).itemsize
                 return rest[: len(rest) // size * size].view(dtype)
-        raise IndexError(f"{address} lies in no allocation")
+        raise IndexError(f"{address} is in no allocation")
 
     def _views_of(self, dtype):
-        """A function that gives `view` of an address, and remembers it until something is freed."""
+        """A function that returns the `view` of an address, and caches it until something is freed."""
         dtype = _dtype(dtype)
         views = self._views.setdefault(dtype, {})
 
@@ -74,13 +74,13 @@ class Memory:
     def read_vector(self, dtype, count):
         view_of = self._views_of(dtype)
 
-        def read_vector(into, at, address, index):
+        def read_vector(destination, start, address, index):
             array, i = view_of(address), int(index)
             if not 0 <= i <= len(array) - count:
                 raise IndexError(f"reads {count} at {i} of {len(array)}")
             if (address + i * array.itemsize) % (count * array.itemsize):
                 raise ValueError(f"reads {count} at {i}, which is not aligned")
-            into[at : at + count] = array[i : i + count]
+            destination[start : start + count] = array[i : i + count]
 
         return read_vector
 
@@ -128,7 +128,7 @@ def _wait(*what):
 
 
 class _Arrays:
-    """`cuda.shared.array`, one for each call of it in the kernel, or `cuda.local.array`."""
+    """`cuda.shared.array`, with one array per call site in the kernel, or `cuda.local.array`."""
 
     def __init__(self, is_shared):
         self._is_shared = is_shared
@@ -152,7 +152,7 @@ class _Grid:
 
 
 class _Cuda:
-    """What kernels know as `cuda`."""
+    """The `cuda` of the kernels."""
 
     def __init__(self, blocks, threads):
         self.gridDim, self.blockDim = Position(blocks), Position(threads)
@@ -181,8 +181,8 @@ _FROM = {"sync": lambda lane, _: lane, "from": lambda _, source: source % 32, "x
 def launch(kernel, blocks, threads, arguments, *, memory, replace, shared_bytes=0, cooperative=False, order=None):
     """Run a kernel on `blocks` blocks of `threads` threads.
 
-    `replace` maps names to Python functions that stand in for what only a compiler understands. `order` rearranges a
-    list, of blocks and of the warps of a block, on which no result may depend.
+    `replace` maps names to Python functions, for what only a compiler understands. `order` shuffles a list, of blocks
+    or of the warps of a block; no result may depend on its order.
     """
     body = _Interpreter(_Cuda(blocks, threads), memory, replace).of(kernel)
     numbers = list(range(blocks))
@@ -190,7 +190,7 @@ def launch(kernel, blocks, threads, arguments, *, memory, replace, shared_bytes=
         order(numbers)
 
     def thread():
-        with np.errstate(all="ignore"):  # of each greenlet's own
+        with np.errstate(all="ignore"):  # each greenlet has its own error state
             body(*arguments)
 
     all_blocks = [_Block(i, threads, shared_bytes, thread) for i in numbers]
@@ -199,7 +199,7 @@ def launch(kernel, blocks, threads, arguments, *, memory, replace, shared_bytes=
 
 
 class _Interpreter:
-    """Copies of functions that see the simulated device in place of the real one."""
+    """Makes copies of functions that use the simulated device instead of the real one."""
 
     def __init__(self, cuda, memory, replace):
         self._cuda, self._memory, self._replace, self._seen = cuda, memory, replace, {}
@@ -229,7 +229,7 @@ class _Interpreter:
                 return self._memory.read_vector(dtype, count)
             return self._memory.read(dtype) if kind == "load" else self._memory.write(dtype)
         if isinstance(value, numba.types.Number):
-            return _dtype(value).type  # what Numba's type does when it is called, only sooner
+            return _dtype(value).type  # does what calling Numba's type does, but faster
         python = getattr(value, "py_func", None)
         if isinstance(python, types.FunctionType):
             return self.of(python)
@@ -241,9 +241,9 @@ def _run(blocks, order):
         moved = False
         alive = []
         for block in blocks:
-            block_moved, left = _run_block(block, order)
+            block_moved, unfinished = _run_block(block, order)
             moved |= block_moved
-            alive += left
+            alive += unfinished
         if not alive:
             return
         if all(thread.waits == ("grid",) for thread in alive):
@@ -254,22 +254,22 @@ def _run(blocks, order):
 
 
 def _run_block(block, order):
-    """Run a block as far as it gets without the others; whether it moved, and the threads that have not returned."""
+    """Run a block until it waits for others; return whether it moved, and the threads that have not returned."""
     moved = False
     while True:
         warps = list(block.warps)
         if order is not None:
             order(warps)
-        # each as far as it gets: where a barrier is missing, one warp is far ahead of another
+        # each warp as far as possible: if a barrier is missing, one warp gets far ahead of another
         for warp in warps:
             while _run_lanes(warp) or _shuffle(warp):
                 moved = True
-        left = [thread for thread in block.threads if not thread.dead]
-        if not left or any(thread.waits != ("block",) for thread in left):
-            return moved, left
-        if len(left) < len(block.threads):
-            raise RuntimeError("a barrier that some threads of the block have returned without reaching")
-        moved = _release(left)
+        unfinished = [thread for thread in block.threads if not thread.dead]
+        if not unfinished or any(thread.waits != ("block",) for thread in unfinished):
+            return moved, unfinished
+        if len(unfinished) < len(block.threads):
+            raise RuntimeError("some threads of the block returned without reaching a barrier that the others wait at")
+        moved = _release(unfinished)
 
 
 def _run_lanes(warp):
@@ -292,7 +292,7 @@ def _release(threads):
 
 
 def _same_exchange(warp):
-    """The kind of exchange that every lane of a whole warp waits for, with all others: as mostly, and soonest told."""
+    """The kind of exchange if all 32 lanes of a warp wait for the same one: the common case, and quick to test."""
     first = warp[0].waits
     if first is None or first[0] != "warp" or first[2] != 0xFFFFFFFF or len(warp) != 32:
         return None
@@ -305,7 +305,7 @@ def _same_exchange(warp):
 
 
 def _shuffle(warp):
-    """Let the lanes that wait for the same exchange have it, once all that its mask names have come."""
+    """Do the exchanges for which all lanes in the mask wait."""
     if all_lanes := _same_exchange(warp):
         values, source = [thread.waits[3] for thread in warp], _FROM[all_lanes]
         for thread in warp:
@@ -326,7 +326,7 @@ def _shuffle(warp):
     return moved
 
 
-# ---------------------------------------------------------------- in place of the driver
+# ---------------------------------------------------------------- replacements, and the driver
 
 
 def fma(x, y, z):
@@ -368,32 +368,32 @@ REPLACEMENTS = {
     "curvature": _typed(_curvature),
     "zeros": lambda x: type(x)(0),
     "ones": lambda x: type(x)(1),
-    "meet": lambda counter: _wait("grid"),
+    "grid_sync": lambda barrier_counter: _wait("grid"),
 }
 
 
 class Driver:
-    """What `jitlogreg.targets.cuda.driver` is to the target, on a simulated device."""
+    """Stands in for `jitlogreg.targets.cuda.driver`, on a simulated device."""
 
-    def __init__(self, device, order=None):
+    def __init__(self, properties, order=None):
         self.memory, self.launched = Memory(), []
-        self._device, self._order = device, order
+        self._properties, self._order = properties, order
         self._functions = {}
 
-    def facts(self, ordinal):
-        return self._device
+    def device_properties(self, ordinal):
+        return self._properties
 
     @contextlib.contextmanager
     def current(self, ordinal):
         yield
 
-    def kernel(self, ordinal, label, make, signature, threads, per_processor, shared):
+    def kernel(self, ordinal, label, make, signature, threads, blocks_per_sm, shared_bytes):
         self.launched.append(label)
         if label not in self._functions:
             self._functions[label] = make()
         return self._functions[label]
 
-    def launch(self, function, blocks, threads, shared, stream, arguments, cooperative=False):
+    def launch(self, function, blocks, threads, shared_bytes, stream, arguments, cooperative=False):
         launch(
             function,
             blocks,
@@ -401,7 +401,7 @@ class Driver:
             arguments,
             memory=self.memory,
             replace=REPLACEMENTS,
-            shared_bytes=shared,
+            shared_bytes=shared_bytes,
             cooperative=cooperative,
             order=self._order,
         )
@@ -413,13 +413,13 @@ class Driver:
         self.memory.free(address)
 
     @contextlib.contextmanager
-    def aside(self):
+    def pop_context(self):
         yield
 
-    def borrow(self, ordinal, stream, size):
+    def acquire_workspace(self, ordinal, stream, size):
         return self.memory.allocate(size), size
 
-    def give_back(self, ordinal, stream, address, room):
+    def release_workspace(self, ordinal, stream, address, capacity):
         self.memory.free(address)
 
     def clear(self, address, size, stream):

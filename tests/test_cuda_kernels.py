@@ -1,4 +1,4 @@
-"""The CUDA kernels, as they run on a GPU, on the simulated device; through the target and the public calls."""
+"""The CUDA kernels on the simulated device, through the target and the public calls."""
 
 import functools
 import gc
@@ -13,54 +13,55 @@ from conftest import exact_margins, example_bound, expected_objective, expected_
 from gpu.predictions import h100
 
 import jitlogreg as jlr
+from jitlogreg.targets.base import Problem
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("greenlet", reason="greenlet, which the simulator needs, is not installed")
 simulator = importlib.import_module("simulator")
 targets = importlib.import_module("jitlogreg.targets.dispatch")
 cuda = importlib.import_module("jitlogreg.targets.cuda")
-call, driver, plan, steps, totals = (
+launch, driver, plan, descent_host, compensated = (
     importlib.import_module(f"jitlogreg.targets.cuda.{name}")
-    for name in ("launch", "driver", "plan", "steps", "totals")
+    for name in ("launch", "driver", "plan", "descent_host", "compensated")
 )
 
-DEVICE = plan.Device(processors=2, shared_per_block=1 << 16, shared_per_processor=1 << 17, cache=1 << 14)
+DEVICE = plan.DeviceProperties(n_sms=2, shared_per_block=1 << 16, shared_per_sm=1 << 17, l2_size=1 << 14)
 
 H100 = h100()
 
-# A thread takes a simulator a millisecond: the same kernels in smaller blocks, whose limits come at fewer columns
+# The simulator takes a millisecond per thread: the same kernels in smaller blocks, with limits at fewer columns
 SMALL = {
-    "WARP_ROW": 256,
+    "WARP_ROW_BYTES": 256,
     "WARP_THREADS": 64,
     "NARROW_THREADS": 64,
     "BLOCK_THREADS": (64,),
-    "MOST_PIECES": {(4, 4): (1, 1), (4, 8): (1, 1), (8, 8): (2, 2)},
-    "MOST_COLUMNS": 64,
-    "PARTS": {4: ((48, 128, 32, 32), (64, 64, 8, 16)), 8: ((48, 128, 16, 16), (64, 64, 8, 16))},
+    "MAX_VECTORS": {(4, 4): (1, 1), (4, 8): (1, 1), (8, 8): (2, 2)},
+    "MAX_COLUMNS": 64,
+    "SUB_WARPS": {4: ((48, 128, 32, 32), (64, 64, 8, 16)), 8: ((48, 128, 16, 16), (64, 64, 8, 16))},
     "PANEL_THREADS": 64,
     "C_LOADS": 2,
     "F_SEGMENT": 8,
 }
 
-# Columns that meet every regime of SMALL and its edges, by order
+# Numbers of columns for every regime of SMALL and its edges, by order
 COLUMNS = {
-    "C": {"warps": (1, 2, 5, 28, 31, 32), "blocks": (65, 72, 200), "panels": (266, 264)},
-    "F": {"columns": (2, 7, 28, 32, 33, 48, 61), "panels": (65, 70)},
+    "C": {"warp_per_row": (1, 2, 5, 28, 31, 32), "block_per_row": (65, 72, 200), "l2_panels": (266, 264)},
+    "F": {"column_major": (2, 7, 28, 32, 33, 48, 61), "l2_panels": (65, 70)},
 }
 
-# More rows than two blocks take at once, so that each comes back for more
+# More rows than two blocks take at once, so that each block loops
 ROWS = {
-    "warps": lambda n: 600 if n <= 2 else 300 if n <= 8 else 150,
-    "columns": lambda n: 1100 if n <= 2 else 600 if n <= 8 else 300 if n <= 33 else 150,
-    "blocks": lambda n: 23,
-    "panels": lambda n: 45,
+    "warp_per_row": lambda n: 600 if n <= 2 else 300 if n <= 8 else 150,
+    "column_major": lambda n: 1100 if n <= 2 else 600 if n <= 8 else 300 if n <= 33 else 150,
+    "block_per_row": lambda n: 23,
+    "l2_panels": lambda n: 45,
 }
 SHAPES = [(order, regime, n) for order, regimes in COLUMNS.items() for regime, ns in regimes.items() for n in ns]
 
 
-def simulated(monkeypatch, facts):
-    """The driver of a simulated device, whose blocks run in random order, in place of the real one."""
-    simulated = simulator.Driver(facts, random.Random(0).shuffle)
+def simulated(monkeypatch, properties):
+    """Replace the driver by that of a simulated device, whose blocks run in random order."""
+    simulated = simulator.Driver(properties, random.Random(0).shuffle)
     for name in (name for name in dir(simulated) if not name.startswith("_")):
         monkeypatch.setattr(driver, name, getattr(simulated, name), raising=False)
     monkeypatch.setattr(targets, "_reason_of_cuda", lambda: "")
@@ -76,14 +77,14 @@ def device(monkeypatch):
     """A simulated device for small blocks."""
     for name, value in SMALL.items():
         monkeypatch.setattr(plan, name, value)
-    monkeypatch.setattr(plan, "_grid", lambda device, per_processor, m, rows: max(1, min(2, -(-m // rows))))
+    monkeypatch.setattr(plan, "_grid", lambda device, blocks_per_sm, m, rows: max(1, min(2, -(-m // rows))))
     yield from simulated(monkeypatch, DEVICE)
 
 
 @pytest.fixture
-def one_processor(monkeypatch):
-    """A simulated multiprocessor of a real device."""
-    yield from simulated(monkeypatch, H100._replace(processors=1))
+def one_multiprocessor(monkeypatch):
+    """One simulated multiprocessor of an H100."""
+    yield from simulated(monkeypatch, H100._replace(n_sms=1))
 
 
 def regime_of(device):
@@ -98,14 +99,16 @@ def assert_within_bounds(got, data, l2=0.0):
 
 
 def vector_for(data):
-    """v, with c behind it, in w's dtype."""
+    """v followed by c, in w's dtype."""
     return np.random.default_rng(3).normal(size=len(data.w) + 1).astype(data.w.dtype)
 
 
 def product(data, X=None):
-    """The sums of a product with the Hessian, that of the intercept last."""
+    """The sums of a product with the Hessian; that of the intercept is last."""
     v = vector_for(data)
-    of_w, of_b = cuda.hessian_vector_sums(data.X if X is None else X, data.w, data.b, v, data.sample_weight)
+    of_w, of_b = cuda.hessian_vector_sums(
+        Problem.of(data.X if X is None else X, None, data.sample_weight), data.w, data.b, v
+    )
     assert (of_w.dtype, type(of_b)) == (np.float64, float)
     return np.append(of_w, of_b)
 
@@ -136,12 +139,12 @@ def test_products_with_the_hessian_are_within_their_bounds(device, dtypes, order
 
 
 @pytest.mark.slow
-def test_the_edges_of_the_regimes_as_they_are_on_a_device(one_processor, dtypes, order):
-    """In blocks of full size, on both sides of where another kernel takes over, and the longest promised rows."""
+def test_the_edges_of_the_regimes_as_they_are_on_a_device(one_multiprocessor, dtypes, order):
+    """In blocks of full size: both sides of each change of kernel, and the longest documented rows."""
     sizes, found, last = [dtype.itemsize for dtype in dtypes], set(), None
     for n in range(1, 100_001):
         p = plan.plan.__wrapped__(H100, 1 << 40, n, *sizes, order, 1, 1)
-        kind = p.regime, p.threads, p.constants[1:] if p.regime != "panels" else ()
+        kind = p.regime, p.threads, p.constants[1:] if p.regime != "l2_panels" else ()
         if kind != last:
             found |= {n - 1, n}
         last = kind
@@ -159,8 +162,8 @@ def test_rows_that_do_not_fill_a_tile(device, order, n, m):
     assert_product_within_bounds(product(data), data)
 
 
-def test_more_parts_than_a_warp_has_lanes(device, monkeypatch):
-    monkeypatch.setitem(plan.PARTS, 4, ((64, 512, 8, 1),))
+def test_more_sub_warps_per_row_than_a_warp_has_lanes(device, monkeypatch):
+    monkeypatch.setitem(plan.SUB_WARPS, 4, ((64, 512, 8, 1),))
     data = make_data(20, 64, (np.dtype(np.float32),) * 2, "F")
     assert_within_bounds(jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cuda"), data)
     assert_product_within_bounds(product(data), data)
@@ -193,15 +196,19 @@ def test_a_loss_alone_is_that_of_the_gradient_to_the_bit(device, order, n):
 def test_no_rows_and_no_columns(device, dtypes):
     x_dtype, w_dtype = dtypes
     assert jlr.forward(np.empty((0, 3), x_dtype), np.ones(3, w_dtype), target="cuda").shape == (0,)
-    assert cuda.sums(np.empty((0, 3), x_dtype), None, np.ones(3, w_dtype), 0.0, None, True).weight == 0
-    none = cuda.hessian_vector_sums(np.empty((0, 3), x_dtype), np.ones(3, w_dtype), 0.0, np.ones(4, w_dtype), None)
+    assert cuda.sums(Problem.of(np.empty((0, 3), x_dtype), None, None), np.ones(3, w_dtype), 0.0, True).weight == 0
+    none = cuda.hessian_vector_sums(
+        Problem.of(np.empty((0, 3), x_dtype), None, None), np.ones(3, w_dtype), 0.0, np.ones(4, w_dtype)
+    )
     assert (none[0].tolist(), none[1]) == ([0.0] * 3, 0.0)
     y, none = np.array([0, 1, 1], w_dtype), np.empty(0, w_dtype)
     got = jlr.loss_and_gradient(np.empty((3, 0), x_dtype), y, none, 0.5, target="cuda")
     wanted = jlr.loss_and_gradient(np.empty((3, 0), x_dtype), y, none, 0.5, target="reference")
     assert got.dw.shape == (0,)
     assert [got.loss, got.db] == pytest.approx([wanted.loss, wanted.db], rel=1e-6)
-    of_w, of_b = cuda.hessian_vector_sums(np.empty((3, 0), x_dtype), none, 0.5, np.full(1, 2, w_dtype), None)
+    of_w, of_b = cuda.hessian_vector_sums(
+        Problem.of(np.empty((3, 0), x_dtype), None, None), none, 0.5, np.full(1, 2, w_dtype)
+    )
     assert of_w.shape == (0,)
     assert of_b == pytest.approx(3 * 2 / (1 + np.exp(-0.5)) / (1 + np.exp(0.5)), rel=1e-6)
 
@@ -233,23 +240,23 @@ def test_the_target_has_the_functions_of_the_others():
     ],
 )
 def test_an_accumulator_takes_64_rows_at_most(device, monkeypatch, order, n, m):
-    """Each row adds 1 to the sum of each column: what is added to a pair is then the number of rows in it."""
+    """Each row adds 1 to the sum of each column, so the number added to a pair is the number of rows in it."""
     monkeypatch.setattr(plan, "NARROW_THREADS", 256)  # as on a device: blocks of up to 2048 rows
-    device._device = DEVICE._replace(cache=1 << 21)  # and panels as long
+    device._properties = DEVICE._replace(l2_size=1 << 21)  # and panels as long
     counts = []
 
     def fma(x, y, z):
         counts.append(simulator.fma(x, y, z))
         return counts[-1]
 
-    def add(high, low, x):
+    def compensated_add(high, low, x):
         counts.append(x)
-        return totals.add.py_func(high, low, x)
+        return compensated.compensated_add.py_func(high, low, x)
 
     monkeypatch.setitem(simulator.REPLACEMENTS, "fma", fma)
-    monkeypatch.setitem(simulator.REPLACEMENTS, "add", add)
+    monkeypatch.setitem(simulator.REPLACEMENTS, "compensated_add", compensated_add)
     X, w, y = np.full((m, n), 2, np.float32, order=order), np.zeros(n, np.float32), np.zeros(m, np.float32)
-    got = cuda.sums(X, y, w, 0.0, None, True)
+    got = cuda.sums(Problem.of(X, y, None), w, 0.0, True)
     assert got.dw.tolist() == [m] * n
     assert 1 <= max(counts) <= 64
 
@@ -272,48 +279,46 @@ def test_the_order_of_blocks_changes_no_bit(device, order, n):
 @pytest.mark.parametrize("place", [(0, 0), (1, 0), (0, 2), (2, 2)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_where_a_matrix_lies_changes_no_bit(device, dtype, n, place):
-    """On a device rows may begin anywhere, and be any distance apart: what can be read at once follows from that."""
+    """On a device rows may start at any address with any leading dimension, which decides the width of the loads."""
     first, padding = place
     data = make_data(30, n, (np.dtype(dtype),) * 2)
     address = device.allocate((first + 30 * (n + padding)) * data.X.itemsize) + first * data.X.itemsize
-    room = device.memory.view(address, data.X.dtype)[: 30 * (n + padding) - padding]
-    rows = np.lib.stride_tricks.as_strided(room, data.X.shape, ((n + padding) * data.X.itemsize, data.X.itemsize))
+    buffer = device.memory.view(address, data.X.dtype)[: 30 * (n + padding) - padding]
+    rows = np.lib.stride_tricks.as_strided(buffer, data.X.shape, ((n + padding) * data.X.itemsize, data.X.itemsize))
     rows[...] = data.X
-    lies = _OnDevice(rows.shape, rows.strides, rows.dtype, address)
-    got = cuda.sums(lies, data.y, data.w, data.b, None, True)
+    on_device = _OnDevice(rows.shape, rows.strides, rows.dtype, address)
+    got = cuda.sums(Problem.of(on_device, data.y, None), data.w, data.b, True)
     wanted, wanted_product = _of_a_whole_matrix(n, dtype)
     np.testing.assert_array_equal(got.dw, wanted.dw)
     assert (got.loss, got.db) == (wanted.loss, wanted.db)
-    vectors = {
-        re.sub(r"^(warps-\w+-\w+-\w+-\d+|blocks-\w+-\w+-\w+-\d+|panels.*False)-(\d).*", r"\2", device.launched[0])
-    }
-    assert vectors == {str(call._readable(address, data.X.itemsize, n, n + padding))}
-    np.testing.assert_array_equal(product(data, lies), wanted_product)
+    load_width = re.sub(r"^(\w+_per_row-\w+-\w+-\w+-\d+|l2_panels.*False)-(\d).*", r"\2", device.launched[0])
+    assert load_width == str(launch._load_width(address, data.X.itemsize, n, n + padding))
+    np.testing.assert_array_equal(product(data, on_device), wanted_product)
 
 
 @functools.cache
 def _of_a_whole_matrix(n, dtype):
     """The sums and the product of the data that each place is tried with."""
     data = make_data(30, n, (np.dtype(dtype),) * 2)
-    return cuda.sums(data.X, data.y, data.w, data.b, None, True), product(data)
+    return cuda.sums(Problem.of(data.X, data.y, None), data.w, data.b, True), product(data)
 
 
 @pytest.mark.parametrize("n", [28, 61, 65])
 def test_columns_may_lie_anywhere(device, dtypes, n):
     data = make_data(30, n, dtypes, "F")
     address = device.allocate((1 + 37 * n) * data.X.itemsize) + data.X.itemsize
-    room = device.memory.view(address, data.X.dtype)[: 37 * n]
-    columns = room.reshape(n, 37)[:, :30].T
+    buffer = device.memory.view(address, data.X.dtype)[: 37 * n]
+    columns = buffer.reshape(n, 37)[:, :30].T
     columns[...] = data.X
-    lies = _OnDevice(columns.shape, columns.strides, columns.dtype, address)
-    got, wanted = (cuda.sums(X, data.y, data.w, data.b, None, True) for X in (lies, data.X))
+    on_device = _OnDevice(columns.shape, columns.strides, columns.dtype, address)
+    got, wanted = (cuda.sums(Problem.of(X, data.y, None), data.w, data.b, True) for X in (on_device, data.X))
     np.testing.assert_array_equal(got.dw, wanted.dw)
     assert (got.loss, got.db) == (wanted.loss, wanted.db)
-    np.testing.assert_array_equal(product(data, lies), product(data))
+    np.testing.assert_array_equal(product(data, on_device), product(data))
 
 
 class _OnDevice:
-    """What a target asks of an array that lies on a device."""
+    """The attributes of a device array that a target uses."""
 
     device = stream = 0
 
@@ -324,9 +329,9 @@ class _OnDevice:
 
 @pytest.mark.parametrize(("order", "n"), [("C", 4), ("C", 72), ("C", 264), ("F", 7), ("F", 61), ("F", 65)])
 def test_indices_have_64_bits(device, order, n):
-    """Rows two thousand million numbers apart, on a device whose memory makes every number up when it is read."""
+    """Rows 2³¹ numbers apart, on a device whose memory computes every number when it is read."""
 
-    class MadeUp:
+    class ComputedMemory:
         itemsize = 4
 
         def __len__(self):
@@ -337,19 +342,19 @@ def test_indices_have_64_bits(device, order, n):
                 return np.array([self[j] for j in range(i.start, i.stop)])
             return np.float32(((i // (1 << 31)) * 3 + i % (1 << 31)) % 5 - 2)
 
-    m, leading = 5, 1 << 31
+    m, leading_dimension = 5, 1 << 31
     view = device.memory.view
-    device.memory.view = lambda address, dtype: MadeUp() if address == 1 << 50 else view(address, dtype)
+    device.memory.view = lambda address, dtype: ComputedMemory() if address == 1 << 50 else view(address, dtype)
     data = make_data(m, n, (np.dtype(np.float32),) * 2, order)
     i, j = np.indices((m, n))
     far, near = (i, j) if order == "C" else (j, i)
     data.X[...] = (3 * far + near) % 5 - 2
-    strides = (4 * leading, 4) if order == "C" else (4, 4 * leading)
-    lies = _OnDevice((m, n), strides, np.dtype(np.float32), 1 << 50)
-    got = cuda.sums(lies, data.y, data.w, data.b, None, True)
-    wanted = cuda.sums(data.X, data.y, data.w, data.b, None, True)
+    strides = (4 * leading_dimension, 4) if order == "C" else (4, 4 * leading_dimension)
+    on_device = _OnDevice((m, n), strides, np.dtype(np.float32), 1 << 50)
+    got = cuda.sums(Problem.of(on_device, data.y, None), data.w, data.b, True)
+    wanted = cuda.sums(Problem.of(data.X, data.y, None), data.w, data.b, True)
     np.testing.assert_array_equal(got.dw, wanted.dw)
-    np.testing.assert_array_equal(product(data, lies), product(data))
+    np.testing.assert_array_equal(product(data, on_device), product(data))
 
 
 def test_a_call_runs_on_the_device_and_the_stream_of_x(device, monkeypatch):
@@ -374,11 +379,22 @@ def test_a_call_runs_on_the_device_and_the_stream_of_x(device, monkeypatch):
 
         return call
 
-    for name in ("facts", "current", "kernel", "launch", "borrow", "give_back", "clear", "upload", "copy", "download"):
+    for name in (
+        "device_properties",
+        "current",
+        "kernel",
+        "launch",
+        "acquire_workspace",
+        "release_workspace",
+        "clear",
+        "upload",
+        "copy",
+        "download",
+    ):
         monkeypatch.setattr(driver, name, recorded(getattr(device, name)))
-    cuda.sums(X, y, w, 0.5, s, True)
-    cuda.hessian_vector_sums(X, data.w, 0.5, vector_for(data), s)
-    cuda.forward(X, w, 0.5, out)
+    cuda.sums(Problem.of(X, y, s), w, 0.5, True)
+    cuda.hessian_vector_sums(Problem.of(X, None, s), data.w, 0.5, vector_for(data))
+    cuda.forward(Problem.of(X), w, 0.5, out)
     list(cuda.descend(X, y, w, 0.0, s, 0.1, 2, 0.0, 0.0, False))
     assert asked == {"ordinal": {1}, "stream": {5}}
 
@@ -416,7 +432,7 @@ def test_what_is_not_finite_stays_where_the_reference_has_it(device, order, n, v
     np.testing.assert_allclose(got.dw, wanted.dw, rtol=1e-9)
     np.testing.assert_allclose([got.loss, got.db], [wanted.loss, wanted.db], rtol=1e-9)
     reference = importlib.import_module("jitlogreg.targets.reference")
-    of_w, of_b = reference.hessian_vector_sums(data.X, data.w, data.b, vector_for(data), None)
+    of_w, of_b = reference.hessian_vector_sums(Problem.of(data.X, None, None), data.w, data.b, vector_for(data))
     np.testing.assert_allclose(product(data), np.append(of_w, of_b), rtol=1e-9)
 
 
@@ -445,7 +461,7 @@ def test_how_often_the_host_looks_changes_no_bit(device, monkeypatch, order, n):
     assert len(device.launched) == 1  # no step waits for the host
     seen = []
     runs.append(jlr.gradient_descent(data.X, data.y, **arguments, callback=lambda state: seen.append(state)))
-    monkeypatch.setattr(steps, "MOST_STEPS", 2)
+    monkeypatch.setattr(descent_host, "MAX_STEPS", 2)
     runs.append(jlr.gradient_descent(data.X, data.y, **arguments))
     assert len({(run.w.tobytes(), run.b, run.loss_history.tobytes()) for run in runs}) == 1
     assert [state.iteration for state in seen] == [0, 1, 2, 3, 4, 5]
@@ -458,7 +474,7 @@ def test_how_often_the_host_looks_changes_not_where_it_stops(device, monkeypatch
     arguments = {"learning_rate": 0.5, "n_iterations": 50, "tolerance": 0.1, "target": "cuda"}
     runs = [jlr.gradient_descent(data.X, data.y, **arguments, callback=lambda state: None)]
     for most in (4096, 7, 2):
-        monkeypatch.setattr(steps, "MOST_STEPS", most)
+        monkeypatch.setattr(descent_host, "MAX_STEPS", most)
         runs.append(jlr.gradient_descent(data.X, data.y, **arguments))
     assert len({(run.w.tobytes(), run.b, run.loss_history.tobytes(), run.n_iterations) for run in runs}) == 1
     assert runs[0].converged
@@ -502,7 +518,7 @@ def test_descent_refuses_labels_and_weights_that_are_none(device):
 # ---------------------------------------------------------------- memory
 
 
-def test_what_was_copied_is_given_back(device):
+def test_copies_are_freed(device):
     data = make_data(40, 5, weighted=True)
     freed = []
     free = driver.free

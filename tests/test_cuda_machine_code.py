@@ -1,4 +1,4 @@
-"""The machine code of the CUDA kernels, made without a GPU: both by way of assembly and as it is made to be run."""
+"""The machine code of the CUDA kernels, without a GPU: compiled through assembly, and as the target compiles it."""
 
 import importlib
 import re
@@ -13,7 +13,7 @@ from gpu.predictions import h100
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("nvidia.cu13", reason="the wheels cuda-toolkit[nvrtc,nvvm,nvjitlink,nvcc] are not installed")
-driver, plan, descent, device, dot, reduce, call, link = (
+driver, plan, descent, intrinsics, dot, reduce, launch, epilogue = (
     importlib.import_module(f"jitlogreg.targets.cuda.{name}")
     for name in ("driver", "plan", "descent", "intrinsics", "dot", "reduce", "launch", "epilogue")
 )
@@ -24,19 +24,19 @@ CAPABILITIES = (7, 5), (8, 0), (9, 0)
 TYPES = {"f32/f32": (4, 4), "f64/f64": (8, 8), "f32/f64": (4, 8)}
 OF_SIZE = {4: numba.float32, 8: numba.float64}
 
-# Shapes that the smallest and the largest kernels of each regime take: order, columns, and whether the rows are aligned
+# Shapes for the smallest and the largest kernels of each regime: order, columns, and whether rows are aligned
 SHAPES = [
     *(("C", n, True) for n in (2, 28, 256, 512, 1024, 4096, 8192, 16_384, 100_000)),
     *(("C", n, False) for n in (28, 512, 1024, 8192, 100_000)),
     *(("F", n, True) for n in (2, 28, 256, 512, 1024, 100_000)),
 ]
 
-# A kernel takes a second or three to compile twice: those that every run looks at
+# The shapes of every run; compiling a kernel twice takes one to three seconds
 QUICK = {("C", 28, True), ("C", 1024, True), ("C", 100_000, True), ("F", 28, True), ("F", 256, True)}
 
 DOT_THREADS = importlib.import_module("jitlogreg.targets.cuda").DOT_THREADS
 
-# Of a multiprocessor, for the blocks that a plan counts on
+# Of a multiprocessor, for all blocks that the plan wants resident
 REGISTERS = 65_536
 
 
@@ -46,23 +46,23 @@ def slow_unless(quick, *values):
 
 def planned(sizes, order, n, aligned, operation="gradient"):
     x_size, w_size = sizes
-    vector = 16 // x_size if aligned and order == "C" else 1
-    w_vector, vectors = min(vector, 16 // w_size), link.vectors_of(operation)
-    return plan.plan(H100, 1_000_000, n, x_size, w_size, order, vector, w_vector, vectors)
+    load_width = 16 // x_size if aligned and order == "C" else 1
+    w_load_width, n_rhs = min(load_width, 16 // w_size), epilogue.rhs_count(operation)
+    return plan.plan(H100, 1_000_000, n, x_size, w_size, order, load_width, w_load_width, n_rhs)
 
 
 def sums_kernel(sizes, p, operation="gradient"):
     x_type, w_type = (OF_SIZE[size] for size in sizes)
     extra = 4 if p.cooperative else 0
     signature = (*[numba.int64] * 5, w_type, *[numba.int64] * (3 + extra))
-    return call.REGIMES[p.regime].make(x_type, w_type, operation, *p.constants), signature
+    return launch.REGIMES[p.regime].make(x_type, w_type, operation, *p.constants), signature
 
 
 def descent_kernel(sizes, p):
-    evaluate, _ = sums_kernel(sizes, p)
+    kernel, _ = sums_kernel(sizes, p)
     w_type = OF_SIZE[sizes[1]]
     signature = (*[numba.int64] * 16, w_type, numba.float64, numba.float64, *[numba.int64] * 4)
-    return descent.make(evaluate, w_type, p.threads, p.regime == "panels"), signature
+    return descent.make(kernel, w_type, p.threads, p.regime == "l2_panels"), signature
 
 
 def ptxas():
@@ -72,7 +72,7 @@ def ptxas():
 
 
 class Resources:
-    """What the assembler says of a kernel."""
+    """The assembler's report on a kernel."""
 
     def __init__(self, log):
         numbers = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
@@ -80,8 +80,8 @@ class Resources:
         self.registers = int(re.search(r"Used (\d+) registers", log).group(1))
 
 
-def by_way_of_assembly(kernel, signature, cc, threads, per_processor, folder):
-    (code,) = device.intermediate_code(kernel, signature, cc, threads, per_processor, "ptx")
+def compiled_through_assembly(kernel, signature, cc, threads, blocks_per_sm, folder):
+    (code,) = intrinsics.intermediate_code(kernel, signature, cc, threads, blocks_per_sm, "ptx")
     text = code if isinstance(code, str) else code.code.decode()
     (folder / "kernel.ptx").write_text(text, encoding="utf-8")
     command = [ptxas(), "-v", f"-arch=sm_{cc[0]}{cc[1]}", "kernel.ptx", "-o", "kernel.cubin"]
@@ -89,26 +89,26 @@ def by_way_of_assembly(kernel, signature, cc, threads, per_processor, folder):
     return text, Resources(run.stderr)
 
 
-def as_it_is_run(kernel, signature, cc, threads, per_processor):
-    codes = device.intermediate_code(kernel, signature, cc, threads, per_processor)
+def compiled_as_target_does(kernel, signature, cc, threads, blocks_per_sm):
+    codes = intrinsics.intermediate_code(kernel, signature, cc, threads, blocks_per_sm)
     return Resources(driver.machine_code(codes, cc)[2])
 
 
-def lean_both_ways(folder, kernel, signature, cc, threads, per_processor):
-    """The assembly of a kernel that spills nothing, calls nothing and leaves room for its blocks, made either way."""
-    text, of_assembly = by_way_of_assembly(kernel, signature, cc, threads, per_processor, folder)
-    for resources in (of_assembly, as_it_is_run(kernel, signature, cc, threads, per_processor)):
+def assert_no_spills(folder, kernel, signature, cc, threads, blocks_per_sm):
+    """Assert that a kernel, compiled either way, spills and calls nothing and lets its blocks reside; its assembly."""
+    text, of_assembly = compiled_through_assembly(kernel, signature, cc, threads, blocks_per_sm, folder)
+    for resources in (of_assembly, compiled_as_target_does(kernel, signature, cc, threads, blocks_per_sm)):
         assert (resources.stack, resources.stores, resources.loads) == (0, 0, 0)
-        # registers are handed out to warps in units of 256
-        assert -(-resources.registers // 8) * 8 * threads * per_processor <= REGISTERS
+        # registers are allocated to warps in units of 256
+        assert -(-resources.registers // 8) * 8 * threads * blocks_per_sm <= REGISTERS
     assert not re.search(r"\bcall\b", text)
-    assert not re.search(r"\b(atom|red)\.\S*\.f\d", text)  # the order of a sum would be another each time
+    assert not re.search(r"\b(atom|red)\.\S*\.f\d", text)  # they would make the order of a sum vary from run to run
     return text
 
 
-def assert_reads(text, sizes, at_once):
-    """X is read by 16 bytes where that may be, and by less where not."""
-    assert (f"ld.global.v{16 // sizes[0]}.f{8 * sizes[0]}" in text) == at_once
+def assert_reads(text, sizes, wide_loads):
+    """X is read in 16-byte loads exactly where rows are aligned."""
+    assert (f"ld.global.v{16 // sizes[0]}.f{8 * sizes[0]}" in text) == wide_loads
 
 
 of_every_type = pytest.mark.parametrize("sizes", TYPES.values(), ids=TYPES)
@@ -124,10 +124,10 @@ def test_kernels_for_sums(tmp_path, sizes, order, n, aligned, operation):
 
 def assert_kernel_for_sums(tmp_path, sizes, order, n, aligned, operation, cc):
     p = planned(sizes, order, n, aligned, operation)
-    text = lean_both_ways(tmp_path, *sums_kernel(sizes, p, operation), cc, p.threads, p.per_processor)
+    text = assert_no_spills(tmp_path, *sums_kernel(sizes, p, operation), cc, p.threads, p.blocks_per_sm)
     if sizes == (4, 4):
         assert ".f64" not in text.replace(".b64", "")
-    assert_reads(text, sizes, at_once=order == "C" and aligned)
+    assert_reads(text, sizes, wide_loads=order == "C" and aligned)
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_older_architectures(tmp_path, sizes, order, n, aligned, cc, operation):
 @pytest.mark.parametrize("n", [30, 1022, 99_998])
 def test_reads_of_eight_bytes(tmp_path, n, cc):
     p = plan.plan(H100, 1_000_000, n, 4, 4, "C", 2, 2)
-    text = lean_both_ways(tmp_path, *sums_kernel((4, 4), p), cc, p.threads, p.per_processor)
+    text = assert_no_spills(tmp_path, *sums_kernel((4, 4), p), cc, p.threads, p.blocks_per_sm)
     assert "ld.global.v2.f32" in text
 
 
@@ -173,26 +173,26 @@ def test_the_other_operations(tmp_path, sizes, order, n, cc, operation):
 )
 def test_descent(tmp_path, sizes, order, n, cc):
     p = planned(sizes, order, n, True)
-    per_processor = 1 if p.regime == "panels" else max(1, min(p.per_processor, 512 // p.threads))
-    text = lean_both_ways(tmp_path, *descent_kernel(sizes, p), cc, p.threads, per_processor)
-    assert_reads(text, sizes, at_once=order == "C")
+    blocks_per_sm = 1 if p.regime == "l2_panels" else max(1, min(p.blocks_per_sm, 512 // p.threads))
+    text = assert_no_spills(tmp_path, *descent_kernel(sizes, p), cc, p.threads, blocks_per_sm)
+    assert_reads(text, sizes, wide_loads=order == "C")
 
 
 @of_every_capability
 @pytest.mark.parametrize("w_type", OF_SIZE.values(), ids=["f32", "f64"])
 def test_the_second_stage(tmp_path, w_type, cc):
-    kernel, signature = reduce.make(w_type, call.REDUCE_THREADS), (numba.int64,) * 5
-    lean_both_ways(tmp_path, kernel, signature, cc, call.REDUCE_THREADS, 1)
+    kernel, signature = reduce.make(w_type, launch.REDUCE_THREADS), (numba.int64,) * 5
+    assert_no_spills(tmp_path, kernel, signature, cc, launch.REDUCE_THREADS, 1)
 
 
 @of_every_capability
 @of_every_type
-def test_the_product_of_two_vectors(tmp_path, sizes, cc):
+def test_dot(tmp_path, sizes, cc):
     kernel = dot.make(*(OF_SIZE[size] for size in sizes), DOT_THREADS)
-    lean_both_ways(tmp_path, kernel, (numba.int64,) * 4, cc, DOT_THREADS, 1)
+    assert_no_spills(tmp_path, kernel, (numba.int64,) * 4, cc, DOT_THREADS, 1)
 
 
-def test_machine_code_is_kept_on_disk_and_damage_is_mended(tmp_path, monkeypatch):
+def test_machine_code_is_cached_on_disk_and_damage_is_repaired(tmp_path, monkeypatch):
     monkeypatch.setattr(driver, "cache_folder", lambda: tmp_path)
     made = []
 
@@ -201,13 +201,13 @@ def test_machine_code_is_kept_on_disk_and_damage_is_mended(tmp_path, monkeypatch
         return reduce.make(numba.float32, 256)
 
     arguments = "reduce", make, (numba.int64,) * 5, (9, 0), 256, 1
-    first = driver._kept_machine_code(*arguments)
-    assert driver._kept_machine_code(*arguments) == first
+    first = driver._cached_machine_code(*arguments)
+    assert driver._cached_machine_code(*arguments) == first
     assert len(made) == 1
     (file,) = tmp_path.iterdir()
     for damage in (b"", b"garbage", file.read_bytes()[:-1]):
         file.write_bytes(damage)
-        code, entry = driver._kept_machine_code(*arguments)
+        code, entry = driver._cached_machine_code(*arguments)
         assert code.startswith(b"\x7fELF")
         assert entry in code
     assert len(made) == 4

@@ -1,4 +1,4 @@
-"""How matrices are cut for the CUDA kernels: every row has a kernel that holds it, and the kernels are few."""
+"""Plans of the CUDA kernels: every row has a kernel that holds it, and there are few kernels."""
 
 import importlib
 
@@ -6,70 +6,72 @@ import pytest
 from gpu.predictions import h100
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
-plan, panels = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("plan", "l2_panels"))
+plan, l2_panels = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("plan", "l2_panels"))
 
 DEVICES = {
     "H100": h100(),
-    "A100": plan.Device(processors=108, shared_per_block=163 << 10, shared_per_processor=164 << 10, cache=40 << 20),
-    "T4": plan.Device(processors=40, shared_per_block=64 << 10, shared_per_processor=64 << 10, cache=4 << 20),
-    # a made-up one, whose few warps would each take long slices of large panels
-    "few": plan.Device(processors=8, shared_per_block=99 << 10, shared_per_processor=100 << 10, cache=48 << 20),
+    "A100": plan.DeviceProperties(n_sms=108, shared_per_block=163 << 10, shared_per_sm=164 << 10, l2_size=40 << 20),
+    "T4": plan.DeviceProperties(n_sms=40, shared_per_block=64 << 10, shared_per_sm=64 << 10, l2_size=4 << 20),
+    # an invented device, whose few warps would each take long slices of large panels
+    "few": plan.DeviceProperties(n_sms=8, shared_per_block=99 << 10, shared_per_sm=100 << 10, l2_size=48 << 20),
 }
 TYPES = {"f32/f32": (4, 4), "f64/f64": (8, 8), "f32/f64": (4, 8)}
-MOST_COLUMNS = 100_000
+MAX_COLUMNS = 100_000
 
-# The most kernels that loss and gradient are compiled to, whatever matrices there are: in C order each in two or three
-# widths of its reads
-MOST_VARIANTS = {"C": 42, "F": 12}
+# The most kernels that loss and gradient are compiled to, over all matrices: in C order each in two or three widths of
+# its loads
+MAX_VARIANTS = {"C": 42, "F": 12}
 
 every_type = pytest.mark.parametrize(("x_size", "w_size"), TYPES.values(), ids=TYPES)
 every_device = pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
 
 
-def planned(device, m, n, x_size, w_size, order, vectors=1):
-    """The plan of a matrix whose rows follow each other; not from the store of plans, which keeps a thousand."""
-    vector, w_vector = (next(count for count in (16 // size, 2, 1) if n % count == 0) for size in (x_size, w_size))
+def planned(device, m, n, x_size, w_size, order, n_rhs=1):
+    """The plan of a contiguous matrix, computed anew: the cache of plans holds a thousand."""
+    load_width, w_load_width = (
+        next(count for count in (16 // size, 2, 1) if n % count == 0) for size in (x_size, w_size)
+    )
     if order == "F":
-        vector = 1
-    w_vector = w_vector if vector > 1 else 1
-    return plan.plan.__wrapped__(device, m, n, x_size, w_size, order, vector, w_vector, vectors)
+        load_width = 1
+    w_load_width = w_load_width if load_width > 1 else 1
+    return plan.plan.__wrapped__(device, m, n, x_size, w_size, order, load_width, w_load_width, n_rhs)
 
 
 def columns_held(p, x_size):
-    """The columns that a block of a plan has room for."""
-    piece = 16 // x_size
-    if p.regime == "warps":
-        _, _, group, pieces, _ = p.constants
-        return group * pieces * piece
-    if p.regime == "blocks":
-        threads, _, _, pieces, _ = p.constants
-        return threads * pieces * piece
-    _, _, columns, parts, _, _ = p.constants
-    return columns * parts
+    """The most columns that a block of a plan can hold."""
+    vector_width = 16 // x_size
+    if p.regime == "warp_per_row":
+        _, _, lanes_per_row, vectors_per_lane, _ = p.constants
+        return lanes_per_row * vectors_per_lane * vector_width
+    if p.regime == "block_per_row":
+        threads, _, _, vectors_per_thread, _ = p.constants
+        return threads * vectors_per_thread * vector_width
+    _, _, lane_columns, sub_warps_per_row, _, _ = p.constants
+    return lane_columns * sub_warps_per_row
 
 
 @every_device
 @every_type
-@pytest.mark.parametrize("vectors", [1, 2])
-def test_every_row_is_held(device, x_size, w_size, order, vectors):
-    """All that is promised on the largest; on the others the edges of their regimes lie below 20,000."""
-    for n in range(1, MOST_COLUMNS + 1 if device is DEVICES["H100"] else 20_001):
-        p = planned(device, 1 << 40, n, x_size, w_size, order, vectors)
-        if p.regime == "panels":
-            rows = -(-p.panel // p.slices)
+@pytest.mark.parametrize("n_rhs", [1, 2])
+def test_every_row_is_held(device, x_size, w_size, order, n_rhs):
+    """Up to the documented number of columns on the H100; on the others all regimes change below 20,000."""
+    for n in range(1, MAX_COLUMNS + 1 if device is DEVICES["H100"] else 20_001):
+        p = planned(device, 1 << 40, n, x_size, w_size, order, n_rhs)
+        if p.regime == "l2_panels":
+            rows = -(-p.panel_rows // p.split_k)
             assert (-(-rows // 32) if order == "F" else rows) <= 64
-            assert 1 <= p.panel <= panels.MOST_ROWS
-            assert p.scratch == 2 * vectors * p.panel * -(-n // p.constants[-1])
-            assert p.rows_left == p.slices <= p.panel
+            assert 1 <= p.panel_rows <= l2_panels.MAX_PANEL_ROWS
+            assert p.workspace_size == 2 * n_rhs * p.panel_rows * -(-n // p.constants[-1])
+            assert p.n_partials == p.split_k <= p.panel_rows
         else:
             assert columns_held(p, x_size) >= n
-            assert p.rows_left == p.blocks
-            assert p.shared + (plan.STATIC if p.shared else 0) <= device.shared_per_block
-        if p.regime == "blocks":
-            assert p.shared == 2 * columns_held(p, x_size) * w_size  # a pair for each column
-        if p.regime == "columns":
-            threads, lanes, _, parts, _, _ = p.constants
-            assert threads % (lanes * parts) == 0
+            assert p.n_partials == p.blocks
+            assert p.shared_bytes + (plan.STATIC_SHARED if p.shared_bytes else 0) <= device.shared_per_block
+        if p.regime == "block_per_row":
+            assert p.shared_bytes == 2 * columns_held(p, x_size) * w_size  # a pair for each column
+        if p.regime == "column_major":
+            threads, lanes, _, sub_warps_per_row, _, _ = p.constants
+            assert threads % (lanes * sub_warps_per_row) == 0
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_every_row_is_held(device, x_size, w_size, order, vectors):
 )
 def test_up_to_where_x_is_read_once(x_size, w_size, order, most):
     regimes = [planned(DEVICES["H100"], 1 << 40, n, x_size, w_size, order).regime for n in (most, most + 1)]
-    assert [regime == "panels" for regime in regimes] == [False, True]
+    assert [regime == "l2_panels" for regime in regimes] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -88,8 +90,8 @@ def test_up_to_where_x_is_read_once(x_size, w_size, order, most):
 )
 @every_type
 def test_the_kernels_are_few(device, x_size, w_size, order):
-    found = {planned(device, 1 << 40, n, x_size, w_size, order)[:2] for n in range(1, MOST_COLUMNS + 1)}
-    assert 2 < len(found) <= MOST_VARIANTS[order]
+    found = {planned(device, 1 << 40, n, x_size, w_size, order)[:2] for n in range(1, MAX_COLUMNS + 1)}
+    assert 2 < len(found) <= MAX_VARIANTS[order]
 
 
 @every_type

@@ -11,6 +11,7 @@ from conftest import exact_margins, example_bound, expected_objective, expected_
 from gpu import expected, predictions, record, shapes, timing, values, views
 
 import jitlogreg as jlr
+from jitlogreg.targets.base import Problem
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 targets = importlib.import_module("jitlogreg.targets.dispatch")
@@ -39,7 +40,7 @@ def test_every_regime_is_met_on_both_sides_of_its_edges(x_dtype, w_dtype, order)
     columns = {case.n for case in cases}
     assert columns >= set(shapes.COLUMNS)
     regimes = [case.regime.split("-")[0] for case in cases]
-    everything = {"C": {"warps", "blocks", "panels"}, "F": {"columns", "panels"}}[order]
+    everything = {"C": {"warp_per_row", "block_per_row", "l2_panels"}, "F": {"column_major", "l2_panels"}}[order]
     assert set(regimes) == everything
     # one matrix of each regime before the second of any
     assert set(regimes[: 2 * len(everything)]) == everything
@@ -59,8 +60,8 @@ def test_enough_rows_that_every_block_comes_back_for_more():
         if case.m in shapes.FEW_ROWS:
             continue
         assert p.blocks == full.blocks
-        if p.regime == "panels":
-            assert case.m > 2 * p.panel
+        if p.regime == "l2_panels":
+            assert case.m > 2 * p.panel_rows
         else:
             assert shapes._planned(H100, 4, 4, "C", case.m // 2, case.n).blocks == full.blocks
             assert shapes._planned(H100, 4, 4, "C", case.m // 2 - 3, case.n).blocks < full.blocks
@@ -71,7 +72,7 @@ def test_enough_rows_that_every_block_comes_back_for_more():
 def test_quick_is_less_and_meets_every_regime():
     every, quick = (shapes.cases(H100, "float64", "float64", "C", quick) for quick in (False, True))
     assert len(quick) < len(every) / 2
-    assert {case.regime.split("-")[0] for case in quick} == {"warps", "blocks", "panels"}
+    assert {case.regime.split("-")[0] for case in quick} == {"warp_per_row", "block_per_row", "l2_panels"}
     assert len({case.name for case in every}) == len(every)
 
 
@@ -238,7 +239,7 @@ def test_a_target_whose_runs_differ_fails(few, monkeypatch):
 
 def test_a_forward_that_leaves_an_output_unwritten_fails(few, monkeypatch):
     def forward(X, w, b, out):
-        out[:-1] = targets._module("reference").forward(X[:-1], w, b, np.empty(len(X) - 1, out.dtype))
+        out[:-1] = targets._module("reference").forward(Problem.of(X[:-1]), w, b, np.empty(len(X) - 1, out.dtype))
         return out
 
     wrong_target(monkeypatch, forward=forward)
@@ -279,7 +280,7 @@ def test_a_descent_that_a_callback_changes_fails(monkeypatch):
 def simulated(monkeypatch):
     pytest.importorskip("greenlet", reason="greenlet, which the simulator needs, is not installed")
     simulator = importlib.import_module("simulator")
-    device = simulator.Driver(plan.Device(2, 1 << 16, 1 << 17, 1 << 14), random.Random(0).shuffle)
+    device = simulator.Driver(plan.DeviceProperties(2, 1 << 16, 1 << 17, 1 << 14), random.Random(0).shuffle)
     for name in (name for name in dir(device) if not name.startswith("_")):
         monkeypatch.setattr(driver, name, getattr(device, name), raising=False)
     for name in ("WARP_THREADS", "NARROW_THREADS"):
@@ -333,4 +334,4 @@ def test_what_is_timed_is_what_the_target_does(simulated, monkeypatch, order):
         assert len(np.unique(X)) > 200
         wanted = jlr.gradient(X, host["y"], host["w"], data.b, target="reference").dw
         np.testing.assert_allclose(data.answer(), wanted, rtol=1e-4, atol=1e-6)
-    assert simulated.memory._allocations == {}  # all was given back
+    assert simulated.memory._allocations == {}  # all memory was freed

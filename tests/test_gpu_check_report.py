@@ -301,7 +301,7 @@ def pretended(monkeypatch):
     """A GPU that there is not, and groups that find what they are told to."""
     monkeypatch.setattr(targets, "_reason_of_cuda", lambda: "")
     monkeypatch.setattr(jlr, "targets", lambda: {"cuda": targets.TargetInfo(True, "", "H1000")})
-    monkeypatch.setattr(driver, "facts", lambda ordinal: H100)
+    monkeypatch.setattr(driver, "device_properties", lambda ordinal: H100)
     monkeypatch.setattr(machine, "device", lambda: {"name": "H1000"})
     found, asked = {}, []
 
@@ -378,7 +378,7 @@ def test_predictions_follow_from_bytes_and_reads():
         p = predictions.predicted(*case)
         assert 0 < p.share <= 1
         assert p.needed == pytest.approx(3.35e12 / 132 * 700e-9)
-        if p.regime == "panels":  # once from memory and once from the cache
+        if p.regime == "l2_panels":  # once from memory and once from the cache
             assert p.share < 1 / (1 + predictions.COPY * 3.35 / 5.5)
     # half of the bandwidth asks for half of the bytes in flight
     slow = predictions.Machine("slow", 3.35e12 / 2, 5.5e12)

@@ -10,6 +10,7 @@ from conftest import example_bound, expected_objective, make_data
 import jitlogreg as jlr
 from jitlogreg.graph import Variable, derivatives, exp, log
 from jitlogreg.targets import reference
+from jitlogreg.targets.base import Problem
 
 MARGINS = np.concatenate(
     [
@@ -167,7 +168,7 @@ def test_log_forward_is_finite_and_keeps_both_tails(dtype):
 def single_sums(y, s=None):
     one = np.ones(1)
     weights = None if s is None else np.array([s])
-    return [reference.sums(np.array([[z]]), np.array([y]), one, 0.0, weights, True) for z in MARGINS]
+    return [reference.sums(Problem.of(np.array([[z]]), np.array([y]), weights), one, 0.0, True) for z in MARGINS]
 
 
 @pytest.mark.parametrize("y", [0.0, 1.0, 0.5, 0.3, 1e-20, 1 - 2**-53, 5e-324])
@@ -206,7 +207,7 @@ def test_objective_and_gradient_are_those_of_exact_margins(dtypes, order, soft, 
 
 def test_sums_of_a_block_without_weight_are_zero():
     data = make_data(4, 2)
-    sums = reference.sums(data.X, data.y, data.w, data.b, np.zeros(4), True)
+    sums = reference.sums(Problem.of(data.X, data.y, np.zeros(4)), data.w, data.b, True)
     assert (sums.loss, sums.db, sums.weight, sums.valid) == (0, 0, 0, True)
     assert (sums.dw == 0).all()
 
@@ -237,7 +238,7 @@ def test_sums_without_a_gradient_are_the_same_otherwise():
 )
 def test_sums_say_whether_labels_and_weights_are_valid(y, s, valid):
     weights = None if s is None else np.array(s)
-    assert reference.sums(np.ones((2, 1)), np.array(y), np.ones(1), 0.0, weights, True).valid is valid
+    assert reference.sums(Problem.of(np.ones((2, 1)), np.array(y), weights), np.ones(1), 0.0, True).valid is valid
 
 
 def test_float32_is_computed_with_in_float64():

@@ -15,6 +15,7 @@ from jitlogreg.objective import finish
 from jitlogreg.solvers import run
 from jitlogreg.solvers.standardize import MAX_CENTRE, ROWS, UNSCALED_UNITS, column_statistics
 from jitlogreg.targets import cpu, reference
+from jitlogreg.targets.base import Problem
 from jitlogreg.targets.frame import Frame, turned_hessian_vector_sums, turned_sums
 
 TURNED = turned_sums, turned_hessian_vector_sums
@@ -272,7 +273,7 @@ def test_a_frame_that_changes_nothing_changes_no_bit(order, dtype, shape):
     data = make_data(*shape, (dtype, np.float64), order, weighted=True)
     n = shape[1]
     same, v = Frame.of(np.zeros(n), np.ones(n)), np.linspace(-1, 1, n + 1)
-    plain = cpu.sums(data.X, data.y, data.w, data.b, data.sample_weight, True)
+    plain = cpu.sums(Problem.of(data.X, data.y, data.sample_weight), data.w, data.b, True)
     framed = cpu.sums(data.X, data.y, data.w, data.b, data.sample_weight, True, same)
     assert_array_equal(framed.dw, plain.dw)
     assert framed._replace(dw=None) == plain._replace(dw=None)
@@ -286,7 +287,7 @@ def test_a_frame_that_changes_nothing_changes_no_bit(order, dtype, shape):
 def test_powers_of_two_change_the_sums_by_as_much(order, shape):
     data, scale = make_data(*shape, order=order), np.ldexp(1.0, np.arange(shape[1]) * 9 - 90)
     seen = Frame.of(np.zeros(shape[1]), 1 / scale)
-    plain = cpu.sums(data.X, data.y, data.w, data.b, None, True)
+    plain = cpu.sums(Problem.of(data.X, data.y, None), data.w, data.b, True)
     framed = cpu.sums(data.X * scale, data.y, data.w, data.b, None, True, seen)
     assert_array_equal(framed.dw, plain.dw)
     assert (framed.loss, framed.db) == (plain.loss, plain.db)

@@ -12,6 +12,7 @@ import numpy as np
 
 import jitlogreg as jlr
 from jitlogreg.simd import LANES
+from jitlogreg.targets.base import Problem
 from jitlogreg.targets.cpu.column_major import ROWS_AT_ONCE
 from jitlogreg.targets.cpu.column_panels import STRIPS_AT_ONCE
 from jitlogreg.targets.cpu.epilogue import SEGMENT, SEGMENTS
@@ -183,7 +184,7 @@ def sum_errors(m, dtypes, order, arrangement, target="cpu", n=3, seed=0, margins
         w[0] = 1
     y = (rng.uniform(size=m) < (0 if arrangement == "always rounded down" else 0.5)).astype(dtypes[1])
     s = np.abs(numbers(arrangement, (m,), rng, u, period)).astype(dtypes[1]) if margins else None
-    sums = kernels.sums(X, y, w, w.dtype.type(0), s, True)
+    sums = kernels.sums(Problem.of(X, y, s), w, w.dtype.type(0), True)
     wide = np.longdouble if margins else np.float64
     z, label = X[:, 0].astype(wide) if margins else np.zeros(m), y.astype(wide)
     with np.errstate(all="ignore"):

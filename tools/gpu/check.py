@@ -36,7 +36,9 @@ def main(argv=None):
     driver = importlib.import_module("jitlogreg.targets.cuda.driver")
     deadline = time.monotonic() + options.seconds
     if options.group:
-        groups.run_here(options.group, "cuda", driver.facts(0), options.quick, groups.print_record, deadline)
+        groups.run_here(
+            options.group, "cuda", driver.device_properties(0), options.quick, groups.print_record, deadline
+        )
         return 0
     records = []
     report = {
@@ -48,7 +50,7 @@ def main(argv=None):
     }
     print(f"{report['device']['name']}, {', '.join(' '.join(item) for item in report['versions'].items())}", flush=True)
     try:
-        run_groups(driver.facts(0), options, records, deadline)
+        run_groups(driver.device_properties(0), options, records, deadline)
     finally:  # what was found is not lost if this is interrupted
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(page.page(report), encoding="utf-8")

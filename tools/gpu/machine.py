@@ -38,17 +38,17 @@ def device():
 
     from jitlogreg.targets.cuda import driver
 
-    facts, capability = driver.facts(0), driver.capability(0)
+    properties, capability = driver.device_properties(0), driver.capability(0)
     with driver.current(0):
         _, free, total = cuda_driver.cuMemGetInfo()
     _, version = cuda_driver.cuDriverGetVersion()
     return {
         "name": driver.name(0),
         "compute capability": f"{capability[0]}.{capability[1]}",
-        "multiprocessors": facts.processors,
-        "shared memory of a block, bytes": facts.shared_per_block,
-        "shared memory of a multiprocessor, bytes": facts.shared_per_processor,
-        "second-level cache, bytes": facts.cache,
+        "multiprocessors": properties.n_sms,
+        "shared memory of a block, bytes": properties.shared_per_block,
+        "shared memory of a multiprocessor, bytes": properties.shared_per_sm,
+        "second-level cache, bytes": properties.l2_size,
         "memory, bytes": int(total),
         "free memory, bytes": int(free),
         "CUDA of the driver": f"{version // 1000}.{version % 1000 // 10}",

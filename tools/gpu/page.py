@@ -228,8 +228,8 @@ def _from_what():
     return [
         *_paragraph(
             f"For an {machine.name}: {machine.bandwidth / 1e12:g} TB/s from memory,",
-            f"{machine.cache_bandwidth / 1e12:g} TB/s from the second-level cache of {device.cache >> 20} MB,",
-            f"{device.processors} multiprocessors with",
+            f"{machine.cache_bandwidth / 1e12:g} TB/s from the second-level cache of {device.l2_size >> 20} MB,",
+            f"{device.n_sms} multiprocessors with",
             f"{device.shared_per_block >> 10} KB of shared memory for a block, at {predictions.CLOCK / 1e9:g} GHz;",
             "X has 4 GB. They are computed by `tools/gpu/predicted_page.py` from the target's own plans and the model",
             "in `tools/gpu/predictions.py`:",

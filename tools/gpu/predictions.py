@@ -54,9 +54,9 @@ class Prediction(NamedTuple):
 
 def h100():
     """The device that the plans are asked for."""
-    from jitlogreg.targets.cuda.plan import Device
+    from jitlogreg.targets.cuda.plan import DeviceProperties
 
-    return Device(132, 227 << 10, 228 << 10, 50 << 20)
+    return DeviceProperties(132, 227 << 10, 228 << 10, 50 << 20)
 
 
 def planned(device, n, dtype, order, size=4_000_000_000):
@@ -74,11 +74,11 @@ def predicted(n, dtype, order, machine=H100, device=None):
     """The prediction for `loss_and_gradient`."""
     device = device or h100()
     p, item = planned(device, n, dtype, order), 4 if dtype == "float32" else 8
-    rate = COPY * machine.bandwidth / device.processors / CLOCK  # bytes a clock that a multiprocessor gets
-    needed = machine.bandwidth / device.processors * LATENCY
-    if p.regime == "panels":
+    rate = COPY * machine.bandwidth / device.n_sms / CLOCK  # bytes a clock that a multiprocessor gets
+    needed = machine.bandwidth / device.n_sms * LATENCY
+    if p.regime == "l2_panels":
         return _of_panels(p, n, item, order, machine, device, needed)
-    blocks = p.blocks / device.processors
+    blocks = p.blocks / device.n_sms
     bytes_of_block, prefetched, work, chain = _round(p, n, item)
     warps = p.threads // 32
     memory = blocks * bytes_of_block / rate
@@ -93,14 +93,14 @@ def predicted(n, dtype, order, machine=H100, device=None):
 def _round(p, n, item):
     """Bytes that a block has in flight, whether while it works on those before, clocks a warp and clocks of waiting."""
     warps = p.threads // 32
-    if p.regime == "warps":
+    if p.regime == "warp_per_row":
         _, vector, group, held, rows = p.constants
         numbers, rows_of_block = held * (16 // item), p.threads // group * rows
         loads, exchanges = rows * held * (16 // item) // vector, rows * (_levels(group) + 1)
         links = -(-rows // group)
         work = _work(item, 2 * numbers * rows, numbers, links, loads, exchanges, 0)
         return rows_of_block * n * item, False, work, EXCHANGE * (_levels(group) + 2) + links * LINK_LATENCY[item]
-    if p.regime == "blocks":
+    if p.regime == "block_per_row":
         _, vector, w_vector, held, rows = p.constants
         numbers = held * (16 // item)
         loads = rows * numbers // vector + numbers // w_vector
@@ -141,20 +141,20 @@ def _levels(lanes):
 
 def _of_panels(p, n, item, order, machine, device, needed):
     """A panel: its bytes from memory, a meeting, margins of each warp's rows, and its bytes from the cache."""
-    size = p.panel * n * item
+    size = p.panel_rows * n * item
     # loads that are under way together, as the compiler has unrolled the loops: of one number, or of 16 bytes
     in_flight = p.threads * 8 * (item if order == "F" else 16)
     copied = size / (COPY * machine.bandwidth)
     from_memory = copied / min(1.0, in_flight / needed)
     again = size / machine.cache_bandwidth
     # a warp takes eight rows at once, four lanes to a row, each with eight parts on their way at once
-    parts = p.scratch // (2 * p.panel)
+    parts = p.workspace_size // (2 * p.panel_rows)
     eight_rows = -(-parts // 32) * SECOND_LEVEL + 2 * EXCHANGE + LINK_LATENCY[item]
-    margins = -(-p.panel // (8 * p.threads // 32)) * eight_rows / CLOCK
+    margins = -(-p.panel_rows // (8 * p.threads // 32)) * eight_rows / CLOCK
     meeting = MEETING / CLOCK
     times = {"memory": from_memory, "cache": again, "margins of a panel": margins, "meeting": meeting}
     share = copied / sum(times.values())
-    return Prediction("panels", p.threads, 1.0, in_flight, needed, max(times, key=times.__getitem__), share)
+    return Prediction("l2_panels", p.threads, 1.0, in_flight, needed, max(times, key=times.__getitem__), share)
 
 
 def step_of_descent(m, n, dtype, machine=H100, device=None):
@@ -170,6 +170,6 @@ def step_of_descent(m, n, dtype, machine=H100, device=None):
     evaluation = (
         rounds * (SECOND_LEVEL + chain + work * p.threads / 32) + m * n * item / machine.cache_bandwidth * CLOCK
     )
-    joined = -(-p.rows_left // 4) * SECOND_LEVEL / 4  # four loads are on their way at once
+    joined = -(-p.n_partials // 4) * SECOND_LEVEL / 4  # four loads are on their way at once
     update = 4 * (5 * EXCHANGE + 2 * BARRIER + p.threads // 32 * SHARED) + 4 * SECOND_LEVEL
     return (evaluation + 2 * MEETING + joined + update) / CLOCK

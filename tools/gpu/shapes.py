@@ -48,7 +48,7 @@ def cases(device, x_dtype, w_dtype, order, quick=False):
 
     Parameters
     ----------
-    device : jitlogreg.targets.cuda.plan.Device
+    device : jitlogreg.targets.cuda.plan.DeviceProperties
     x_dtype, w_dtype, order : str
     quick : bool
 
@@ -96,7 +96,7 @@ def _edges(planned):
 
     def key(n):
         p = planned(1 << 40, n)
-        return p.regime, p.constants[2:] if p.regime != "panels" else (), p.threads
+        return p.regime, p.constants[2:] if p.regime != "l2_panels" else (), p.threads
 
     found = []
     for n in range(step, most, step):
@@ -107,8 +107,8 @@ def _edges(planned):
 
 def _many_rows(planned, n):
     p = planned(1 << 40, n)
-    if p.regime == "panels":
-        return 2 * p.panel + 5
+    if p.regime == "l2_panels":
+        return 2 * p.panel_rows + 5
     low, high = 1, 1 << 32
     while low < high:  # the fewest rows that fill the device
         middle = (low + high) // 2

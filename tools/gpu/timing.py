@@ -13,6 +13,7 @@ from gpu.record import AbsentError
 from gpu.shapes import DTYPES, ORDERS
 from gpu.views import fetch, interface, view
 from jitlogreg.interop.libraries import DEFAULT_STREAM
+from jitlogreg.targets.base import Problem
 
 COLUMNS = (28, 256, 1024, 4096, 16384)
 BYTES, QUICK_BYTES = 4_000_000_000, 500_000_000
@@ -105,7 +106,7 @@ def matrix(n, dtype, order, size):
                 b=0.25,
                 size=m * n * item,
                 copy=lambda: driver.copy(elsewhere, X.address, half, DEFAULT_STREAM),
-                answer=lambda: cuda.sums(X, y, w, 0.25, None, True).dw / m,
+                answer=lambda: cuda.sums(Problem.of(X, y, None), w, 0.25, True).dw / m,
                 room=put,
             )
         finally:
@@ -118,32 +119,32 @@ def matrix(n, dtype, order, size):
 def kernels(data):
     """The target's own launches for loss and gradient, forward pass and `hessian_vector`: nothing is waited for."""
     from jitlogreg.targets.cuda import plan
-    from jitlogreg.targets.cuda.launch import placed
-    from jitlogreg.targets.cuda.totals import TOTALS
+    from jitlogreg.targets.cuda.compensated import TOTALS
+    from jitlogreg.targets.cuda.launch import device_call
 
     (m, n), dtype = data.X.shape, data.w.dtype
     out = data.room(np.zeros(m, dtype), m)
     w = fetch(data.w.address, n, dtype).astype(np.float64)  # as θ is, whatever X is
-    with placed(data.X) as call, placed(data.X) as second:
+    with device_call(data.X) as call, device_call(data.X) as second:
         p = call.plan(data.w)
-        left, totals, work = call.scratch(
-            plan.left_size(p, n) * dtype.itemsize, (n + TOTALS) * 8, p.scratch * dtype.itemsize
+        partials, sums, workspace = call.workspace(
+            plan.partials_size(p, n) * dtype.itemsize, (n + TOTALS) * 8, p.workspace_size * dtype.itemsize
         )
 
         def loss_and_gradient():
-            call.run("gradient", p, data.w, data.b, data.y.address, 0, left, work)
-            call.add_up(dtype, left, p.rows_left, n + TOTALS, 0, totals)
+            call.run("gradient", p, data.w, data.b, data.y.address, 0, partials, workspace)
+            call.reduce_partials(dtype, partials, p.n_partials, n + TOTALS, 0, sums)
 
         def forward():
-            call.run("forward", p, data.w, data.b, 0, 0, out, work)
+            call.run("forward", p, data.w, data.b, 0, 0, out, workspace)
 
         w_and_v = np.concatenate([w, w, np.ones(1)])
         q = second.plan(w_and_v, "curvature")
-        of_second = second.scratch(plan.left_size(q, n) * 8, (n + TOTALS) * 8, q.scratch * 8)
+        of_second = second.workspace(plan.partials_size(q, n) * 8, (n + TOTALS) * 8, q.workspace_size * 8)
 
         def hessian_vector():
             second.run("curvature", q, w_and_v, data.b, 0, 0, of_second[0], of_second[2])
-            second.add_up(w_and_v.dtype, of_second[0], q.rows_left, n + TOTALS, 0, of_second[1])
+            second.reduce_partials(w_and_v.dtype, of_second[0], q.n_partials, n + TOTALS, 0, of_second[1])
 
         yield {"kernels": loss_and_gradient, "forward": forward, "hessian_vector": hessian_vector}
 

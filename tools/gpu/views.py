@@ -14,6 +14,7 @@ from gpu.expected import OffError, activations, objective, product, same_bits, w
 from gpu.values import example
 from jitlogreg.interop.device_array import DeviceArray
 from jitlogreg.interop.libraries import DEFAULT_STREAM, NUMBA
+from jitlogreg.targets.base import Problem
 
 # How many numbers later the matrix begins, and how many lie between two rows: 16 bytes, 8 or 4 can be read at once
 PLACES = ((0, 0), (4, 0), (2, 2), (1, 0), (0, 3), (5, 1))
@@ -96,11 +97,11 @@ def check_places(m, n, x_dtype, w_dtype, order, places):
         with on_device() as put:
             X, y, s = put(data.X, first, padding), put(data.y), put(data.sample_weight)
             w = put(data.w, first % 3)
-            sums = cuda.sums(X, y, w, data.b, s, True)
-            along = np.append(*cuda.hessian_vector_sums(X, data.w, data.b, data.v, s))
+            sums = cuda.sums(Problem.of(X, y, s), w, data.b, True)
+            along = np.append(*cuda.hessian_vector_sums(Problem.of(X, None, s), data.w, data.b, data.v))
             a, log = (put(np.full(m, np.nan, w_dtype)) for _ in range(2))
-            cuda.forward(X, w, data.b, a)
-            cuda.log_forward(X, w, data.b, log)
+            cuda.forward(Problem.of(X), w, data.b, a)
+            cuda.log_forward(Problem.of(X), w, data.b, log)
             arrays = [fetch(array.address, m + GUARD, w_dtype) for array in (a, log)]
         for array in arrays:
             if not np.isnan(array[m:]).all():

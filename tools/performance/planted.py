@@ -49,7 +49,9 @@ def clear(p, count):
 _FLUSH = "@inline\ndef flush("
 
 SLOWER = {
-    "a second read of X": [(OBJECTIVE, _SUMS, f"    kernels.sums(X, y, w, b, sample_weight, False)\n{_SUMS}")],
+    "a second read of X": [
+        (OBJECTIVE, _SUMS, f"    kernels.sums(Problem.of(X, y, sample_weight), w, b, False)\n{_SUMS}")
+    ],
     "a scalar exp": [
         (SCALAR, _LANES, f"from jitlogreg.simd import call_llvm, llvm_suffix\n{_LANES}"),
         (SCALAR, _OWN_COMPILE, f"from numba.extending import intrinsic\n{_OWN_COMPILE}"),

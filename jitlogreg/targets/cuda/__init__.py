@@ -1,7 +1,7 @@
 """The CUDA target: forward pass and sums on an NVIDIA GPU, from one read of X.
 
-Arrays on a device are taken where they are, and the work is done on the stream that is current in their library. NumPy
-arrays are copied to the device for the call.
+Arrays on a device are used in place, on the stream that is current in their library. NumPy arrays are copied to the
+device for the call.
 """
 
 import functools
@@ -12,15 +12,31 @@ import numpy as np
 from jitlogreg.targets.base import Sums
 from jitlogreg.targets.cuda import dot as dot_kernel
 from jitlogreg.targets.cuda import driver, plan
+from jitlogreg.targets.cuda.compensated import DB, INVALID, LOSS, TOTALS, WEIGHT
+from jitlogreg.targets.cuda.descent_host import descend
 from jitlogreg.targets.cuda.driver import name as device
 from jitlogreg.targets.cuda.driver import reason
-from jitlogreg.targets.cuda.epilogue import UPDATES
-from jitlogreg.targets.cuda.launch import OnDevice, placed
-from jitlogreg.targets.cuda.steps import descend
-from jitlogreg.targets.cuda.totals import DB, INVALID, LOSS, TOTALS, WEIGHT
+from jitlogreg.targets.cuda.epilogue import ACCUMULATE_GRADIENT
+from jitlogreg.targets.cuda.launch import DeviceCopy, device_call
+from jitlogreg.targets.dispatch import TargetUnavailableError
 from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
 
-__all__ = ["descend", "device", "dot", "forward", "hessian_vector_sums", "hold", "log_forward", "reason", "sums"]
+__all__ = [
+    "descend",
+    "device",
+    "dot",
+    "forward",
+    "hessian_sums",
+    "hessian_vector_sums",
+    "hold",
+    "log_forward",
+    "means",
+    "name",
+    "reason",
+    "sums",
+]
+
+name = "cuda"
 
 DOT_THREADS = 256
 
@@ -29,83 +45,98 @@ def dot(u, v):
     """Σ uⱼ vⱼ, in float64."""
     if u.size == 0:
         return 0.0
-    with placed(u.reshape(1, -1)) as call:
-        blocks = min(driver.facts(call.ordinal).processors, -(-u.size // DOT_THREADS))
-        left, total = call.scratch(blocks * 16, 8)
+    with device_call(u.reshape(1, -1)) as call:
+        blocks = min(driver.device_properties(call.ordinal).n_sms, -(-u.size // DOT_THREADS))
+        partials, result = call.workspace(blocks * 16, 8)
         types = numba.from_dtype(u.dtype), numba.from_dtype(v.dtype)
         p = plan.Plan("dot", (DOT_THREADS,), 1, blocks, 0, blocks)
         make = functools.partial(dot_kernel.make, *types, DOT_THREADS)
-        call.launch(
-            f"dot-{types[0]}-{types[1]}", make, p, (call.x, call.address(np.ascontiguousarray(v)), u.size, left)
-        )
-        call.add_up(np.dtype(np.float64), left, blocks, 1, 0, total)
+        arguments = call.x, call.address(np.ascontiguousarray(v)), u.size, partials
+        call.launch(f"dot-{types[0]}-{types[1]}", make, p, arguments)
+        call.reduce_partials(np.dtype(np.float64), partials, blocks, 1, 0, result)
         number = np.empty(1)
-        driver.download(number, total, call.stream)
+        driver.download(number, result, call.stream)
     return float(number[0])
 
 
 def hold(array):
-    """A NumPy array where calls find it on the device; another one as it is."""
-    return OnDevice(array) if isinstance(array, np.ndarray) else array
+    """A NumPy array as a copy on the device that calls use in place; any other array unchanged."""
+    return DeviceCopy(array) if isinstance(array, np.ndarray) else array
 
 
-def forward(X, w, b, out):
+def forward(problem, w, b, out):
     """Write a = σ(Xw + b) to `out`."""
-    return _activations("forward", X, w, b, out)
+    return _activations("forward", problem.X, w, b, out)
 
 
-def log_forward(X, w, b, out):
+def log_forward(problem, w, b, out):
     """Write log σ(Xw + b) to `out`."""
-    return _activations("log_forward", X, w, b, out)
+    return _activations("log_forward", problem.X, w, b, out)
 
 
-def sums(X, y, w, b, sample_weight, with_gradient, frame=None):
-    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples; of standardized columns if there is a frame."""
-    if frame is not None:
-        return turned_sums(sums, X, y, w, b, sample_weight, with_gradient, frame)
-    n = X.shape[1]
-    numbers = _totals("gradient" if with_gradient else "loss", X, y, w, b, sample_weight)
-    of_examples = numbers[n:].tolist()
-    return Sums(of_examples[LOSS], numbers[:n], of_examples[DB], of_examples[WEIGHT], of_examples[INVALID] == 0)
+def sums(problem, w, b, with_gradient):
+    """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
+    if problem.frame is not None:
+        return turned_sums(sums, problem, w, b, with_gradient)
+    n = problem.X.shape[1]
+    numbers = _reduced_sums("gradient" if with_gradient else "loss", problem, w, b)
+    totals = numbers[n:].tolist()
+    return Sums(totals[LOSS], numbers[:n], totals[DB], totals[WEIGHT], totals[INVALID] == 0)
 
 
-def hessian_vector_sums(X, w, b, v, sample_weight, frame=None):
-    """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v; w and v are NumPy's."""
-    if frame is not None:
-        return turned_hessian_vector_sums(hessian_vector_sums, X, w, b, v, sample_weight, frame)
-    n = X.shape[1]
-    numbers = _totals("curvature", X, None, np.concatenate([w, v]), b, sample_weight)
+def means(problem, w, b, l2, dw):
+    """None: the means come from `sums`."""
+
+
+def hessian_vector_sums(problem, w, b, v):
+    """Σ s·h·x and Σ s·h over the examples, where h = σ(z)σ(−z)·(xv + c) and c is the last number of v.
+
+    w and v are NumPy arrays.
+    """
+    if problem.frame is not None:
+        return turned_hessian_vector_sums(hessian_vector_sums, problem, w, b, v)
+    n = problem.X.shape[1]
+    numbers = _reduced_sums("curvature", problem._replace(y=None), np.concatenate([w, v]), b)
     return numbers[:n], float(numbers[n + DB])
 
 
-def _totals(operation, X, y, w, b, sample_weight):
-    """The sums of the columns, 0 where the operation has none, and behind them those of examples."""
+def hessian_sums(problem, w, b):
+    """Raise TargetUnavailableError: there is no kernel for it yet."""
+    raise TargetUnavailableError(f"target: expected one that has a kernel for the Hessian, got {name!r}")
+
+
+def _reduced_sums(operation, problem, w, b):
+    """The column sums, 0 where the operation has none, followed by the totals."""
+    X, y, sample_weight = problem[:3]
     m, n = X.shape
-    width, first = n + TOTALS, 0 if operation in UPDATES else n
-    numbers = np.zeros(width)
+    n_sums, first = n + TOTALS, 0 if operation in ACCUMULATE_GRADIENT else n
+    numbers = np.zeros(n_sums)
     if m == 0:
         return numbers
-    with placed(X) as call:
+    with device_call(X) as call:
         p = call.plan(w, operation)
-        left, totals, work = call.scratch(
-            plan.left_size(p, n) * w.dtype.itemsize, width * 8, p.scratch * w.dtype.itemsize
+        itemsize = w.dtype.itemsize
+        partials, results, workspace = call.workspace(
+            plan.partials_size(p, n) * itemsize, n_sums * 8, p.workspace_size * itemsize
         )
         s = 0 if sample_weight is None else call.address(sample_weight)
         y = 0 if y is None else call.address(y)
-        call.run(operation, p, w, b, y, s, left, work)
-        call.add_up(w.dtype, left, p.rows_left, width, first, totals)
-        driver.download(numbers[first:], totals + 8 * first, call.stream)
+        call.run(operation, p, w, b, y, s, partials, workspace)
+        call.reduce_partials(w.dtype, partials, p.n_partials, n_sums, first, results)
+        driver.download(numbers[first:], results + 8 * first, call.stream)
     return numbers
 
 
 def _activations(operation, X, w, b, out):
     if X.shape[0] == 0:
         return out
-    with placed(X) as call:
+    with device_call(X) as call:
         p = call.plan(w)
         to_host = isinstance(out, np.ndarray)
-        room, work = call.scratch(out.size * out.itemsize if to_host else 0, p.scratch * w.dtype.itemsize)
-        call.run(operation, p, w, b, 0, 0, room if to_host else out.address, work)
+        device_out, workspace = call.workspace(
+            out.size * out.itemsize if to_host else 0, p.workspace_size * w.dtype.itemsize
+        )
+        call.run(operation, p, w, b, 0, 0, device_out if to_host else out.address, workspace)
         if to_host:
-            driver.download(out, room, call.stream)
+            driver.download(out, device_out, call.stream)
     return out

@@ -1,148 +1,163 @@
-"""Rows in C order that a block can hold: x stays in registers, and the column sums lie in shared memory.
+"""C order, rows that a thread block can hold: x stays in registers, and the column sums in shared memory.
 
-While the block puts a margin together, the next rows are on their way.
+The block prefetches its next rows into registers while it reduces the margins of the current ones.
 """
 
 from numba import int64
 
 from jitlogreg.simd import fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.epilogue import SUMS, UPDATES, linker, vectors_of
-from jitlogreg.targets.cuda.intrinsics import cuda, load, load_vector, store, this_thread, unknown_zero
-from jitlogreg.targets.cuda.totals import (
+from jitlogreg.targets.cuda.compensated import (
     DB,
     INVALID,
     LOSS,
-    SLOTS,
     TOTALS,
+    TOTALS_SIZE,
     WEIGHT,
-    add,
     add_example,
-    no_totals,
-    put_totals_at,
-    sum_over_lanes,
-    totals_at,
+    compensated_add,
+    load_totals,
+    store_totals,
+    warp_sum,
+    zero_totals,
 )
+from jitlogreg.targets.cuda.epilogue import ACCUMULATE_GRADIENT, REDUCTIONS, make_epilogue, rhs_count
+from jitlogreg.targets.cuda.intrinsics import cuda, load, load_vector, opaque_zero, store, thread_index
 
 
-def make(x_type, w_type, operation, threads, vector, w_vector, pieces, rows):
-    """The kernel for rows of at most `threads · pieces` pieces of 16 bytes, `rows` of them at a time.
+def make(x_type, w_type, operation, threads, load_width, w_load_width, vectors_per_thread, rows):
+    """The kernel for rows of at most `threads · vectors_per_thread` 16-byte vectors, `rows` of them at a time.
 
-    `vector` numbers of X and `w_vector` of w are read at once. It needs shared memory for a pair of w's type for every
-    number of such a row.
+    A load reads `load_width` numbers of X or `w_load_width` of w. Dynamic shared memory must hold a pair of w's type
+    for each number of such a row.
     """
-    load_x, load_own, load_one = load_vector(x_type, vector), load_vector(w_type, w_vector), load(w_type)
-    link, store_w = linker(w_type, operation), store(w_type)
-    sums, with_update = operation in SUMS, operation in UPDATES
-    two = vectors_of(operation) == 2  # no loop over the vectors: it would change how the loops around it are unrolled
-    piece, warps = 128 // x_type.bitwidth, threads // 32
-    wide, margins = pieces * piece, 2 * rows if two else rows
-    held, lows, parts = rows * wide, threads * wide, 2 * warps * margins
+    load_x, load_ws, load_w = load_vector(x_type, load_width), load_vector(w_type, w_load_width), load(w_type)
+    epilogue, store_w = make_epilogue(w_type, operation), store(w_type)
+    reduces, accumulate_gradient = operation in REDUCTIONS, operation in ACCUMULATE_GRADIENT
+    two_rhs = rhs_count(operation) == 2  # a loop over the right-hand sides would change how loops around it unroll
+    vector_width, warps = 128 // x_type.bitwidth, threads // 32
+    thread_columns, n_margins = vectors_per_thread * vector_width, 2 * rows if two_rhs else rows
+    x_size, low_offset, zs_size = rows * thread_columns, threads * thread_columns, 2 * warps * n_margins
 
     @inline
-    def read(x, leading, m, n, top, thread, into):
+    def load_rows(x, ld, m, n, base, thread, destination):
         for r in range(rows):
-            for k in range(pieces):
-                column = (int64(k * threads) + thread) * int64(piece)
-                for e in range(piece):
-                    into[r * wide + k * piece + e] = x_type(0)
-                for e in range(0, piece, vector):
-                    if top + int64(r) < m and column + int64(e) < n:
-                        load_x(into, r * wide + k * piece + e, x, (top + int64(r)) * leading + column + int64(e))
+            for k in range(vectors_per_thread):
+                column = (int64(k * threads) + thread) * int64(vector_width)
+                for e in range(vector_width):
+                    destination[r * thread_columns + k * vector_width + e] = x_type(0)
+                for e in range(0, vector_width, load_width):
+                    if base + int64(r) < m and column + int64(e) < n:
+                        load_x(
+                            destination,
+                            r * thread_columns + k * vector_width + e,
+                            x,
+                            (base + int64(r)) * ld + column + int64(e),
+                        )
 
     @inline
-    def multiply(xs, k, w, first, column, n, own, into):
-        # from the first-level cache: there is no room for it in registers
-        for e in range(piece):
-            own[e] = w_type(0)
-        for e in range(0, piece, w_vector):
+    def multiply(xs, k, w, w_offset, column, n, ws, margins):
+        # w comes from the L1 cache each time: it does not fit in registers
+        for e in range(vector_width):
+            ws[e] = w_type(0)
+        for e in range(0, vector_width, w_load_width):
             if column + int64(e) < n:
-                load_own(own, e, w, first + column + int64(e))
+                load_ws(ws, e, w, w_offset + column + int64(e))
         for r in range(rows):
-            for e in range(piece):
-                into[r] = fma(w_type(xs[r * wide + k * piece + e]), own[e], into[r])
+            for e in range(vector_width):
+                margins[r] = fma(w_type(xs[r * thread_columns + k * vector_width + e]), ws[e], margins[r])
 
-    def kernel(x, leading, m, n, w, b, y, s, out):
-        thread = this_thread(leading)
+    def kernel(x, ld, m, n, w, b, y, s, out):
+        thread = thread_index(ld)
         lane, warp = thread & int64(31), thread >> int64(5)
         zero = zeros(b)
-        c = load_one(w, int64(2) * n) if two else b
-        total = cuda.shared.array(0, w_type)
-        zs = cuda.shared.array(parts, w_type)
-        if with_update:
-            for i in range(wide):
-                total[int64(i * threads) + thread], total[int64(i * threads + lows) + thread] = zero, zero
-        slots = cuda.shared.array(SLOTS, w_type)
+        c = load_w(w, int64(2) * n) if two_rhs else b
+        block_sums = cuda.shared.array(0, w_type)
+        zs = cuda.shared.array(zs_size, w_type)
+        if accumulate_gradient:
+            for i in range(thread_columns):
+                block_sums[int64(i * threads) + thread], block_sums[int64(i * threads + low_offset) + thread] = (
+                    zero,
+                    zero,
+                )
+        shared_totals = cuda.shared.array(TOTALS_SIZE, w_type)
         if thread == int64(0):
-            put_totals_at(slots, 0, 1, no_totals(b))
-        own = cuda.local.array(piece, w_type)
-        xs, following = cuda.local.array(held, x_type), cuda.local.array(held, x_type)
+            store_totals(shared_totals, 0, 1, zero_totals(b))
+        ws = cuda.local.array(vector_width, w_type)
+        xs, prefetched = cuda.local.array(x_size, x_type), cuda.local.array(x_size, x_type)
         us, dzs = cuda.local.array(rows, w_type), cuda.local.array(rows, w_type)
         phase = int64(0)
-        base, step = int64(cuda.blockIdx.x) * int64(rows), int64(cuda.gridDim.x) * int64(rows)
-        read(x, leading, m, n, base, thread, following)
+        base, grid_stride = int64(cuda.blockIdx.x) * int64(rows), int64(cuda.gridDim.x) * int64(rows)
+        load_rows(x, ld, m, n, base, thread, prefetched)
         while base < m:
-            here = thread + unknown_zero(base)
-            for i in range(held):
-                xs[i] = following[i]
-            read(x, leading, m, n, base + step, here, following)
-            place = phase * int64(warps * margins)
+            opaque_thread = thread + opaque_zero(base)
+            for i in range(x_size):
+                xs[i] = prefetched[i]
+            load_rows(x, ld, m, n, base + grid_stride, opaque_thread, prefetched)
+            zs_start = phase * int64(warps * n_margins)
             for r in range(rows):
                 dzs[r], us[r] = zero, zero
-            for k in range(pieces):
-                column = (int64(k * threads) + here) * int64(piece)
-                multiply(xs, k, w, int64(0), column, n, own, dzs)
-                if two:
-                    multiply(xs, k, w, n, column, n, own, us)
+            for k in range(vectors_per_thread):
+                column = (int64(k * threads) + opaque_thread) * int64(vector_width)
+                multiply(xs, k, w, int64(0), column, n, ws, dzs)
+                if two_rhs:
+                    multiply(xs, k, w, n, column, n, ws, us)
             for r in range(rows):
-                z, u = sum_over_lanes(dzs[r], 32, 1), zero
-                if two:
-                    u = sum_over_lanes(us[r], 32, 1)
+                z, u = warp_sum(dzs[r], 32, 1), zero
+                if two_rhs:
+                    u = warp_sum(us[r], 32, 1)
                 if lane == int64(0):
-                    zs[place + int64(r * warps) + warp] = z
-                    if two:
-                        zs[place + int64((rows + r) * warps) + warp] = u
+                    zs[zs_start + int64(r * warps) + warp] = z
+                    if two_rhs:
+                        zs[zs_start + int64((rows + r) * warps) + warp] = u
             cuda.syncthreads()
             for r in range(rows):
-                at = place + int64(r * warps) + lane % int64(warps)
-                z, u = sum_over_lanes(zs[at], warps, 1), zero
-                if two:
-                    u = sum_over_lanes(zs[at + int64(rows * warps)], warps, 1)
+                z_index = zs_start + int64(r * warps) + lane % int64(warps)
+                z, u = warp_sum(zs[z_index], warps, 1), zero
+                if two_rhs:
+                    u = warp_sum(zs[z_index + int64(rows * warps)], warps, 1)
                 row = base + int64(r)
                 dzs[r] = zero
-                if row < m and (sums or thread == int64(0)):
-                    dz, loss, weight, bad = link(z + b, u + c, row, y, s, out)
+                if row < m and (reduces or thread == int64(0)):
+                    dz, loss, weight, invalid = epilogue(z + b, u + c, row, y, s, out)
                     dzs[r] = dz
-                    if sums and thread == int64(0):
-                        put_totals_at(slots, 0, 1, add_example(totals_at(slots, 0, 1), loss, dz, weight, bad))
-            if with_update:
-                for i in range(wide):
+                    if reduces and thread == int64(0):
+                        store_totals(
+                            shared_totals,
+                            0,
+                            1,
+                            add_example(load_totals(shared_totals, 0, 1), loss, dz, weight, invalid),
+                        )
+            if accumulate_gradient:
+                for i in range(thread_columns):
                     g = zero
                     for r in range(rows):
-                        g = fma(dzs[r], w_type(xs[r * wide + i]), g)
-                    at = int64(i * threads) + thread  # neighbouring threads' are adjacent: no bank is asked twice
-                    total[at], total[at + lows] = add(total[at], total[at + lows], g)
+                        g = fma(dzs[r], w_type(xs[r * thread_columns + i]), g)
+                    j = int64(i * threads) + thread  # adjacent threads have adjacent sums: no bank conflicts
+                    block_sums[j], block_sums[j + low_offset] = compensated_add(
+                        block_sums[j], block_sums[j + low_offset], g
+                    )
             phase ^= int64(1)
-            base += step
-        if sums:
-            width = n + TOTALS
-            first = int64(cuda.blockIdx.x) * int64(2) * width
-            for k in range(pieces):
-                for e in range(piece):
-                    column = (int64(k * threads) + thread) * int64(piece) + int64(e)
-                    if with_update and column < n:
-                        at = int64((k * piece + e) * threads) + thread
-                        store_w(out, first + column, total[at])
-                        store_w(out, first + width + column, total[at + lows])
+            base += grid_stride
+        if reduces:
+            n_sums = n + TOTALS
+            partial = int64(cuda.blockIdx.x) * int64(2) * n_sums
+            for k in range(vectors_per_thread):
+                for e in range(vector_width):
+                    column = (int64(k * threads) + thread) * int64(vector_width) + int64(e)
+                    if accumulate_gradient and column < n:
+                        j = int64((k * vector_width + e) * threads) + thread
+                        store_w(out, partial + column, block_sums[j])
+                        store_w(out, partial + n_sums + column, block_sums[j + low_offset])
             if thread == int64(0):
-                loss, loss_low, db, db_low, weight, weight_low, invalid = totals_at(slots, 0, 1)
-                store_w(out, first + n + LOSS, loss)
-                store_w(out, first + width + n + LOSS, loss_low)
-                store_w(out, first + n + DB, db)
-                store_w(out, first + width + n + DB, db_low)
-                store_w(out, first + n + WEIGHT, weight)
-                store_w(out, first + width + n + WEIGHT, weight_low)
-                store_w(out, first + n + INVALID, invalid)
-                store_w(out, first + width + n + INVALID, zero)
+                loss, loss_low, db, db_low, weight, weight_low, invalid = load_totals(shared_totals, 0, 1)
+                store_w(out, partial + n + LOSS, loss)
+                store_w(out, partial + n_sums + n + LOSS, loss_low)
+                store_w(out, partial + n + DB, db)
+                store_w(out, partial + n_sums + n + DB, db_low)
+                store_w(out, partial + n + WEIGHT, weight)
+                store_w(out, partial + n_sums + n + WEIGHT, weight_low)
+                store_w(out, partial + n + INVALID, invalid)
+                store_w(out, partial + n_sums + n + INVALID, zero)
 
     return kernel

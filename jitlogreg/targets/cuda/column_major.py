@@ -1,210 +1,229 @@
-"""Columns in F order: a lane takes a row, and `lanes` of them some columns; x stays in registers.
+"""F order, up to 1024 columns: a lane takes a row, a sub-warp some columns, and x stays in registers.
 
-The margins of a tile of rows are put together in shared memory. The column sums are folded over the lanes: each fold
-halves the columns that a lane is left with, so that 31 shuffles add up 32 columns, and a pair holds the sum of each.
+Where the sub-warps of a thread block share rows, they put the margins together in shared memory. The column sums are
+reduced over the lanes by recursive halving: each fold halves the columns that a lane is left with, so 31 shuffles add
+up 32 columns. Each remaining column has a pair.
 """
 
 from numba import int64
 
 from jitlogreg.simd import fma, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.epilogue import SUMS, UPDATES, linker, vectors_of
-from jitlogreg.targets.cuda.intrinsics import cuda, load, this_thread, unknown_zero
-from jitlogreg.targets.cuda.totals import (
-    EVERY_LANE,
-    SLOTS,
+from jitlogreg.targets.cuda.compensated import (
+    FULL_MASK,
     TOTALS,
-    add,
+    TOTALS_SIZE,
     add_example,
-    clear,
-    join_at,
-    join_over_lanes,
-    join_totals_at,
-    no_totals,
-    put_totals_at,
-    row_writer,
-    sum_over_lanes,
-    totals_at,
-    totals_over_lanes,
+    clear_shared,
+    compensated_add,
+    load_totals,
+    make_partial_writer,
+    merge_pair,
+    merge_totals,
+    store_totals,
+    warp_sum,
+    warp_sum_compensated,
+    warp_sum_totals,
+    zero_totals,
 )
+from jitlogreg.targets.cuda.epilogue import ACCUMULATE_GRADIENT, REDUCTIONS, make_epilogue, rhs_count
+from jitlogreg.targets.cuda.intrinsics import cuda, load, opaque_zero, thread_index
 
 
-def _folder(step, width):
-    """A function that adds up `width` numbers over pairs of lanes `step` apart; each lane keeps half of them.
+def _make_fold(step, width):
+    """A function that adds up `width` numbers over pairs of lanes `step` apart; each lane keeps half of the sums.
 
-    A last number is left to the pair of its lane: pairs are joined over lanes at the end.
+    A single number is not folded: the lanes' pairs are merged after the last row.
     """
     half = width // 2
 
     @inline
-    def fold(v, lane):
+    def fold(g, lane):
         if step > 0:
             upper = lane & int64(step) != int64(0)
             for k in range(half):
-                kept, sent = (v[k + half], v[k]) if upper else (v[k], v[k + half])
-                v[k] = kept + cuda.shfl_xor_sync(EVERY_LANE, sent, step)
+                kept, sent = (g[k + half], g[k]) if upper else (g[k], g[k + half])
+                g[k] = kept + cuda.shfl_xor_sync(FULL_MASK, sent, step)
 
     return fold
 
 
-def make(x_type, w_type, operation, threads, lanes, columns, parts, rows, prefetch):
-    """The kernel for at most `columns · parts` columns, in blocks of `threads`.
+def make(x_type, w_type, operation, threads, lanes, lane_columns, sub_warps_per_row, rows, prefetch):
+    """The kernel for at most `lane_columns · sub_warps_per_row` columns, in blocks of `threads` threads.
 
-    A part is `lanes` lanes, 8, 16 or 32, with `rows` rows each and `columns` columns, a power of two up to twice
-    `lanes`. With `prefetch` the next rows are on their way while these are worked on.
+    A sub-warp has 8, 16 or 32 `lanes`; each takes `rows` rows and `lane_columns` columns, a power of two up to twice
+    `lanes`. `prefetch` loads the next rows into registers while the current ones are in use.
     """
     load_x, load_w = load(x_type), load(w_type)
-    link, write_rows = linker(w_type, operation), row_writer(w_type)
-    sums, with_update, vectors = operation in SUMS, operation in UPDATES, vectors_of(operation)
-    two = vectors == 2  # no loop over the vectors: it would change how the loops around it are unrolled
-    teams, warps = threads // lanes // parts, threads // 32
-    tile, room = lanes * rows, columns * parts
-    held, lows, shared_size = rows * columns, room + TOTALS, 2 * (room + TOTALS)
-    margins, residuals = teams * parts * tile, teams * tile
-    next_size = held if prefetch else 1
-    rest = max(1, columns // lanes)  # columns that the folds leave a lane with
-    apart = max(1, lanes // columns)  # neighbouring lanes that are left with the same column
-    sharers = min(parts, 32)  # lanes that put a row's margin together, of which the first takes the link
-    places = threads // sharers  # whoever takes links adds to totals of its own
-    slots_size, w_size, zs_size = SLOTS * places, vectors * room, vectors * margins
-    fold16, fold8 = _folder(lanes // 2, columns), _folder(lanes // 4, columns // 2)
-    fold4, fold2 = _folder(lanes // 8, columns // 4), _folder(lanes // 16, columns // 8)
-    fold1 = _folder(lanes // 32, columns // 16)
+    epilogue, write_partial = make_epilogue(w_type, operation), make_partial_writer(w_type)
+    reduces, accumulate_gradient = operation in REDUCTIONS, operation in ACCUMULATE_GRADIENT
+    n_rhs = rhs_count(operation)
+    two_rhs = n_rhs == 2  # a loop over the right-hand sides would change how the loops around it are unrolled
+    row_groups, warps = threads // lanes // sub_warps_per_row, threads // 32  # the sub-warps of a group share rows
+    group_rows, columns = lanes * rows, lane_columns * sub_warps_per_row
+    x_size, low_offset, block_sums_size = rows * lane_columns, columns + TOTALS, 2 * (columns + TOTALS)
+    n_margins, block_rows = row_groups * sub_warps_per_row * group_rows, row_groups * group_rows
+    prefetched_size = x_size if prefetch else 1
+    folded_columns = max(1, lane_columns // lanes)  # columns that the folds leave a lane with
+    lanes_per_column = max(1, lanes // lane_columns)  # adjacent lanes that are left with the same column
+    lanes_per_margin = min(sub_warps_per_row, 32)  # lanes that add up a margin; the first of them runs the epilogue
+    n_slots = threads // lanes_per_margin  # each lane that runs the epilogue has totals of its own
+    totals_size, w_size, zs_size = TOTALS_SIZE * n_slots, n_rhs * columns, n_rhs * n_margins
+    fold16, fold8 = _make_fold(lanes // 2, lane_columns), _make_fold(lanes // 4, lane_columns // 2)
+    fold4, fold2 = _make_fold(lanes // 8, lane_columns // 4), _make_fold(lanes // 16, lane_columns // 8)
+    fold1 = _make_fold(lanes // 32, lane_columns // 16)
 
     @inline
-    def read(x, stride, m, n, top, here, into):
+    def load_rows(x, ld, m, n, first_row, first_column, destination):
         for r in range(rows):
-            row = top + int64(r * lanes)
-            for k in range(columns):
-                into[r * columns + k] = x_type(0)
-                if row < m and here + int64(k) < n:
-                    into[r * columns + k] = load_x(x, (here + int64(k)) * stride + row)
+            row = first_row + int64(r * lanes)
+            for k in range(lane_columns):
+                destination[r * lane_columns + k] = x_type(0)
+                if row < m and first_column + int64(k) < n:
+                    destination[r * lane_columns + k] = load_x(x, (first_column + int64(k)) * ld + row)
 
     @inline
-    def dot(xs, r, all_w, first, zero):
+    def dot(xs, r, ws, first, zero):
         even, odd = zero, zero
-        for k in range(0, columns, 2):
-            even = fma(w_type(xs[r * columns + k]), all_w[first + int64(k)], even)
-            if k + 1 < columns:
-                odd = fma(w_type(xs[r * columns + k + 1]), all_w[first + int64(k + 1)], odd)
+        for k in range(0, lane_columns, 2):
+            even = fma(w_type(xs[r * lane_columns + k]), ws[first + int64(k)], even)
+            if k + 1 < lane_columns:
+                odd = fma(w_type(xs[r * lane_columns + k + 1]), ws[first + int64(k + 1)], odd)
         return even + odd
 
-    def kernel(x, leading, m, n, w, b, y, s, out):
-        thread = this_thread(leading)
-        lane, unit = thread % int64(lanes), thread // int64(lanes)
-        team, part = unit // int64(parts), unit % int64(parts)
+    def kernel(x, ld, m, n, w, b, y, s, out):
+        thread = thread_index(ld)
+        lane, sub_warp = thread % int64(lanes), thread // int64(lanes)
+        group, group_sub_warp = sub_warp // int64(sub_warps_per_row), sub_warp % int64(sub_warps_per_row)
         zero = zeros(b)
-        c = load_w(w, int64(2) * n) if two else b
-        all_w = cuda.shared.array(w_size, w_type)
-        at = thread
-        while at < int64(room):
-            all_w[at] = load_w(w, at) if at < n else zero
-            if two:
-                all_w[int64(room) + at] = load_w(w, n + at) if at < n else zero
-            at += int64(threads)
-        slots = cuda.shared.array(slots_size, w_type)
-        if thread < int64(places):
-            put_totals_at(slots, thread, places, no_totals(b))
+        c = load_w(w, int64(2) * n) if two_rhs else b
+        ws = cuda.shared.array(w_size, w_type)
+        j = thread
+        while j < int64(columns):
+            ws[j] = load_w(w, j) if j < n else zero
+            if two_rhs:
+                ws[int64(columns) + j] = load_w(w, n + j) if j < n else zero
+            j += int64(threads)
+        shared_totals = cuda.shared.array(totals_size, w_type)
+        if thread < int64(n_slots):
+            store_totals(shared_totals, thread, n_slots, zero_totals(b))
         cuda.syncthreads()
-        first = part * int64(columns)
-        xs, g = cuda.local.array(held, x_type), cuda.local.array(columns, w_type)
-        following = cuda.local.array(next_size, x_type)
-        own, us = cuda.local.array(rows, w_type), cuda.local.array(rows, w_type)
-        zs, dzs = cuda.shared.array(zs_size, w_type), cuda.shared.array(residuals, w_type)
-        high, low = cuda.local.array(rest, w_type), cuda.local.array(rest, w_type)
-        for e in range(rest):
+        first_column = group_sub_warp * int64(lane_columns)
+        xs, g = cuda.local.array(x_size, x_type), cuda.local.array(lane_columns, w_type)
+        prefetched = cuda.local.array(prefetched_size, x_type)
+        # a lane's margins, then its residuals
+        lane_dzs, us = cuda.local.array(rows, w_type), cuda.local.array(rows, w_type)
+        zs, dzs = cuda.shared.array(zs_size, w_type), cuda.shared.array(block_rows, w_type)
+        high, low = cuda.local.array(folded_columns, w_type), cuda.local.array(folded_columns, w_type)
+        for e in range(folded_columns):
             high[e], low[e] = zero, zero
-        base = int64(cuda.blockIdx.x) * int64(teams * tile)
-        step = int64(cuda.gridDim.x) * int64(teams * tile)
-        within = team * int64(tile) + lane
+        base = int64(cuda.blockIdx.x) * int64(block_rows)
+        grid_stride = int64(cuda.gridDim.x) * int64(block_rows)
+        lane_row = group * int64(group_rows) + lane
         if prefetch:
-            read(x, leading, m, n, base + within, first, following)
+            load_rows(x, ld, m, n, base + lane_row, first_column, prefetched)
         while base < m:
-            here, stride = first + unknown_zero(base), leading + unknown_zero(base)
+            opaque_column, opaque_ld = first_column + opaque_zero(base), ld + opaque_zero(base)
             if prefetch:
-                for i in range(held):
-                    xs[i] = following[i]
-                read(x, stride, m, n, base + step + within, here, following)
+                for i in range(x_size):
+                    xs[i] = prefetched[i]
+                load_rows(x, opaque_ld, m, n, base + grid_stride + lane_row, opaque_column, prefetched)
             else:
-                read(x, stride, m, n, base + within, here, xs)
+                load_rows(x, opaque_ld, m, n, base + lane_row, opaque_column, xs)
             for r in range(rows):
-                own[r] = dot(xs, r, all_w, here, zero)
-                if two:
-                    us[r] = dot(xs, r, all_w, here + int64(room), zero)
-                if parts > 1:
-                    mine = (team * int64(parts) + part) * int64(tile) + int64(r * lanes) + lane
-                    zs[mine] = own[r]
-                    if two:
-                        zs[int64(margins) + mine] = us[r]
-            if parts > 1:
+                lane_dzs[r] = dot(xs, r, ws, opaque_column, zero)
+                if two_rhs:
+                    us[r] = dot(xs, r, ws, opaque_column + int64(columns), zero)
+                if sub_warps_per_row > 1:
+                    z_index = (
+                        (group * int64(sub_warps_per_row) + group_sub_warp) * int64(group_rows)
+                        + int64(r * lanes)
+                        + lane
+                    )
+                    zs[z_index] = lane_dzs[r]
+                    if two_rhs:
+                        zs[int64(n_margins) + z_index] = us[r]
+            if sub_warps_per_row > 1:
                 cuda.syncthreads()
-                place = thread // int64(sharers)
-                while place < int64(residuals):
-                    z, u, v = zero, zero, thread % int64(sharers)
-                    while v < int64(parts):
-                        at = (place // int64(tile) * int64(parts) + v) * int64(tile) + place % int64(tile)
-                        z = z + zs[at]
-                        if two:
-                            u = u + zs[int64(margins) + at]
-                        v += int64(sharers)
-                    z = sum_over_lanes(z, sharers, 1)
-                    if two:
-                        u = sum_over_lanes(u, sharers, 1)
-                    if thread % int64(sharers) == int64(0):
-                        dz, row, slot = zero, base + place, thread // int64(sharers)
+                block_row = thread // int64(lanes_per_margin)
+                while block_row < int64(block_rows):
+                    z, u, v = zero, zero, thread % int64(lanes_per_margin)
+                    while v < int64(sub_warps_per_row):
+                        z_index = (block_row // int64(group_rows) * int64(sub_warps_per_row) + v) * int64(
+                            group_rows
+                        ) + block_row % int64(group_rows)
+                        z = z + zs[z_index]
+                        if two_rhs:
+                            u = u + zs[int64(n_margins) + z_index]
+                        v += int64(lanes_per_margin)
+                    z = warp_sum(z, lanes_per_margin, 1)
+                    if two_rhs:
+                        u = warp_sum(u, lanes_per_margin, 1)
+                    if thread % int64(lanes_per_margin) == int64(0):
+                        dz, row, slot = zero, base + block_row, thread // int64(lanes_per_margin)
                         if row < m:
-                            dz, loss, weight, bad = link(z + b, u + c, row, y, s, out)
-                            if sums:
-                                with_this = add_example(totals_at(slots, slot, places), loss, dz, weight, bad)
-                                put_totals_at(slots, slot, places, with_this)
-                        if with_update:
-                            dzs[place] = dz
-                    place += int64(threads // sharers)
+                            dz, loss, weight, invalid = epilogue(z + b, u + c, row, y, s, out)
+                            if reduces:
+                                with_example = add_example(
+                                    load_totals(shared_totals, slot, n_slots), loss, dz, weight, invalid
+                                )
+                                store_totals(shared_totals, slot, n_slots, with_example)
+                        if accumulate_gradient:
+                            dzs[block_row] = dz
+                    block_row += int64(threads // lanes_per_margin)
                 cuda.syncthreads()
                 for r in range(rows):
-                    own[r] = dzs[within + int64(r * lanes)] if with_update else zero
+                    lane_dzs[r] = dzs[lane_row + int64(r * lanes)] if accumulate_gradient else zero
             else:
                 for r in range(rows):
-                    dz, row = zero, base + within + int64(r * lanes)
-                    u = us[r] if two else zero
+                    dz, row = zero, base + lane_row + int64(r * lanes)
+                    u = us[r] if two_rhs else zero
                     if row < m:
-                        dz, loss, weight, bad = link(own[r] + b, u + c, row, y, s, out)
-                        if sums:
-                            with_this = add_example(totals_at(slots, thread, places), loss, dz, weight, bad)
-                            put_totals_at(slots, thread, places, with_this)
-                    own[r] = dz
-            if with_update:
-                for k in range(columns):
+                        dz, loss, weight, invalid = epilogue(lane_dzs[r] + b, u + c, row, y, s, out)
+                        if reduces:
+                            with_example = add_example(
+                                load_totals(shared_totals, thread, n_slots), loss, dz, weight, invalid
+                            )
+                            store_totals(shared_totals, thread, n_slots, with_example)
+                    lane_dzs[r] = dz
+            if accumulate_gradient:
+                for k in range(lane_columns):
                     gk = zero
                     for r in range(rows):
-                        gk = fma(own[r], w_type(xs[r * columns + k]), gk)
+                        gk = fma(lane_dzs[r], w_type(xs[r * lane_columns + k]), gk)
                     g[k] = gk
                 fold16(g, lane)
                 fold8(g, lane)
                 fold4(g, lane)
                 fold2(g, lane)
                 fold1(g, lane)
-                for e in range(rest):
-                    high[e], low[e] = add(high[e], low[e], g[e])
-            base += step
-        if sums:
-            total = cuda.shared.array(shared_size, w_type)
-            clear(total, int64(shared_size), thread, int64(threads))
-            for e in range(rest):
-                high[e], low[e] = join_over_lanes(high[e], low[e], apart, 1)
-            for t in range(teams):
-                if team == int64(t) and lane % int64(apart) == int64(0):
-                    for e in range(rest):
-                        join_at(total, first + lane // int64(apart) * int64(rest) + int64(e), lows, high[e], low[e])
+                for e in range(folded_columns):
+                    high[e], low[e] = compensated_add(high[e], low[e], g[e])
+            base += grid_stride
+        if reduces:
+            block_sums = cuda.shared.array(block_sums_size, w_type)
+            clear_shared(block_sums, int64(block_sums_size), thread, int64(threads))
+            for e in range(folded_columns):
+                high[e], low[e] = warp_sum_compensated(high[e], low[e], lanes_per_column, 1)
+            for t in range(row_groups):
+                if group == int64(t) and lane % int64(lanes_per_column) == int64(0):
+                    for e in range(folded_columns):
+                        merge_pair(
+                            block_sums,
+                            first_column + lane // int64(lanes_per_column) * int64(folded_columns) + int64(e),
+                            low_offset,
+                            high[e],
+                            low[e],
+                        )
                 cuda.syncthreads()
-            totals = no_totals(b)
-            if thread < int64(places):
-                totals = totals_at(slots, thread, places)
-            totals = totals_over_lanes(totals)
+            totals = zero_totals(b)
+            if thread < int64(n_slots):
+                totals = load_totals(shared_totals, thread, n_slots)
+            totals = warp_sum_totals(totals)
             for v in range(warps):
                 if thread == int64(32 * v):
-                    join_totals_at(total, room, lows, totals)
+                    merge_totals(block_sums, columns, low_offset, totals)
                 cuda.syncthreads()
-            write_rows(out, cuda.blockIdx.x, n, total, room, thread, int64(threads))
+            write_partial(out, cuda.blockIdx.x, n, block_sums, columns, thread, int64(threads))
 
     return kernel

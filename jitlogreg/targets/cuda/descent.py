@@ -1,7 +1,8 @@
-"""Gradient descent that stays on the device: one launch makes many steps, and all blocks meet within each.
+"""The kernel of gradient descent that stays on the device: one launch makes many steps, with grid syncs in each.
 
-w and b lie in two rows, `apart` numbers from each other: step i reads row i mod 2 and leaves the next w and b in the
-other. So a stop after any step has its w at hand, and the result does not depend on how many steps a launch makes.
+w and b lie in two rows of `parameters`, `parameter_stride` numbers apart: step i reads row i mod 2 and writes the next
+w and b to the other. Whichever step is the last, its w is therefore still there, and the result does not depend on how
+many steps a launch makes.
 """
 
 import math
@@ -9,23 +10,23 @@ import math
 from numba import float64, int64
 
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cuda.intrinsics import cuda, load, meet, store, unknown_zero
-from jitlogreg.targets.cuda.reduce import COLUMNS, adder
-from jitlogreg.targets.cuda.totals import DB, EVERY_LANE, INVALID, LOSS, TOTALS, WEIGHT, sum_over_lanes
+from jitlogreg.targets.cuda.compensated import DB, FULL_MASK, INVALID, LOSS, TOTALS, WEIGHT, warp_sum
+from jitlogreg.targets.cuda.intrinsics import cuda, grid_sync, load, opaque_zero, store
+from jitlogreg.targets.cuda.reduce import SUMS_PER_WARP, make_reducer
 
-# What `report` says: the gradient's norm, whether the run has ended, Σ s, whether a label or a weight was none, and the
-# last step whose loss was taken
-NORM, ENDED, SUM_OF_WEIGHTS, WRONG, LAST = range(5)
-REPORT = 5
+# What `report` holds: the gradient's norm, whether the run has stopped, Σ s, the count of invalid labels and weights,
+# and the last step whose loss was taken
+REPORT_NORM, REPORT_STOPPED, REPORT_WEIGHT, REPORT_INVALID, REPORT_LAST_STEP = range(5)
+REPORT_SIZE = 5
 
 
-def _over_block(threads):
-    """Sums and largest values over a block, the same in each of its threads."""
+def _make_block_reductions(threads):
+    """Functions for the sum and the maximum over a thread block; each of its threads gets the result."""
     warps = threads // 32
 
     @inline
-    def sum_over_block(x, shared, thread):
-        x = sum_over_lanes(x, 32, 1)
+    def block_sum(x, shared, thread):
+        x = warp_sum(x, 32, 1)
         cuda.syncthreads()
         if thread & int64(31) == int64(0):
             shared[thread >> int64(5)] = x
@@ -36,10 +37,10 @@ def _over_block(threads):
         return total
 
     @inline
-    def largest_over_block(x, shared, thread):
+    def block_max(x, shared, thread):
         step = int64(16)
         while step > int64(0):
-            x = max(x, cuda.shfl_xor_sync(EVERY_LANE, x, step))
+            x = max(x, cuda.shfl_xor_sync(FULL_MASK, x, step))
             step >>= int64(1)
         cuda.syncthreads()
         if thread & int64(31) == int64(0):
@@ -50,121 +51,136 @@ def _over_block(threads):
             largest = max(largest, shared[v])
         return largest
 
-    return sum_over_block, largest_over_block
+    return block_sum, block_max
 
 
-def make(evaluate, w_type, threads, in_panels):
-    """The kernel that descends by evaluations of one of the kernels for sums."""
-    evaluate = inline(evaluate)
-    load_w, store_w, load_64, store_64 = load(w_type), store(w_type), load(float64), store(float64)
-    add_columns = adder(w_type)
-    sum_over_block, largest_over_block = _over_block(threads)
-    warps, size = threads // 32, w_type.bitwidth // 8
+def make(sums_kernel, w_type, threads, with_l2_panels):
+    """The kernel that descends, of which each step evaluates the loss and the gradient by `sums_kernel`."""
+    evaluate = inline(sums_kernel)
+    load_w, store_w, load_float64, store_float64 = load(w_type), store(w_type), load(float64), store(float64)
+    reduce_partials = make_reducer(w_type)
+    block_sum, block_max = _make_block_reductions(threads)
+    warps, w_itemsize = threads // 32, w_type.bitwidth // 8
 
     def kernel(
         x,
-        leading,
+        ld,
         m,
         n,
         y,
         s,
-        left,
-        rows,
-        scratch,
+        partials,
+        n_partials,
+        workspace,
         parameters,
-        apart,
-        totals,
+        parameter_stride,
+        sums,
         history,
         report,
-        first,
-        steps,
-        rate,
+        first_step,
+        n_steps,
+        learning_rate,
         l2,
         tolerance,
-        reducers,
-        panel,
-        slices,
-        meeting,
+        n_reducers,
+        panel_rows,
+        split_k,
+        barrier_counter,
     ):
         thread = int64(cuda.threadIdx.x)
         shared = cuda.shared.array(warps, float64)
-        width = n + TOTALS
-        row_size = apart * int64(size)
-        # the step's number waits in shared memory: what is alive during an evaluation takes registers from it
-        number = cuda.shared.array(1, int64)
+        n_sums = n + TOTALS
+        parameter_bytes = parameter_stride * int64(w_itemsize)
+        # the step number is kept in shared memory: what is live during an evaluation takes registers from it
+        step_number = cuda.shared.array(1, int64)
         if thread == int64(0):
-            number[0] = first
+            step_number[0] = first_step
         cuda.syncthreads()
-        while number[0] < first + steps and load_64(report, ENDED) == float64(0):
-            w = parameters + (number[0] & int64(1)) * row_size
+        while step_number[0] < first_step + n_steps and load_float64(report, REPORT_STOPPED) == float64(0):
+            w = parameters + (step_number[0] & int64(1)) * parameter_bytes
             b = load_w(w, n)
-            anew = unknown_zero(number[0])
-            if in_panels:
-                evaluate(x, leading + anew, m, n + anew, w, b, y, s, left, scratch, panel, slices, meeting)
+            zero = opaque_zero(step_number[0])
+            if with_l2_panels:
+                evaluate(
+                    x,
+                    ld + zero,
+                    m,
+                    n + zero,
+                    w,
+                    b,
+                    y,
+                    s,
+                    partials,
+                    workspace,
+                    panel_rows,
+                    split_k,
+                    barrier_counter,
+                )
             else:
-                evaluate(x, leading + anew, m, n + anew, w, b, y, s, left)
-            meet(meeting)
-            i = number[0]
-            w = parameters + (i & int64(1)) * row_size
-            following = parameters + ((i + int64(1)) & int64(1)) * row_size
+                evaluate(x, ld + zero, m, n + zero, w, b, y, s, partials)
+            grid_sync(barrier_counter)
+            i = step_number[0]
+            w = parameters + (i & int64(1)) * parameter_bytes
+            next_w = parameters + ((i + int64(1)) & int64(1)) * parameter_bytes
             block, thread = int64(cuda.blockIdx.x), int64(cuda.threadIdx.x)
-            if block < reducers:
-                column = (block * int64(warps) + int64(thread >> int64(5))) * int64(COLUMNS)
-                while column < width:
-                    add_columns(left, rows, width, column, totals, thread & int64(31))
-                    column += reducers * int64(warps * COLUMNS)
-            if reducers > 1:
-                meet(meeting)
+            if block < n_reducers:
+                first = (block * int64(warps) + int64(thread >> int64(5))) * int64(SUMS_PER_WARP)
+                while first < n_sums:
+                    reduce_partials(partials, n_partials, n_sums, first, sums, thread & int64(31))
+                    first += n_reducers * int64(warps * SUMS_PER_WARP)
+            if n_reducers > 1:
+                grid_sync(barrier_counter)
             else:
                 cuda.syncthreads()
             if block == 0:
-                S = load_64(totals, n + WEIGHT)
-                largest, poison, penalty = float64(0), float64(0), float64(0)
+                S = load_float64(sums, n + WEIGHT)
+                # `not_finite` stays 0 while all slopes are finite, and is NaN otherwise
+                largest, not_finite, penalty = float64(0), float64(0), float64(0)
                 j = int64(thread)
                 while j <= n:
-                    at = load_w(w, j)
+                    wj = load_w(w, j)
                     if j < n:
-                        slope = w_type(load_64(totals, j) / S + l2 * float64(at))
-                        penalty += float64(at) * float64(at)
-                        size_of = abs(float64(slope))
+                        slope = w_type(load_float64(sums, j) / S + l2 * float64(wj))
+                        penalty += float64(wj) * float64(wj)
+                        magnitude = abs(float64(slope))
                     else:
-                        slope = w_type(load_64(totals, n + DB) / S)
-                        size_of = abs(load_64(totals, n + DB) / S)
-                    largest = max(largest, size_of)
-                    poison += size_of - size_of
-                    store_w(following, j, at - rate * slope)
+                        slope = w_type(load_float64(sums, n + DB) / S)
+                        magnitude = abs(load_float64(sums, n + DB) / S)
+                    largest = max(largest, magnitude)
+                    not_finite += magnitude - magnitude
+                    store_w(next_w, j, wj - learning_rate * slope)
                     j += int64(threads)
-                largest = largest_over_block(largest, shared, thread)
-                poison = sum_over_block(poison, shared, thread)
-                penalty = sum_over_block(penalty, shared, thread)
+                largest = block_max(largest, shared, thread)
+                not_finite = block_sum(not_finite, shared, thread)
+                penalty = block_sum(penalty, shared, thread)
                 squares = float64(0)
                 j = int64(thread)
                 while j <= n:
                     if j < n:
-                        slope = w_type(load_64(totals, j) / S + l2 * float64(load_w(w, j)))
-                        size_of = float64(slope) / largest
+                        slope = w_type(load_float64(sums, j) / S + l2 * float64(load_w(w, j)))
+                        ratio = float64(slope) / largest
                     else:
-                        size_of = load_64(totals, n + DB) / S / largest
-                    squares += size_of * size_of
+                        ratio = load_float64(sums, n + DB) / S / largest
+                    squares += ratio * ratio
                     j += int64(threads)
-                squares = sum_over_block(squares, shared, thread)
+                squares = block_sum(squares, shared, thread)
                 if thread == int64(0):
-                    norm = largest + poison
-                    if largest > float64(0) and poison == float64(0):
+                    norm = largest + not_finite
+                    if largest > float64(0) and not_finite == float64(0):
                         norm = largest * math.sqrt(squares)
-                    loss = load_64(totals, n + LOSS) / S + float64(0.5) * l2 * penalty
-                    invalid = load_64(totals, n + INVALID)
-                    store_64(history, i - first, loss)
-                    store_64(report, NORM, norm)
-                    store_64(report, SUM_OF_WEIGHTS, S)
-                    store_64(report, WRONG, invalid)
-                    store_64(report, LAST, float64(i))
-                    good = invalid == float64(0) and float64(0) < S and float64(0) == S - S
-                    if not good or loss - loss != float64(0) or norm <= tolerance:
-                        store_64(report, ENDED, float64(1))
-            meet(meeting)
+                    loss = load_float64(sums, n + LOSS) / S + float64(0.5) * l2 * penalty
+                    invalid = load_float64(sums, n + INVALID)
+                    store_float64(history, i - first_step, loss)
+                    store_float64(report, REPORT_NORM, norm)
+                    store_float64(report, REPORT_WEIGHT, S)
+                    store_float64(report, REPORT_INVALID, invalid)
+                    store_float64(report, REPORT_LAST_STEP, float64(i))
+                    valid = invalid == float64(0) and float64(0) < S and float64(0) == S - S
+                    if not valid or loss - loss != float64(0) or norm <= tolerance:
+                        store_float64(report, REPORT_STOPPED, float64(1))
+            grid_sync(barrier_counter)
             if thread == int64(0):
-                number[0] = i + int64(1)
+                step_number[0] = i + int64(1)
             cuda.syncthreads()
 
     return kernel

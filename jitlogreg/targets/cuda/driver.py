@@ -1,8 +1,8 @@
-"""The host's side of the CUDA library: machine code, memory and launches, on the stream that a call belongs to.
+"""NVIDIA's driver as the CUDA target uses it: machine code, launches and memory, in stream order.
 
-Kernels are compiled to an intermediate form (device.py) and linked to machine code, which needs no driver, and are
-launched through the driver's own functions: a launch with plain numbers costs some microseconds so. The machine code is
-kept on disk beside that of the CPU.
+Kernels are compiled to intermediate code (intrinsics.py) and linked to machine code; neither needs a driver. They are
+launched through the driver's own functions, where a launch with plain numbers costs a few microseconds. The machine
+code is cached on disk beside that of the CPU kernels.
 """
 
 import contextlib
@@ -20,21 +20,22 @@ from cuda.core import Linker, LinkerOptions, ObjectCode
 
 from jitlogreg.targets.compile import cache_folder, sources_stamp
 from jitlogreg.targets.cuda.intrinsics import compiler, intermediate_code
-from jitlogreg.targets.cuda.plan import Device
+from jitlogreg.targets.cuda.plan import DeviceProperties
 
-OLDEST = (7, 5)  # compute capability from which on the kernels are compiled and checked
+MIN_CAPABILITY = (7, 5)  # the oldest compute capability for which the kernels are compiled and tested
 
-_SHARED = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-_ARGUMENTS = {int: ctypes.c_int64, np.float32: ctypes.c_float, np.float64: ctypes.c_double}
+_MAX_DYNAMIC_SHARED = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+_ARGUMENT_TYPES = {int: ctypes.c_int64, np.float32: ctypes.c_float, np.float64: ctypes.c_double}
 
-# Memory that calls have worked in, by device and stream, and for how many of these it is kept
-_spare: dict[tuple[int, int], list[tuple[int, int]]] = {}
-_spare_lock = threading.Lock()
-MOST_STREAMS = 16
+# Workspaces that no call uses at present, as (capacity, address), by device and stream; and for how many streams they
+# are kept
+_workspaces: dict[tuple[int, int], list[tuple[int, int]]] = {}
+_workspaces_lock = threading.Lock()
+MAX_STREAMS = 16
 
 
 def _call(function, *arguments):
-    """Call a function of the driver; its results, or RuntimeError with its own message."""
+    """Call a function of the driver and return its results; an error status raises RuntimeError with its message."""
     status, *results = function(*arguments)
     if status != driver.CUresult.CUDA_SUCCESS:
         _, message = driver.cuGetErrorString(status)
@@ -43,20 +44,21 @@ def _call(function, *arguments):
 
 
 def reason():
-    """Why no kernel can run here; empty where one can."""
+    """Why no kernel can run here; empty if kernels can run."""
     try:
         status = driver.cuInit(0)[0]
     except RuntimeError:
-        return "no NVIDIA driver was found; it needs a GPU, and NVIDIA's driver: https://www.nvidia.com/drivers"
+        return "no NVIDIA driver was found; an NVIDIA GPU and its driver are needed: https://www.nvidia.com/drivers"
     if status != driver.CUresult.CUDA_SUCCESS or _call(driver.cuDeviceGetCount) == 0:
         return f"the NVIDIA driver finds no GPU ({status.name}); CUDA_VISIBLE_DEVICES may hide it"
-    if capability(0) < OLDEST:
-        return f"the GPU has compute capability {capability(0)}; accepted is {OLDEST} or more"
+    if capability(0) < MIN_CAPABILITY:
+        oldest, found = (".".join(map(str, version)) for version in (MIN_CAPABILITY, capability(0)))
+        return f"compute capability of the GPU: expected at least {oldest}, got {found}"
     return ""
 
 
 def name(ordinal=0):
-    """What a device is called."""
+    """The name of a device."""
     return _call(driver.cuDeviceGetName, 128, ordinal).split(b"\0")[0].decode()
 
 
@@ -68,14 +70,14 @@ def _attribute(ordinal, which):
 
 @functools.cache
 def capability(ordinal):
-    """Compute capability, (major, minor)."""
+    """The compute capability, (major, minor)."""
     return _attribute(ordinal, "COMPUTE_CAPABILITY_MAJOR"), _attribute(ordinal, "COMPUTE_CAPABILITY_MINOR")
 
 
 @functools.cache
-def facts(ordinal):
+def device_properties(ordinal):
     """What a plan needs to know of a device."""
-    return Device(
+    return DeviceProperties(
         _attribute(ordinal, "MULTIPROCESSOR_COUNT"),
         _attribute(ordinal, "MAX_SHARED_MEMORY_PER_BLOCK_OPTIN"),
         _attribute(ordinal, "MAX_SHARED_MEMORY_PER_MULTIPROCESSOR"),
@@ -85,13 +87,13 @@ def facts(ordinal):
 
 @functools.cache
 def _primary_context(ordinal):
-    """The context that other libraries use as well."""
+    """The device's primary context, which other libraries use as well."""
     return _call(driver.cuDevicePrimaryCtxRetain, ordinal)
 
 
 @contextlib.contextmanager
 def current(ordinal):
-    """Make a device the current one of this thread, and leave what was current before as it was."""
+    """Make a device's context current in this thread, and restore the previous one at the end."""
     _call(driver.cuInit, 0)
     _call(driver.cuCtxPushCurrent, _primary_context(ordinal))
     try:
@@ -101,8 +103,8 @@ def current(ordinal):
 
 
 @contextlib.contextmanager
-def aside():
-    """Within `current`, leave what was current before, while the caller's own code runs."""
+def pop_context():
+    """Within `current`, restore the previous context while the caller's own code runs."""
     context = _call(driver.cuCtxPopCurrent)
     try:
         yield
@@ -114,7 +116,7 @@ def aside():
 
 
 def machine_code(codes, cc):
-    """The machine code of an intermediate form, the kernel's name in it, and what the assembler says of registers."""
+    """The machine code of intermediate code, the kernel's name in it, and the assembler's report of registers."""
     objects = [code if isinstance(code, ObjectCode) else ObjectCode.from_ltoir(code) for code in codes]
     options = LinkerOptions(arch=f"sm_{cc[0]}{cc[1]}", link_time_optimization=True, ptxas_options=["-v"])
     linker = Linker(*objects, options=options)
@@ -125,11 +127,11 @@ def machine_code(codes, cc):
         linker.close()
 
 
-def _kept_machine_code(label, make, signature, cc, threads, per_processor):
-    """The same from disk where it is kept; written there, as a whole, where it is not."""
+def _cached_machine_code(label, make, signature, cc, threads, blocks_per_sm):
+    """The machine code and the kernel's name, from the cache on disk; on a miss they are made and written there."""
 
     def compiled():
-        return machine_code(intermediate_code(make(), signature, cc, threads, per_processor), cc)[:2]
+        return machine_code(intermediate_code(make(), signature, cc, threads, blocks_per_sm), cc)[:2]
 
     folder = cache_folder()
     if folder is None:
@@ -150,89 +152,89 @@ def _kept_machine_code(label, make, signature, cc, threads, per_processor):
 
 
 @functools.cache
-def _loaded(label, ordinal):
-    """Where each kernel's handle is kept, once for a device."""
+def _kernel_handles(label, ordinal):
+    """The handles of a kernel on a device, by bytes of dynamic shared memory."""
     return {}
 
 
-def kernel(ordinal, label, make, signature, threads, per_processor, shared):
-    """A kernel that is ready to be launched on the current device; `label` is a name for what `make()` makes."""
-    handles = _loaded(label, ordinal)
-    if shared not in handles:
-        code, entry = _kept_machine_code(label, make, signature, capability(ordinal), threads, per_processor)
+def kernel(ordinal, label, make, signature, threads, blocks_per_sm, shared_bytes):
+    """The handle of a kernel, ready to launch on the current device; `label` names what `make()` makes."""
+    handles = _kernel_handles(label, ordinal)
+    if shared_bytes not in handles:
+        code, entry = _cached_machine_code(label, make, signature, capability(ordinal), threads, blocks_per_sm)
         library = _call(driver.cuLibraryLoadData, code, [], [], 0, [], [], 0)
         function = _call(driver.cuKernelGetFunction, _call(driver.cuLibraryGetKernel, library, entry))
-        if shared > 0:
-            _call(driver.cuFuncSetAttribute, function, _SHARED, shared)
-        handles[shared] = function
-    return handles[shared]
+        if shared_bytes > 0:
+            _call(driver.cuFuncSetAttribute, function, _MAX_DYNAMIC_SHARED, shared_bytes)
+        handles[shared_bytes] = function
+    return handles[shared_bytes]
 
 
-def launch(function, blocks, threads, shared, stream, arguments, cooperative=False):
-    """Launch a kernel on the current device. Integers are handed over as int64, NumPy's numbers as what they are."""
-    values = tuple(arguments), tuple(_ARGUMENTS[type(argument)] for argument in arguments)
-    where = function, blocks, 1, 1, threads, 1, 1, shared, stream, values
+def launch(function, blocks, threads, shared_bytes, stream, arguments, cooperative=False):
+    """Launch a kernel on the current device. Python integers are passed as int64, NumPy scalars in their own type."""
+    values = tuple(arguments), tuple(_ARGUMENT_TYPES[type(argument)] for argument in arguments)
+    configuration = function, blocks, 1, 1, threads, 1, 1, shared_bytes, stream, values
     if cooperative:
-        _call(driver.cuLaunchCooperativeKernel, *where)
+        _call(driver.cuLaunchCooperativeKernel, *configuration)
     else:
-        _call(driver.cuLaunchKernel, *where, 0)
+        _call(driver.cuLaunchKernel, *configuration, 0)
 
 
 # ---------------------------------------------------------------- memory
 
 
 def allocate(size):
-    """The address of `size` bytes on the current device."""
+    """The address of `size` newly allocated bytes on the current device."""
     return int(_call(driver.cuMemAlloc, max(size, 1)))
 
 
 def free(address):
-    """Give memory back, once all that was launched is done with it."""
+    """Free memory, once all that was launched has finished with it."""
     _call(driver.cuMemFree, address)
 
 
-def borrow(ordinal, stream, size):
-    """The address of memory for a call to work in, and its size: what an earlier call on the stream has given back.
+def acquire_workspace(ordinal, stream, size):
+    """The address and the capacity of a workspace: one that an earlier call on the stream has released, or a new one.
 
-    That call's work comes before this one's in the order of the stream, so it need not be waited for.
+    That call's work precedes this one's in stream order, so there is nothing to wait for.
     """
-    with _spare_lock:
-        spare = _spare.setdefault((ordinal, stream), [])
-        spare.sort()
-        room, address = spare.pop() if spare else (0, 0)
-    if room >= size:
-        return address, room
+    with _workspaces_lock:
+        unused = _workspaces.setdefault((ordinal, stream), [])
+        unused.sort()
+        capacity, address = unused.pop() if unused else (0, 0)
+    if capacity >= size:
+        return address, capacity
     if address:
         synchronize(stream)
         free(address)
     return allocate(size), size
 
 
-def give_back(ordinal, stream, address, room):
-    """Keep memory for the next call on the stream; of streams that have been many, none is kept any longer."""
-    with _spare_lock:
-        _spare.setdefault((ordinal, stream), []).append((room, address))
-        if len(_spare) <= MOST_STREAMS:
+def release_workspace(ordinal, stream, address, capacity):
+    """Keep a workspace for the next call on the stream; beyond `MAX_STREAMS` streams all unused ones are freed."""
+    with _workspaces_lock:
+        _workspaces.setdefault((ordinal, stream), []).append((capacity, address))
+        if len(_workspaces) <= MAX_STREAMS:
             return
-        others = [_spare.pop(key) for key in list(_spare) if key[0] == ordinal]
+        unused = [_workspaces.pop(key) for key in list(_workspaces) if key[0] == ordinal]
     _call(driver.cuCtxSynchronize)
-    for _, address in (pair for pairs in others for pair in pairs):
+    for _, address in (workspace for of_stream in unused for workspace in of_stream):
         free(address)
 
 
 def clear(address, size, stream):
-    """Set bytes to 0, in the order of the stream."""
+    """Set bytes to 0, in stream order."""
     _call(driver.cuMemsetD8Async, address, 0, size, stream)
 
 
 def upload(address, array, stream):
-    """Copy a contiguous array to the device, in the order of the stream."""
+    """Copy a contiguous array to the device, in stream order."""
     if array.nbytes:
         _call(driver.cuMemcpyHtoDAsync, address, array.ctypes.data, array.nbytes, stream)
 
 
 def copy(address, source, size, stream):
-    """Copy bytes from one place on the device to another, in the order of the stream."""
+    """Copy bytes from one device address to another, in stream order."""
     if size:
         _call(driver.cuMemcpyDtoDAsync, address, source, size, stream)
 
@@ -245,5 +247,5 @@ def download(array, address, stream):
 
 
 def synchronize(stream):
-    """Wait for all that was launched on the stream."""
+    """Wait for all work on the stream."""
     _call(driver.cuStreamSynchronize, stream)

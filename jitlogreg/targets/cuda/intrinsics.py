@@ -1,7 +1,7 @@
-"""All that is particular to numba-cuda: what kernels know as `cuda`, memory reached through addresses, the compiler.
+"""All that depends on numba-cuda: the `cuda` that kernels use, loads and stores by address, grid sync, the compiler.
 
-Kernels take plain numbers: the addresses of arrays, sizes, and switches. Nothing about the caller's arrays but their
-dtype is then part of what is compiled, and a launch has nothing to unpack.
+Kernels take plain numbers: addresses of arrays, sizes and switches. A kernel is therefore compiled for dtypes alone,
+whatever else the caller's arrays are, and a launch has nothing to unpack.
 """
 
 import contextlib
@@ -19,20 +19,20 @@ from jitlogreg.targets.compile import inline
 __all__ = [
     "compiler",
     "cuda",
+    "grid_sync",
     "intermediate_code",
     "load",
     "load_vector",
-    "meet",
+    "opaque_zero",
     "store",
-    "this_thread",
-    "unknown_zero",
+    "thread_index",
 ]
 
-_GLOBAL = 1  # LLVM's address space of device memory, without which each load would first find out where it points
+_GLOBAL = 1  # LLVM's number for global memory; a generic pointer would have to be resolved at each load
 
 
 def _pointer(context, builder, sig, args, llvm_type, size):
-    """To the element `index` of the array that lies at `address`, given as the last two arguments."""
+    """A pointer to element `index` of the array at `address`; `args` are (address, index)."""
     address, index = (
         context.cast(builder, value, numba_type, types.int64) for value, numba_type in zip(args, sig, strict=True)
     )
@@ -45,7 +45,7 @@ def _llvm_type(dtype):
 
 
 def load(dtype):
-    """A function `f(address, index)` that gives one number of an array."""
+    """A function `f(address, index)` that loads one number of an array."""
     element, size = _llvm_type(dtype), dtype.bitwidth // 8
 
     @intrinsic
@@ -60,33 +60,33 @@ def load(dtype):
 
 
 def load_vector(dtype, count):
-    """A function `f(into, at, address, index)` that reads `count` numbers at once into a local array from `at` on.
+    """A function `f(destination, start, address, index)` that loads `count` numbers at once into a local array.
 
-    They must lie at a multiple of their size: Numba's own indexing reads one after another, which takes four times as
-    many instructions for 16 bytes.
+    They go to `destination[start:start + count]`, and must lie at a multiple of their total size. Numba's own indexing
+    loads one number after another, which takes four times as many instructions for 16 bytes.
     """
     vector, size = ir.VectorType(_llvm_type(dtype), count), dtype.bitwidth // 8
 
     @intrinsic
-    def read(typingctx, into, at, address, index):
+    def read(typingctx, destination, start, address, index):
         def codegen(context, builder, sig, args):
             pointer = _pointer(context, builder, sig.args[2:], args[2:], vector, size)
             numbers = builder.load(pointer, align=size * count)
-            data = context.make_array(into)(context, builder, value=args[0]).data
+            data = context.make_array(destination)(context, builder, value=args[0]).data
             first = context.cast(builder, args[1], sig.args[1], types.int64)
             for k in range(count):
                 number = builder.extract_element(numbers, ir.Constant(ir.IntType(32), k))
                 builder.store(number, builder.gep(data, [builder.add(first, ir.Constant(first.type, k))]))
             return context.get_dummy_value()
 
-        return types.void(into, at, address, index), codegen
+        return types.void(destination, start, address, index), codegen
 
     read.access = "load vector", dtype, count
     return read
 
 
 def store(dtype):
-    """A function `f(address, index, value)` that writes one number of an array."""
+    """A function `f(address, index, value)` that stores one number of an array."""
     element, size = _llvm_type(dtype), dtype.bitwidth // 8
 
     @intrinsic
@@ -103,8 +103,8 @@ def store(dtype):
 
 
 @intrinsic
-def _count(typingctx, address, more):
-    """Add to the int64 at an address, as one step, and give what it was."""
+def _atomic_add(typingctx, address, increment):
+    """Add to the int64 at an address atomically, and return its value before."""
 
     def codegen(context, builder, sig, args):
         pointer = builder.inttoptr(args[0], ir.PointerType(ir.IntType(64), _GLOBAL))
@@ -114,69 +114,69 @@ def _count(typingctx, address, more):
 
 
 @inline
-def meet(counter):
-    """Wait until every block of the grid has come here; what any wrote before, all see after.
+def grid_sync(barrier_counter):
+    """Wait until every block of the grid has arrived; what any block wrote before is visible to all after.
 
-    The blocks must be resident together, which a cooperative launch sees to. `counter` is the address of an int64 that
-    was 0 when the kernel was launched. Numba's own barrier of the grid needs a library that only the linker finds.
+    All blocks must be resident together, which a cooperative launch guarantees. `barrier_counter` is the address of an
+    int64 that was 0 when the kernel was launched. Numba's own grid barrier needs a library that only the linker finds.
     """
     cuda.syncthreads()
     if cuda.threadIdx.x == 0:
         blocks = int64(cuda.gridDim.x)
         cuda.threadfence()
-        full = (_count(counter, int64(1)) // blocks + int64(1)) * blocks
-        while _count(counter, int64(0)) < full:
+        expected = (_atomic_add(barrier_counter, int64(1)) // blocks + int64(1)) * blocks
+        while _atomic_add(barrier_counter, int64(0)) < expected:
             pass
         cuda.threadfence()
     cuda.syncthreads()
 
 
 @inline
-def unknown_zero(row):
-    """0 for a number of a row, which a compiler cannot know: what it is added to is computed anew for each row.
+def opaque_zero(row):
+    """0 for any row number, but the compiler cannot know that: what it is added to is recomputed for each row.
 
-    Else all that depends on a column alone, its address and whether there is such a column, is computed before the loop
-    over the rows and kept in registers: 236 of them where 79 will do.
+    Otherwise the compiler hoists all that depends on the column alone, its address and whether it exists, out of the
+    loop over the rows and keeps it in registers: 236 of them where 79 suffice.
     """
     return row >> int64(62)
 
 
 @inline
-def this_thread(leading):
-    """The number of the thread in its block, computed anew for each evaluation of a kernel that makes many."""
-    return (int64(cuda.threadIdx.x) + unknown_zero(leading)) & int64(1023)
+def thread_index(ld):
+    """The index of the thread in its block, recomputed for each evaluation where a kernel makes many."""
+    return (int64(cuda.threadIdx.x) + opaque_zero(ld)) & int64(1023)
 
 
 # ---------------------------------------------------------------- the compiler
 
 
 def compiler():
-    """What compiles kernels, and its version."""
+    """The name and version of what compiles the kernels."""
     return f"numba-cuda {importlib.metadata.version('numba-cuda')}"
 
 
-def intermediate_code(kernel, signature, cc, threads, per_processor, output="ltoir"):
-    """A kernel in the form that the linker takes ("ltoir") or as assembly ("ptx"): no driver is asked.
+def intermediate_code(kernel, signature, cc, threads, blocks_per_sm, output="ltoir"):
+    """A kernel compiled to the linker's input ("ltoir") or to assembly ("ptx"), without a driver.
 
-    Registers are limited so that `per_processor` blocks of `threads` are resident on a multiprocessor.
+    The compiler limits registers so that `blocks_per_sm` blocks of `threads` threads are resident on a multiprocessor.
     """
-    with _pretended(cc):
+    with _assumed_capability(cc):
         codes, _ = cuda.compile_all(
-            kernel, signature, cc=cc, device=False, abi="numba", output=output, launch_bounds=(threads, per_processor)
+            kernel, signature, cc=cc, device=False, abi="numba", output=output, launch_bounds=(threads, blocks_per_sm)
         )
     return codes
 
 
-_compiling = threading.Lock()
+_compile_lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def _pretended(cc):
-    """Let numba-cuda compile the functions that a kernel calls without asking a driver which GPU there is."""
-    with _compiling:
-        asked = numba.cuda.dispatcher.get_current_device
+def _assumed_capability(cc):
+    """Let numba-cuda compile the functions that a kernel calls without asking a driver which GPU is present."""
+    with _compile_lock:
+        original = numba.cuda.dispatcher.get_current_device
         numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=cc)
         try:
             yield
         finally:
-            numba.cuda.dispatcher.get_current_device = asked
+            numba.cuda.dispatcher.get_current_device = original

@@ -1,57 +1,58 @@
-"""Which kernel takes a matrix, and how the matrix is cut: it follows from shape, order, dtypes and the device alone.
+"""Which kernel takes a matrix, and its tile sizes: they follow from shape, order, dtypes and the device alone.
 
-How much is read at once depends on where the matrix lies, the order of no sum does: the same values have the same sums
-to the bit in every view. The constants here are predictions from the bytes that must be in flight, some 40 KB for each
-multiprocessor of an H100, and from the registers that the compiler reports; none has been tuned on a GPU yet.
+The alignment of the matrix decides how wide its loads are, but not the order of any sum: equal values have the same
+sums bit for bit in every view. The constants here are predictions, from the bytes that must be in flight, some 40 KB
+for each multiprocessor of an H100, and from the registers that the compiler reports. None has been tuned on a GPU yet.
 """
 
 import functools
 from typing import NamedTuple
 
-from jitlogreg.targets.cuda.totals import TOTALS
+from jitlogreg.targets.cuda.compensated import TOTALS
+from jitlogreg.targets.cuda.l2_panels import MAX_PANEL_ROWS
 
-# The most bytes of a row that a warp holds, counted in numbers of w's type: beyond, a block shares it
-WARP_ROW = 2048
+# C order: the longest row that a warp holds, in bytes if X had w's type; a block holds longer ones
+WARP_ROW_BYTES = 2048
 WARP_THREADS = 256
 
-# The most pieces of 16 bytes that a thread of the largest block holds without spills, twice: this row's and the next's;
-# by bytes of X and of w, where X is multiplied by one vector, and by two
+# The most 16-byte vectors of a row that a thread of the largest block holds without spills. It holds them twice, for
+# these rows and for the prefetched ones. By bytes of X and of w, for one right-hand side and for two
 BLOCK_THREADS = (128, 256, 512)
-MOST_PIECES = {(4, 4): (8, 4), (4, 8): (4, 4), (8, 8): (8, 8)}
+MAX_VECTORS = {(4, 4): (8, 4), (4, 8): (4, 4), (8, 8): (8, 8)}
 
-# Bytes of shared memory that such a block takes beside its column sums, and a kilobyte for the system
-STATIC = 4096
+# Bytes of shared memory that such a block takes beside its column sums, one kilobyte of it for the system
+STATIC_SHARED = 4096
 
-# The most columns in F order whose tiles of rows fit in registers
-MOST_COLUMNS = 1024
+# The most columns in F order for which a tile of rows fits in registers
+MAX_COLUMNS = 1024
 
-# In F order, the most columns that a lane has alone, by bytes of w, in blocks of so many threads
-NARROW = {4: 32, 8: 16}
+# F order, where one lane holds a whole row: the most columns, by bytes of w, and the threads of a block
+NARROW_COLUMNS = {4: 32, 8: 16}
 NARROW_THREADS = 256
 
-# In F order with more columns: the most columns, threads, and lanes and columns of a part, by bytes of w
-PARTS = {
+# F order with more columns: the most columns, the threads of a block, and the lanes and columns of a sub-warp, by bytes
+# of w
+SUB_WARPS = {
     4: ((256, 256, 32, 32), (512, 512, 32, 32), (1024, 512, 16, 32)),
     8: ((256, 256, 16, 16), (512, 512, 16, 16), (1024, 512, 8, 16)),
 }
 
-# The part of the second-level cache that a panel may take, and the columns of a segment of its rows: in C order those
-# of eight loads of 16 bytes for each lane of a warp
-PANEL_SHARE = 3
+# A panel takes at most one third of the L2 cache
+PANEL_L2_DIVISOR = 3
 PANEL_THREADS = 512
+# Columns of a segment in F order; in C order, the 16-byte loads of each lane of a warp for a segment
 F_SEGMENT, C_LOADS = 64, 8
-MOST_PANEL = 2048
-MOST_SLICES = 32
+MAX_SPLIT_K = 32
 FLUSH_ROWS = 64  # the most rows that one accumulator takes
 
 
-class Device(NamedTuple):
-    """What a plan needs to know of a device: multiprocessors, bytes of shared memory, bytes of second-level cache."""
+class DeviceProperties(NamedTuple):
+    """What a plan needs to know of a device: multiprocessors (SMs), bytes of shared memory, bytes of L2 cache."""
 
-    processors: int
+    n_sms: int
     shared_per_block: int
-    shared_per_processor: int
-    cache: int
+    shared_per_sm: int
+    l2_size: int
 
 
 class Plan(NamedTuple):
@@ -62,29 +63,29 @@ class Plan(NamedTuple):
     regime : str
         The module whose `make` makes the kernel.
     constants : tuple
-        Its arguments after the dtypes and the operation, the threads of a block first.
-    per_processor : int
-        Blocks that each multiprocessor must have room for.
+        The arguments of `make` after the dtypes and the operation; the first is the threads of a block.
+    blocks_per_sm : int
+        Blocks that must be able to reside on each multiprocessor.
     blocks : int
-    shared : int
-        Bytes of dynamic shared memory.
-    rows_left : int
-        Pairs of rows that the kernel leaves for the second stage.
-    panel, slices : int
-        Rows of a panel and the slices of its rows; 0 in the other regimes.
-    scratch : int
-        Numbers of w's type that the kernel works in.
+    shared_bytes : int
+        Dynamic shared memory.
+    n_partials : int
+        Partials that the kernel leaves for the second stage.
+    panel_rows, split_k : int
+        Rows of an L2 panel and the slices of these rows; 0 in the other regimes.
+    workspace_size : int
+        Numbers of w's type in the kernel's workspace.
     """
 
     regime: str
     constants: tuple
-    per_processor: int
+    blocks_per_sm: int
     blocks: int
-    shared: int
-    rows_left: int
-    panel: int = 0
-    slices: int = 0
-    scratch: int = 0
+    shared_bytes: int
+    n_partials: int
+    panel_rows: int = 0
+    split_k: int = 0
+    workspace_size: int = 0
 
     @property
     def threads(self):
@@ -93,32 +94,37 @@ class Plan(NamedTuple):
 
     @property
     def cooperative(self):
-        """Whether the blocks meet within the kernel, and so must be resident together."""
-        return self.regime == "panels"
+        """Whether the kernel has grid syncs, which require that all blocks be resident together."""
+        return self.regime == "l2_panels"
 
 
 @functools.lru_cache(maxsize=1024)
-def plan(device, m, n, x_size, w_size, order, vector, w_vector, vectors=1):
-    """The plan for a matrix (m, n) of numbers of `x_size` bytes, of which `vector` may be read at once, beside w.
+def plan(device, m, n, x_itemsize, w_itemsize, order, load_width, w_load_width, n_rhs=1):
+    """The plan for a matrix (m, n) whose numbers have `x_itemsize` bytes.
 
-    `vectors` is how many vectors X is multiplied by at once, w and perhaps another, for which an operation needs room.
+    A load may read `load_width` numbers of X and `w_load_width` of w. `n_rhs` is the number of right-hand sides, w and
+    perhaps v, for which the operation needs registers.
     """
     if order == "F":
         return (
-            _columns(device, m, n, x_size, w_size)
-            if n <= MOST_COLUMNS
-            else _panels(device, m, n, x_size, w_size, 1, True, vectors)
+            _column_major(device, m, n, x_itemsize, w_itemsize)
+            if n <= MAX_COLUMNS
+            else _l2_panels(device, m, n, x_itemsize, 1, True, n_rhs)
         )
-    piece = 16 // x_size
-    if n * w_size <= WARP_ROW:
-        return _warps(device, m, n, x_size, w_size, vector)
-    pieces = -(-n // piece)
-    threads = next((t for t in BLOCK_THREADS if pieces <= 2 * t), BLOCK_THREADS[-1])
-    held = _power_of_two(-(-pieces // threads))
-    shared = 2 * threads * held * piece * w_size
-    if held > MOST_PIECES[x_size, w_size][vectors - 1] or shared + STATIC > device.shared_per_block:
-        return _panels(device, m, n, x_size, w_size, vector, False, vectors)
-    return _blocks(device, m, threads, held, x_size, w_size, shared, vector, w_vector)
+    vector_width = 16 // x_itemsize
+    if n * w_itemsize <= WARP_ROW_BYTES:
+        return _warp_per_row(device, m, n, x_itemsize, w_itemsize, load_width)
+    vectors = -(-n // vector_width)
+    threads = next((t for t in BLOCK_THREADS if vectors <= 2 * t), BLOCK_THREADS[-1])
+    vectors_per_thread = _power_of_two(-(-vectors // threads))
+    shared_bytes = 2 * threads * vectors_per_thread * vector_width * w_itemsize
+    if (
+        vectors_per_thread > MAX_VECTORS[x_itemsize, w_itemsize][n_rhs - 1]
+        or shared_bytes + STATIC_SHARED > device.shared_per_block
+    ):
+        return _l2_panels(device, m, n, x_itemsize, load_width, False, n_rhs)
+    rows = 2 if vectors_per_thread * vector_width * w_itemsize <= 32 else 1
+    return _block_per_row(device, m, shared_bytes, (threads, load_width, w_load_width, vectors_per_thread, rows))
 
 
 def _power_of_two(number):
@@ -126,64 +132,65 @@ def _power_of_two(number):
     return 1 << max(number - 1, 0).bit_length()
 
 
-def _grid(device, per_processor, m, rows):
-    """Blocks for m rows, of which a block takes so many at once: no more than are resident together."""
-    return max(1, min(device.processors * per_processor, -(-m // rows)))
+def _grid(device, blocks_per_sm, m, block_rows):
+    """Blocks for m rows, of which a block takes `block_rows` at once: no more than can be resident together."""
+    return max(1, min(device.n_sms * blocks_per_sm, -(-m // block_rows)))
 
 
-def _warps(device, m, n, x_size, w_size, vector):
-    threads, piece = WARP_THREADS, 16 // x_size
-    pieces = -(-n // piece)
-    group = min(32, _power_of_two(pieces))
-    held = _power_of_two(-(-pieces // group))
-    numbers = held * piece
-    # 64 bytes in flight for each thread, 128 where registers leave room for two blocks only
-    rows = min(8, max(1, (64 if w_size == 4 and numbers <= 8 else 128) // (numbers * x_size)))
-    if w_size == 8:
-        rows = 1 if numbers >= 8 else min(rows, x_size // 2)
-    per_processor = 3 if w_size == 4 and numbers <= 8 else 2
-    blocks = _grid(device, per_processor, m, threads // group * rows)
-    return Plan("warps", (threads, vector, group, held, rows), per_processor, blocks, 0, blocks)
+def _warp_per_row(device, m, n, x_itemsize, w_itemsize, load_width):
+    threads, vector_width = WARP_THREADS, 16 // x_itemsize
+    vectors = -(-n // vector_width)
+    lanes_per_row = min(32, _power_of_two(vectors))
+    vectors_per_lane = _power_of_two(-(-vectors // lanes_per_row))
+    lane_columns = vectors_per_lane * vector_width
+    # 64 bytes in flight per thread; 128 where registers leave room for only two blocks
+    in_flight = 64 if w_itemsize == 4 and lane_columns <= 8 else 128
+    rows = min(8, max(1, in_flight // (lane_columns * x_itemsize)))
+    if w_itemsize == 8:
+        rows = 1 if lane_columns >= 8 else min(rows, x_itemsize // 2)
+    blocks_per_sm = 3 if w_itemsize == 4 and lane_columns <= 8 else 2
+    blocks = _grid(device, blocks_per_sm, m, threads // lanes_per_row * rows)
+    constants = threads, load_width, lanes_per_row, vectors_per_lane, rows
+    return Plan("warp_per_row", constants, blocks_per_sm, blocks, 0, blocks)
 
 
-def _blocks(device, m, threads, held, x_size, w_size, shared, vector, w_vector):
-    rows = 2 if held * (16 // x_size) * w_size <= 32 else 1
+def _block_per_row(device, m, shared_bytes, constants):
+    threads, *_, rows = constants
     by_registers = max(1, (768 if rows == 2 else 512) // threads)
-    by_memory = device.shared_per_processor // (shared + STATIC)
-    per_processor = max(1, min(by_registers, by_memory))
-    blocks = _grid(device, per_processor, m, rows)
-    constants = threads, vector, w_vector, held, rows
-    return Plan("blocks", constants, by_registers, blocks, shared, blocks)
+    by_shared = device.shared_per_sm // (shared_bytes + STATIC_SHARED)
+    blocks = _grid(device, max(1, min(by_registers, by_shared)), m, rows)
+    return Plan("block_per_row", constants, by_registers, blocks, shared_bytes, blocks)
 
 
-def _columns(device, m, n, x_size, w_size):
-    if n <= NARROW[w_size]:
-        threads, lanes, columns, parts = NARROW_THREADS, 32, _power_of_two(n), 1
-        rows = min(8, max(1, 128 // (columns * max(x_size, w_size))))
-        per_processor = 3 if w_size == 4 else 2
+def _column_major(device, m, n, x_itemsize, w_itemsize):
+    if n <= NARROW_COLUMNS[w_itemsize]:
+        threads, lanes, lane_columns, sub_warps_per_row = NARROW_THREADS, 32, _power_of_two(n), 1
+        rows = min(8, max(1, 128 // (lane_columns * max(x_itemsize, w_itemsize))))
+        blocks_per_sm = 3 if w_itemsize == 4 else 2
     else:
-        _, threads, lanes, columns = next(choice for choice in PARTS[w_size] if n <= choice[0])
-        parts, rows = _power_of_two(-(-n // columns)), 1
-        per_processor = max(1, 512 // threads)
-    blocks = _grid(device, per_processor, m, threads // parts * rows)
-    return Plan("columns", (threads, lanes, columns, parts, rows, parts > 1), per_processor, blocks, 0, blocks)
+        _, threads, lanes, lane_columns = next(choice for choice in SUB_WARPS[w_itemsize] if n <= choice[0])
+        sub_warps_per_row, rows = _power_of_two(-(-n // lane_columns)), 1
+        blocks_per_sm = max(1, 512 // threads)
+    blocks = _grid(device, blocks_per_sm, m, threads // sub_warps_per_row * rows)
+    constants = threads, lanes, lane_columns, sub_warps_per_row, rows, sub_warps_per_row > 1
+    return Plan("column_major", constants, blocks_per_sm, blocks, 0, blocks)
 
 
-def _panels(device, m, n, x_size, w_size, vector, f_order, vectors):
-    piece = 16 // x_size
-    segment = F_SEGMENT if f_order else C_LOADS * 32 * piece
-    fitting = device.cache // PANEL_SHARE // (n * x_size)
-    panel = min(MOST_PANEL, max(32, fitting // 32 * 32) if f_order else max(1, fitting))
-    panel = min(panel, -(-m // 32) * 32) if f_order else min(panel, max(m, 1))
-    warps = device.processors * PANEL_THREADS // 32
-    tiles = n if f_order else -(-n // (32 * piece))
-    accumulated = panel // 32 if f_order else panel
-    slices = max(-(-accumulated // FLUSH_ROWS), min(-(-warps // tiles), MOST_SLICES, panel))
-    scratch = 2 * vectors * panel * -(-n // segment)
-    constants = PANEL_THREADS, f_order, vector, segment
-    return Plan("panels", constants, 1, device.processors, 0, slices, panel, slices, scratch)
+def _l2_panels(device, m, n, x_itemsize, load_width, f_order, n_rhs):
+    vector_width = 16 // x_itemsize
+    segment = F_SEGMENT if f_order else C_LOADS * 32 * vector_width
+    fitting = device.l2_size // PANEL_L2_DIVISOR // (n * x_itemsize)
+    panel_rows = min(MAX_PANEL_ROWS, max(32, fitting // 32 * 32) if f_order else max(1, fitting))
+    panel_rows = min(panel_rows, -(-m // 32) * 32) if f_order else min(panel_rows, max(m, 1))
+    warps = device.n_sms * PANEL_THREADS // 32
+    tiles = n if f_order else -(-n // (32 * vector_width))
+    accumulator_rows = panel_rows // 32 if f_order else panel_rows  # in F order each lane takes every 32nd row
+    split_k = max(-(-accumulator_rows // FLUSH_ROWS), min(-(-warps // tiles), MAX_SPLIT_K, panel_rows))
+    workspace_size = 2 * n_rhs * panel_rows * -(-n // segment)
+    constants = PANEL_THREADS, f_order, load_width, segment
+    return Plan("l2_panels", constants, 1, device.n_sms, 0, split_k, panel_rows, split_k, workspace_size)
 
 
-def left_size(plan, n):
-    """Numbers that a kernel for sums leaves behind."""
-    return plan.rows_left * 2 * (n + TOTALS)
+def partials_size(plan, n):
+    """Numbers of w's type in all partials that a kernel leaves."""
+    return plan.n_partials * 2 * (n + TOTALS)
