@@ -28,7 +28,7 @@ import numba
 from numba import extending
 from numba.core import caching, serialize
 
-from jitlogreg.targets.pieces import PieceCompiler
+from jitlogreg.targets.pipeline import EntryCompiler, PieceCompiler
 
 _NAME = __name__.partition(".")[0]
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -51,6 +51,10 @@ _keepalive: list = []
 
 def _njit(function, **flags):
     return numba.njit(**_FLAGS, **flags)(function)
+
+
+def _entry(function, **flags):
+    return _njit(function, nogil=True, pipeline_class=EntryCompiler, **flags)
 
 
 def _piece(function, **flags):
@@ -78,12 +82,12 @@ def jitable(function):
 
 def serial(function):
     """Compile as an entry point for one thread."""
-    return _keep_on_disk(_njit(_named(function, f"{function.__name__}_serial"), nogil=True))
+    return _keep_on_disk(_entry(_named(function, f"{function.__name__}_serial")))
 
 
 def parallel(function):
     """Compile as an entry point whose `prange` loops run on Numba's threads."""
-    return _keep_on_disk(_njit(_named(function, f"{function.__name__}_parallel"), nogil=True, parallel=True))
+    return _keep_on_disk(_entry(_named(function, f"{function.__name__}_parallel"), parallel=True))
 
 
 def function_pointer(function, argument_types, name):
@@ -92,7 +96,7 @@ def function_pointer(function, argument_types, name):
     The name tells stored code apart, so it must say all that the function's closure holds. It also gives each variant
     files of its own: processes that compile different ones at the same time do not write to the same files.
     """
-    dispatcher = _keep_on_disk(_njit(_named(function, name), nogil=True, forceinline=False))
+    dispatcher = _keep_on_disk(_entry(_named(function, name), forceinline=False))
     dispatcher.compile(argument_types)
     _keepalive.append(dispatcher)
     compiled = dispatcher.overloads[argument_types]
