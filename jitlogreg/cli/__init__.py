@@ -1,4 +1,4 @@
-"""The command line: `jitlogreg info`, `demo`, `bench` and `tune`. The output is ASCII: a pipe may allow no more."""
+"""The command line: `jitlogreg info`, `demo`, `bench`, `tune`, `compile`. The output is ASCII: a pipe may allow no more."""
 
 import argparse
 import os
@@ -6,6 +6,7 @@ import sys
 
 import jitlogreg
 from jitlogreg.cli import bench, demo, info, tune
+from jitlogreg.cli import compile as compile_
 from jitlogreg.cli.errors import NotStoredError, UsageError, WrongAnswerError
 from jitlogreg.targets.dispatch import TargetUnavailableError
 
@@ -54,8 +55,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser():
     parser = _Parser(prog="jitlogreg", description="Compiled kernels for logistic regression.")
     parser.add_argument("--version", action="version", version=jitlogreg.__version__)
-    commands = parser.add_subparsers(required=True, metavar="{info,demo,bench,tune}")
-    for command in (info, demo, bench, tune):
+    commands = parser.add_subparsers(required=True, metavar="{info,demo,bench,tune,compile}")
+    for command in (info, demo, bench, tune, compile_):
         name = command.__name__.rpartition(".")[2]
         summary = command.__doc__.split("\n")[0]
         subparser = commands.add_parser(name, help=summary, description=summary)
