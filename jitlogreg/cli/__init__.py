@@ -1,4 +1,4 @@
-"""The command line: `jitlogreg info`, `demo`, `bench`, `tune`, `compile`. The output is ASCII: a pipe may allow no more."""
+"""The command line: `jitlogreg info`, `demo`, `bench`, `tune`, `compile`. Output is ASCII: a pipe may allow no more."""
 
 import argparse
 import os

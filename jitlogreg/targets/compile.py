@@ -28,7 +28,12 @@ import numba
 from numba import extending
 from numba.core import caching, serialize
 
-from jitlogreg.targets.pipeline import EntryCompiler, PieceCompiler
+try:
+    from jitlogreg.targets import pipeline
+
+    _ENTRY, _PIECE = {"pipeline_class": pipeline.EntryCompiler}, {"pipeline_class": pipeline.PieceCompiler}
+except ImportError:  # parts of Numba that are not public have changed: plain Numba does, and takes longer
+    _ENTRY, _PIECE = {}, {}
 
 _NAME = __name__.partition(".")[0]
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -54,11 +59,11 @@ def _njit(function, **flags):
 
 
 def _entry(function, **flags):
-    return _njit(function, nogil=True, pipeline_class=EntryCompiler, **flags)
+    return _njit(function, nogil=True, **_ENTRY, **flags)
 
 
 def _piece(function, **flags):
-    return _njit(function, forceinline=True, no_cfunc_wrapper=True, pipeline_class=PieceCompiler, **flags)
+    return _njit(function, forceinline=True, no_cfunc_wrapper=True, **_PIECE, **flags)
 
 
 def inline(function):

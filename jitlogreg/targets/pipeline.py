@@ -18,6 +18,13 @@ from numba.core.typed_passes import NativeLowering
 
 _log = logging.getLogger("jitlogreg")
 
+_USED = {
+    codegen.JITCodeLibrary: ("_get_module_for_linking", "_ensure_finalized", "get_pointer_to_function"),
+    DefaultPassBuilder: ("define_nopython_pipeline",),
+}
+if any(not hasattr(owner, name) for owner, names in _USED.items() for name in names):
+    raise ImportError("this version of Numba compiles in another way")
+
 # Numba wants an address for each function; nobody calls this one
 _NEVER_CALLED = ctypes.cast(ctypes.pythonapi.Py_IncRef, ctypes.c_void_p).value
 
