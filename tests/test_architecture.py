@@ -1,11 +1,14 @@
 """Who may import whom: read from the sources, lazy imports within functions included."""
 
 import ast
+import inspect
 from pathlib import Path
 
 import pytest
 
 import jitlogreg
+from jitlogreg.targets.base import Target
+from jitlogreg.targets.dispatch import NAMES
 
 PACKAGE = Path(jitlogreg.__file__).parent
 
@@ -24,51 +27,85 @@ STANDARD = {
     "typing",
     "warnings",
 }
-KERNELS = {"pointwise", "simd", "targets.compile", "targets.frame", "targets.layout", "targets.sums"}
+# Modules of the CPU's kernels that have no rule of their own
+KERNELS = (
+    *("column_major", "column_panels", "dot", "hessian", "kernels", "partition", "plan", "row_chunks", "row_major"),
+    "squares",
+)
+COMPILED = {"simd", "targets.compile"}
 SEEN = {"interop.device_array", "targets.dispatch"}
 ARROWS = {
     # `overloads` and `scalar` on demand
-    "": ({"_version", "api", "objective", "solvers.*", "targets.dispatch"}, {"importlib", "sys"}),
-    "api": ({"_docs", "interop.wrapping", "objective", "targets.dispatch", "validation"}, {"numpy"}),
+    "": ({"_version", "api", "evaluation", "objective", "solvers.*", "targets.dispatch"}, {"importlib", "sys"}),
+    "api": ({"_docs", "evaluation", "interop.wrapping", "targets.dispatch", "validation"}, {"numpy"}),
     "interop": ({"interop.*", "targets.dispatch"}, STANDARD | {"cuda", "inspect", "numpy", "sys"}),
     "interop.device_array": ({"interop.libraries"}, {"cuda", "numpy", "typing"}),  # cuda when there is such an array
     "interop.libraries": (set(), STANDARD | {"numpy", "sys"}),
     "solvers": (
         SEEN
-        | {"_docs", "_version", "interop.wrapping", "linear_algebra", "objective", "solvers.*", "targets.frame"}
-        | {"targets.sums", "validation"},
+        | {"_docs", "_version", "evaluation", "interop.wrapping", "linear_algebra", "objective", "scaling", "solvers.*"}
+        | {"targets.base", "targets.frame", "validation"},
         STANDARD | {"io", "itertools", "json", "numpy", "pathlib", "rich", "zipfile"},
     ),
+    "solvers.progress": (set(), {"contextlib", "rich"}),
+    "solvers.solver_objective": ({"targets.frame"}, {"collections", "numpy", "typing"}),
     "linear_algebra": ({"targets.compile"}, {"math", "numpy"}),
-    "passes": ({"linear_algebra"}, {"math", "numpy"}),
+    "passes": ({"linear_algebra", "targets.base"}, {"math", "numpy"}),
     "dask": (
         SEEN
-        | {"api", "interop.libraries", "linear_algebra", "objective", "passes", "pickling"}
-        | {"targets.layout", "targets.sums", "validation"},
+        | {"api", "evaluation", "interop.libraries", "linear_algebra", "objective", "passes", "pickling", "scaling"}
+        | {"targets.base", "validation"},
         STANDARD | {"cloudpickle", "dask", "io", "numpy", "pickle", "sys", "uuid"},
     ),
-    "sklearn": ({"api", "objective", "solvers.*", "targets.layout"}, STANDARD | {"numpy", "sklearn"}),
+    "sklearn": ({"api", "evaluation", "scaling", "solvers.*", "targets.base"}, STANDARD | {"numpy", "sklearn"}),
     "objective": (
-        SEEN | {"_docs", "interop.wrapping", "passes", "pickling", "targets.layout", "targets.sums", "validation"},
+        SEEN | {"_docs", "evaluation", "interop.wrapping", "passes", "pickling", "targets.base", "validation"},
         STANDARD | {"copy", "numpy"},
     ),
-    "pickling": ({"targets.layout"}, STANDARD | {"mmap", "numpy"}),
-    "validation": ({"interop.device_array", "interop.libraries", "targets.layout"}, STANDARD | {"numpy", "types"}),
+    "evaluation": (
+        {"interop.device_array", "targets.base", "targets.normalize", "validation"},
+        {"math", "numpy", "typing"},
+    ),
+    "scaling": (set(), {"math", "numpy"}),
+    "pickling": ({"targets.base"}, STANDARD | {"mmap", "numpy"}),
+    "validation": ({"interop.device_array", "interop.libraries", "targets.base"}, STANDARD | {"numpy", "types"}),
     "graph": (set(), STANDARD),
     "_docs": (set(), {"re", "typing"}),
     "_version": (set(), set()),
-    "njit": (KERNELS | {"api", "njit.*", "objective", "targets.cpu.*"}, None),
+    "njit": (COMPILED | {"api", "evaluation", "njit.*", "targets.base", "targets.cpu.*"}, None),
     "simd": (set(), STANDARD | {"numba", "llvmlite"}),
-    "pointwise": ({"simd", "targets.compile"}, {"math", "numba"}),
+    "pointwise": (COMPILED, set()),
     "targets": (set(), set()),
-    "targets.dispatch": ({"interop.device_array"}, STANDARD | {"contextvars", "importlib", "platform"}),
-    "targets.frame": (set(), {"typing", "numpy"}),
-    "targets.layout": (set(), STANDARD),
-    "targets.sums": (set(), {"typing", "numpy"}),
-    "targets.compile": (set(), None),
-    "targets.reference": ({"targets.sums"}, {"math", "numpy"}),
-    "targets.cpu": (KERNELS | {"targets.cpu.*", "targets.dispatch"}, None),
-    "targets.cuda": (KERNELS | SEEN | {"targets.cuda.*"}, None),
+    "targets.base": ({"targets.frame"}, {"collections", "functools", "numpy", "typing"}),
+    "targets.frame": (set(), {"numpy", "typing"}),
+    "targets.normalize": (set(), set()),
+    "targets.dispatch": ({"interop.device_array", "targets.base"}, STANDARD | {"contextvars", "importlib", "platform"}),
+    "targets.compile": (
+        {"targets.pieces"},
+        STANDARD | {"hashlib", "numba", "pathlib", "pickle", "pkgutil", "secrets", "sys", "types"},
+    ),
+    "targets.pieces": (set(), {"ctypes", "numba"}),
+    "targets.reference": ({"targets.base"}, {"math", "numpy"}),
+    # the record and the pointers below the kernels, the plans above them
+    "targets.cpu": (
+        {"targets.base", "targets.cpu.*", "targets.dispatch", "targets.frame"},
+        {"numba", "numpy", "struct", "threading"},
+    ),
+    "targets.cpu.pointers": (set(), {"ctypes", "llvmlite", "numba", "numpy", "sys"}),
+    "targets.cpu.vectors": ({"simd", "targets.cpu.pointers"}, {"llvmlite", "numba"}),
+    "targets.cpu.problem": ({"targets.cpu.pointers"}, {"numpy"}),
+    "targets.cpu.profile": (
+        {"targets.compile", "targets.cpu.pointers"},
+        STANDARD | {"dataclasses", "json", "llvmlite", "numpy"},
+    ),
+    **{f"targets.cpu.{name}": (COMPILED | {"targets.cpu.*"}, STANDARD | {"numba", "numpy"}) for name in KERNELS},
+    "targets.cpu.compensated": (COMPILED | {"pointwise", "targets.cpu.pointers", "targets.cpu.vectors"}, set()),
+    "targets.cpu.epilogue": (
+        COMPILED | {"pointwise", "targets.cpu.compensated", "targets.cpu.pointers", "targets.cpu.vectors"},
+        {"collections", "numpy", "typing"},
+    ),
+    "targets.cpu.executor": (COMPILED | {"targets.cpu.*", "targets.normalize"}, {"math", "numba", "numpy"}),
+    "targets.cuda": (COMPILED | SEEN | {"pointwise", "targets.base", "targets.cuda.*", "targets.frame"}, None),
 }
 
 
@@ -183,3 +220,82 @@ def test_imports_run_in_no_circle():
         for name in leaves:
             del graph[name]
     assert {name: sorted(needed & set(graph)) for name, needed in graph.items()} == {}
+
+
+# ---------------------------------------------------------------- what functions take, and ask
+
+MOST_PARAMETERS = 10
+
+# Kernels of the GPU, whose launch takes plain numbers
+LAUNCHED = {"targets.cuda.descent.kernel", "targets.cuda.l2_panels.kernel"}
+
+
+def trees():
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+def parameters_of(function):
+    """The parameters of a function, but for a method's own object or class."""
+    of = function.args
+    found = *of.posonlyargs, *of.args, *of.kwonlyargs, of.vararg, of.kwarg
+    names = [parameter.arg for parameter in found if parameter is not None]
+    return names[1:] if names[:1] in (["self"], ["cls"]) else names
+
+
+def test_no_function_takes_more_parameters_than_one_can_keep_apart():
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    many = {
+        f"{name}.{getattr(node, 'name', 'lambda')}"
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, functions) and len(parameters_of(node)) > MOST_PARAMETERS
+    }
+    public = {getattr(jitlogreg, name) for name in jitlogreg.__all__}
+    exported = {f"{f.__module__.removeprefix('jitlogreg.')}.{f.__name__}" for f in public if inspect.isfunction(f)}
+    assert many >= LAUNCHED  # else the list is behind
+    assert many - LAUNCHED <= exported
+
+
+def test_nobody_asks_a_target_what_it_has():
+    offered = {name for name in (*vars(Target), *Target.__annotations__) if not name.startswith("_")}
+    asked = [
+        f"{name}: {ast.unparse(node)}"
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("hasattr", "getattr")
+        and isinstance(node.args[1], ast.Constant)
+        and (node.args[1].value in offered or last_name(node.args[0]) in ("target", "chosen", "kernels"))
+    ]
+    assert asked == []
+
+
+def last_name(node):
+    """What an expression is called last, without underscores: `self._target` is a target."""
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name.strip("_")
+
+
+# Comparisons with such a string that are not of a target, and the one of compiled code, whose types tell the target
+COMPARED = {
+    "interop.libraries: value.device.type == 'cuda'",
+    "interop.wrapping: value.device.type != 'cpu'",
+    "njit.overloads: target.literal_value == 'cpu'",
+}
+
+
+def test_nobody_asks_which_target_it_is():
+    compared = {
+        f"{name}: {ast.unparse(node)}"
+        for name, tree in trees().items()
+        if not within(name, {"targets.*", "cli.*"})
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        and any(
+            isinstance(inner, ast.Constant) and inner.value in NAMES
+            for operand in (node.left, *node.comparators)
+            for inner in ast.walk(operand)
+        )
+    }
+    assert compared == COMPARED

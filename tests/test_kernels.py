@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 import jitlogreg as jlr
 from jitlogreg.graph import Variable, derivatives, exp, log
-from jitlogreg.targets import cpu
-from jitlogreg.targets.cpu import drivers
+from jitlogreg.targets.cpu import executor, kernels, row_chunks
+from jitlogreg.targets.cpu.epilogue import LOSS_GRADIENT
 from jitlogreg.targets.cpu.partition import partition
+from jitlogreg.targets.cpu.plan import make_plan
 
 # Rows around a group of eight, a segment and the longest blocks; columns around one vector and two; tall, wide
 SHAPES = [
@@ -63,12 +64,9 @@ def by_panels(monkeypatch):
     few = {"PANEL_ROW_BYTES": 1, "F_PANEL_COLUMNS": 1, "F_PANEL_COLUMNS_TWICE": 1, "F_PANEL": 16, "F_SHORT_STRIP": 64}
     for name, value in few.items():
         monkeypatch.setitem(partition.__globals__, name, value)
-    kept = cpu._planned, cpu._small
-    for function in kept:
-        function.cache_clear()
+    make_plan.cache_clear()
     yield
-    for function in kept:
-        function.cache_clear()
+    make_plan.cache_clear()
 
 
 # two and three panels of 2048 columns, and more groups of eight rows than the accumulators take at once; in F order
@@ -274,7 +272,7 @@ def test_no_temporaries_of_the_size_of_the_data(shape, order):
         assert peak < 8e6 < X.nbytes
 
 
-# On the calling thread, on all threads, and in panels; a loss alone takes another entry point than one with a gradient
+# On the calling thread, on all threads, and in panels; a gradient comes with the means from the same entry point
 @pytest.mark.parametrize("function", [jlr.loss_and_gradient, jlr.loss], ids=lambda function: function.__name__)
 @pytest.mark.parametrize("shape", [(10_000, 8), (300_000, 8), (64, 40_000)], ids=str)
 def test_the_gil_is_released(function, shape):
@@ -384,18 +382,18 @@ print(os.wait()[1])
 
 
 def test_the_dot_product_is_exact_to_float64_in_both_dtypes(target):
-    kernels = importlib.import_module(f"jitlogreg.targets.{target}")
+    module = importlib.import_module(f"jitlogreg.targets.{target}")
     for n in (0, 1, 7, 8, 31, 32, 33, 1_000, 100_001):
         for dtype in (np.float64, np.float32):
             rng = np.random.default_rng(n)
             u, v = rng.normal(size=n).astype(dtype), rng.normal(size=n).astype(dtype)
             wide = u.astype(np.longdouble) * v.astype(np.longdouble)
-            assert abs(kernels.dot(u, v) - wide.sum()) <= 64 * unit(np.float64) * np.abs(wide).sum()
+            assert abs(module.dot(u, v) - wide.sum()) <= 64 * unit(np.float64) * np.abs(wide).sum()
 
 
 def test_strides_weights_and_readonly_arrays_add_no_compiled_variant():
     rng = np.random.default_rng(10)
-    drivers.kernel.cache_clear()
+    kernels.kernel.cache_clear()
     for dtypes in ((np.float64,) * 2, (np.float32,) * 2, (np.float32, np.float64)):
         for order in "CF":
             X = np.asarray(rng.normal(size=(50, 12)), dtypes[0], order=order)
@@ -411,7 +409,8 @@ def test_strides_weights_and_readonly_arrays_add_no_compiled_variant():
                     jlr.loss(matrix, y, w, sample_weight=sample_weight, target="cpu")
                 jlr.forward(matrix, w, target="cpu")
                 jlr.log_forward(matrix, w, target="cpu")
-    assert drivers.kernel.cache_info().currsize == 2 * 3 * 2  # two operations, three pairs of dtypes, two orders
+    # three operations, three pairs of dtypes, two orders; and Σ w² of two dtypes
+    assert kernels.kernel.cache_info().currsize == 3 * 3 * 2 + 2
 
 
 # compiled anew for its assembly
@@ -427,8 +426,9 @@ def test_the_kernels_are_vectorised(dtype, order):
     """Packed multiply-adds, and nothing of libm, which differs between systems."""
     if not llvmlite.binding.get_host_cpu_features().get("fma"):
         pytest.skip("needs a processor with FMA")
-    kernel_types = drivers.kernel_types(np.dtype(dtype), np.dtype(dtype), order, "t0")
-    compiled = numba.njit(error_model="numpy")(drivers.KERNELS["sums"])
+    kernel_types = kernels.kernel_types(np.dtype(dtype), np.dtype(dtype), "t0")
+    task = row_chunks.make_task(kernels.LAYOUTS[order], LOSS_GRADIENT, kernels.LAYOUTS[order])
+    compiled = numba.njit(error_model="numpy")(task)
     compiled.compile(kernel_types)
     code = compiled.inspect_asm(kernel_types)
     packed = re.findall(rf"vfn?m(?:add|sub)\d+p{'d' if dtype == 'float64' else 's'}\b.*[yz]mm", code)
@@ -437,12 +437,12 @@ def test_the_kernels_are_vectorised(dtype, order):
     assert named == []
 
 
-def test_the_parallel_driver_is_used_for_large_inputs_and_the_serial_one_for_small(monkeypatch):
-    used = []
-    monkeypatch.setattr(cpu, "run_serial", lambda *a: (used.append("serial"), drivers.run_serial(*a)))
-    monkeypatch.setattr(cpu, "run_parallel", lambda *a: (used.append("parallel"), drivers.run_parallel(*a)))
+def test_threads_run_the_tasks_of_large_inputs_and_one_call_does_all_of_small_ones(monkeypatch):
+    used, execute, run_on_threads = [], executor.execute, executor.run_on_threads
+    monkeypatch.setattr(executor, "execute", lambda *call: (used.append(call[1]), execute(*call))[1])
+    monkeypatch.setattr(executor, "run_on_threads", lambda *call: (used.append("threads"), run_on_threads(*call))[1])
     if numba.get_num_threads() == 1:
         pytest.skip("needs two threads")
     for m in (100, 100_000):
         jlr.forward(np.zeros((m, 4)), np.zeros(4), target="cpu")
-    assert used == ["serial", "parallel"]
+    assert used == [executor.ALL, executor.PREPARE, "threads", executor.FINISH]

@@ -12,7 +12,8 @@ from numba import njit
 
 from jitlogreg import pointwise
 from jitlogreg.simd import LANES
-from jitlogreg.targets.cpu.pointers import at, load, splat, store
+from jitlogreg.targets.cpu.pointers import pointer_to
+from jitlogreg.targets.cpu.vectors import load, splat, store
 
 mpmath.mp.dps = 40
 
@@ -42,7 +43,7 @@ def eight(function, z, y, out):
     """The same, eight at a time."""
     zero = z.dtype.type(0)
     like = splat(zero)
-    zp, yp, op = at(z.ctypes.data, zero), at(y.ctypes.data, zero), at(out.ctypes.data, zero)
+    zp, yp, op = pointer_to(z.ctypes.data, zero), pointer_to(y.ctypes.data, zero), pointer_to(out.ctypes.data, zero)
     for i in range(0, z.size, LANES):
         v = load(zp, i, like)
         if function == 0:

@@ -1,4 +1,4 @@
-"""Columns seen from their own centre, in their own unit: when that needs_frame, and what the targets make of it."""
+"""Columns seen from their own centre, in their own unit: when that is needed, and what the targets make of it."""
 
 import functools
 import math
@@ -11,7 +11,7 @@ from conftest import expected_objective, expected_product, make_data, unit
 from numpy.testing import assert_allclose, assert_array_equal
 
 import jitlogreg as jlr
-from jitlogreg.objective import finish
+from jitlogreg.evaluation import normalize
 from jitlogreg.solvers import run
 from jitlogreg.solvers.standardize import MAX_CENTRE, ROWS, UNSCALED_UNITS, column_statistics
 from jitlogreg.targets import cpu, reference
@@ -227,20 +227,21 @@ def within(found, wanted, bound):
 def check_sums(kernels, data, X=None):
     """All sums in a frame, within their bounds of those of columns that are rounded once."""
     X = data.X if X is None else X
-    sums = kernels.sums(X, data.y, data.w, data.b, data.sample_weight, True, data.frame)
-    found = finish(sums, data.w, 0.0)
+    problem = Problem.of(X, data.y, data.sample_weight, data.frame)
+    sums = kernels.sums(problem, data.w, data.b, True)
+    found = normalize(sums, data.w, 0.0)
     value, bound = expected_objective(data.near, data.y, data.w, data.b, data.sample_weight)
     within(found.loss, value.loss, bound.loss)
     within(found.dw, value.dw, bound.dw)
     within(found.db, value.db, bound.db)
-    alone = kernels.sums(X, data.y, data.w, data.b, data.sample_weight, False, data.frame)
-    assert finish(alone, data.w, 0.0, with_gradient=False).loss == pytest.approx(value.loss, abs=bound.loss)
+    alone = kernels.sums(problem, data.w, data.b, False)
+    assert normalize(alone, data.w, 0.0, with_gradient=False).loss == pytest.approx(value.loss, abs=bound.loss)
     v = np.random.default_rng(1).normal(size=X.shape[1] + 1)
-    of_w, of_b = kernels.hessian_vector_sums(X, data.w, data.b, v, data.sample_weight, data.frame)
+    of_w, of_b = kernels.hessian_vector_sums(problem, data.w, data.b, v)
     value, bound = expected_product(data.near, data.w, data.b, v, data.sample_weight)
     within(np.append(of_w, of_b) / sums.weight, value, bound)
     if X.shape[1] <= 100:
-        hessian = kernels.hessian_sums(X, data.w, data.b, data.sample_weight, data.frame) / sums.weight
+        hessian = kernels.hessian_sums(problem, data.w, data.b) / sums.weight
         if kernels is cpu:
             assert_array_equal(hessian, hessian.T)
         with_ones = np.c_[data.near, np.ones(len(X))]
@@ -273,13 +274,12 @@ def test_a_frame_that_changes_nothing_changes_no_bit(order, dtype, shape):
     data = make_data(*shape, (dtype, np.float64), order, weighted=True)
     n = shape[1]
     same, v = Frame.of(np.zeros(n), np.ones(n)), np.linspace(-1, 1, n + 1)
-    plain = cpu.sums(Problem.of(data.X, data.y, data.sample_weight), data.w, data.b, True)
-    framed = cpu.sums(data.X, data.y, data.w, data.b, data.sample_weight, True, same)
+    problems = [Problem.of(data.X, data.y, data.sample_weight, seen) for seen in (None, same)]
+    plain, framed = (cpu.sums(problem, data.w, data.b, True) for problem in problems)
     assert_array_equal(framed.dw, plain.dw)
     assert framed._replace(dw=None) == plain._replace(dw=None)
-    hessians = [cpu.hessian_sums(data.X, data.w, data.b, data.sample_weight, seen) for seen in (None, same)]
-    assert_array_equal(*hessians)
-    products = [cpu.hessian_vector_sums(data.X, data.w, data.b, v, data.sample_weight, seen) for seen in (None, same)]
+    assert_array_equal(*(cpu.hessian_sums(problem, data.w, data.b) for problem in problems))
+    products = [cpu.hessian_vector_sums(problem, data.w, data.b, v) for problem in problems]
     assert_array_equal(*(np.append(*product) for product in products))
 
 
@@ -287,19 +287,20 @@ def test_a_frame_that_changes_nothing_changes_no_bit(order, dtype, shape):
 def test_powers_of_two_change_the_sums_by_as_much(order, shape):
     data, scale = make_data(*shape, order=order), np.ldexp(1.0, np.arange(shape[1]) * 9 - 90)
     seen = Frame.of(np.zeros(shape[1]), 1 / scale)
-    plain = cpu.sums(Problem.of(data.X, data.y, None), data.w, data.b, True)
-    framed = cpu.sums(data.X * scale, data.y, data.w, data.b, None, True, seen)
+    plain = cpu.sums(Problem.of(data.X, data.y), data.w, data.b, True)
+    framed = cpu.sums(Problem.of(data.X * scale, data.y, None, seen), data.w, data.b, True)
     assert_array_equal(framed.dw, plain.dw)
     assert (framed.loss, framed.db) == (plain.loss, plain.db)
 
 
 def test_many_rows_on_any_number_of_threads(order):
     data = offset_data(30_001, 28, np.float64, order, weighted=True)
-    arguments, v = (data.X, data.w, data.b, data.sample_weight, data.frame), np.linspace(-1, 1, 29)
+    arguments = Problem.of(data.X, data.y, data.sample_weight, data.frame), data.w, data.b
+    v = np.linspace(-1, 1, 29)
 
     def found():
-        sums = cpu.sums(data.X, data.y, data.w, data.b, data.sample_weight, True, data.frame)
-        of_w, of_b = cpu.hessian_vector_sums(data.X, data.w, data.b, v, data.sample_weight, data.frame)
+        sums = cpu.sums(*arguments, True)
+        of_w, of_b = cpu.hessian_vector_sums(*arguments, v)
         return np.concatenate([sums.dw, [sums.loss, sums.db, of_b], of_w, cpu.hessian_sums(*arguments).ravel()])
 
     before, many = numba.get_num_threads(), found()
@@ -308,7 +309,7 @@ def test_many_rows_on_any_number_of_threads(order):
         assert_array_equal(found(), many)
     finally:
         numba.set_num_threads(before)
-    wanted = reference.sums(data.X, data.y, data.w, data.b, data.sample_weight, True, data.frame)
+    wanted = reference.sums(*arguments, True)
     assert_allclose(many[:28], wanted.dw, rtol=0, atol=1e-12 * np.abs(data.near).sum(axis=0).max())
     assert_allclose(many[28:30], [wanted.loss, wanted.db], rtol=0, atol=1e-12 * wanted.loss)
     assert_allclose(many[-29 * 29 :], reference.hessian_sums(*arguments).ravel(), rtol=0, atol=1e-12 * 30_001)
@@ -319,17 +320,15 @@ def test_many_rows_on_any_number_of_threads(order):
 
 def check_turned(sums, hessian_vector_sums, data, relative):
     """Sums in a frame to a relative error that its centre costs."""
-    given = data.X, data.y, data.w, data.b, data.sample_weight
-    found = sums(*given, True, data.frame)
-    wanted = reference.sums(*given, True, data.frame)
+    given = Problem.of(data.X, data.y, data.sample_weight, data.frame), data.w, data.b
+    found, wanted = sums(*given, True), reference.sums(*given, True)
     size = relative * np.abs(data.near).sum(axis=0).max()
     assert_allclose(found.dw, wanted.dw, rtol=0, atol=size)
     assert_allclose([found.loss, found.db], [wanted.loss, wanted.db], rtol=0, atol=size)
-    assert sums(*given, False, data.frame).loss == pytest.approx(wanted.loss, abs=size)
+    assert sums(*given, False).loss == pytest.approx(wanted.loss, abs=size)
     v = np.random.default_rng(1).normal(size=data.X.shape[1] + 1)
-    arguments = data.X, data.w, data.b, v, data.sample_weight, data.frame
-    of_w, of_b = hessian_vector_sums(*arguments)
-    wanted_w, wanted_b = reference.hessian_vector_sums(*arguments)
+    of_w, of_b = hessian_vector_sums(*given, v)
+    wanted_w, wanted_b = reference.hessian_vector_sums(*given, v)
     size *= np.abs(data.near @ v[:-1]).max() + 1
     assert_allclose(np.append(of_w, of_b), np.append(wanted_w, wanted_b), rtol=0, atol=size)
 

@@ -13,6 +13,7 @@ import pytest
 from conftest import TARGETS
 
 import jitlogreg as jlr
+from jitlogreg.targets.base import Problem
 from jitlogreg.targets.dispatch import ENVIRONMENT_VARIABLE, NAMES, choose
 
 targets = importlib.import_module("jitlogreg.targets.dispatch")
@@ -69,7 +70,7 @@ def test_an_empty_environment_variable_chooses_nothing(monkeypatch):
 def test_the_choice_is_what_runs(monkeypatch):
     ran = []
     reference = choose("reference")
-    monkeypatch.setattr(reference, "forward", lambda X, w, b, out: ran.append(len(X)))
+    monkeypatch.setattr(reference, "forward", lambda problem, w, b, out: ran.append(len(problem.X)))
     jlr.forward(X, W, target="reference")
     with jlr.use_target("reference"):
         jlr.forward(X, W)
@@ -184,7 +185,7 @@ class TestUnavailable:
         ("numba_cuda", r"numba-cuda is not installed: pip install 'jitlogreg\[cuda13\]' \(or 'jitlogreg\[cuda12\]'\)"),
         (
             "driver",
-            r"no NVIDIA driver was found; it needs a GPU, and NVIDIA's driver: https://www\.nvidia\.com/drivers",
+            r"no NVIDIA driver was found; an NVIDIA GPU and its driver are needed: https://www\.nvidia\.com/drivers",
         ),
     ],
 )
@@ -246,10 +247,8 @@ def functions_of(name):
 @pytest.mark.parametrize("name", TARGETS)
 def test_targets_have_the_same_functions_with_equal_signatures(name):
     functions = functions_of(name)
-    for quicker in ("small_loss_and_gradient", "small_objective"):  # taken where there is one
-        functions.pop(quicker, None)
     assert functions == functions_of("reference")
-    assert {"dot", "forward", "hessian_vector_sums", "log_forward", "sums"} <= set(functions_of(name))
+    assert {"dot", "forward", "hessian_vector_sums", "log_forward", "means", "sums"} <= set(functions)
 
 
 @pytest.mark.parametrize("with_gradient", [True, False])
@@ -257,7 +256,7 @@ def test_targets_have_the_same_functions_with_equal_signatures(name):
 def test_sums_over_no_examples_are_zero(target, dtypes, n, with_gradient):
     kernels = importlib.import_module(f"jitlogreg.targets.{target}")
     X, w, none = np.zeros((0, n), dtypes[0]), np.ones(n, dtypes[1]), np.zeros(0, dtypes[1])
-    loss, dw, db, weight, valid = kernels.sums(X, none, w, 0.5, none, with_gradient)
+    loss, dw, db, weight, valid = kernels.sums(Problem.of(X, none, none), w, 0.5, with_gradient)
     assert (loss, db, weight, valid, dw.tolist()) == (0, 0, 0, True, [0.0] * n)
     assert type(kernels.dot(w[:0], w[:0])) is float
 

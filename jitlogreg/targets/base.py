@@ -2,7 +2,7 @@
 
 A target is a module that offers what `Target` says. It is given a `Problem`, which has been validated, and coefficients
 w (n,) and b of one dtype; it gives back sums over the examples, not means. Division by Σ s, the penalty and the
-intercept come once, in `jitlogreg.normalize`: so Dask, mini-batches and the plain call share one core.
+intercept come once, in `targets.normalize`: so Dask, mini-batches and the plain call share one core.
 """
 
 import functools

@@ -11,7 +11,8 @@ import numpy as np
 
 from jitlogreg import pointwise
 from jitlogreg.simd import LANES, ones, where, zeros
-from jitlogreg.targets.cpu.pointers import at, load, splat, store
+from jitlogreg.targets.cpu.pointers import pointer_to
+from jitlogreg.targets.cpu.vectors import load, splat, store
 
 
 class Function(NamedTuple):
@@ -57,8 +58,8 @@ def own_values(z, y, out):
     """
     like = splat(z.dtype.type(0))
     zero, one = zeros(like), ones(like)
-    zp, yp, count = at(z.ctypes.data, z.dtype.type(0)), at(y.ctypes.data, z.dtype.type(0)), z.size
-    op = at(out.ctypes.data, z.dtype.type(0))
+    zp, yp, count = pointer_to(z.ctypes.data, z.dtype.type(0)), pointer_to(y.ctypes.data, z.dtype.type(0)), z.size
+    op = pointer_to(out.ctypes.data, z.dtype.type(0))
     for i in range(0, count, LANES):
         v = load(zp, i, like)
         size = abs(v)

@@ -36,7 +36,7 @@ _NAMES = "sums_keep or infinite_sums or padding or dot_product or larger_than_fl
 _SHAPES = "513x3 or 9x3 or 21x9 or 21x33 or 12345x2 or 1001x130 or 5x3001 or 139x4105"
 _FIRST = {
     "jitlogreg/pointwise.py": [["tests/test_pointwise.py"]],
-    "jitlogreg/objective.py": [["tests/test_validation.py", "-k", "not reference and sum"]],
+    "jitlogreg/evaluation.py": [["tests/test_validation.py", "-k", "not reference and sum"]],
     CPU + "epilogue.py": [["tests/test_validation.py", "-k", "cpu and (outside_the_unit or negative_and_nonfinite)"]],
 }
 _LATER = [

@@ -19,10 +19,13 @@ import unittest.mock
 
 import numba
 import numpy as np
-from jitlogreg.targets.cpu.drivers import ADDED_AT_ONCE, SHARED_SUMS
 
 from jitlogreg.targets import cpu
+from jitlogreg.targets.base import Problem
+from jitlogreg.targets.cpu import plan
+from jitlogreg.targets.cpu.executor import ADDED_AT_ONCE, SHARED_SUMS
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, partition
+from jitlogreg.targets.cpu.problem import PLAN, PROBLEM
 
 SHAPES = ((1_000, 20), (20_000, 50), (100_000, 28), (5_000_000, 28), (500_000, 256), (60_000, 2048), (30_000, 2048))
 CORES, CAPS = (2, 16, 64, 192), (64, 384, 768)
@@ -71,14 +74,13 @@ def measure():
 def seconds(m, n, chunks, threads=False):
     """The median time of the sums of an X in C order, cut into so many chunks."""
     X, y, w = np.ones((m, n)), np.ones(m), np.zeros(n)
-    plan = cpu._plan(X)
-    plan = plan._replace(serial=not threads, of_x=(*plan.of_x[:4], chunks, *plan.of_x[5:]))
-    totals = np.zeros((2, -(-n // 8) * 8 + 4))
-    taken = []
+    problem, taken = Problem.of(X, y), []
+    record = cpu._plan("loss_gradient", problem, w, True).record.copy().view(PROBLEM)[0]
+    record["tasks"] = chunks
+    planned = plan._planned(record["kernel"], record[list(PLAN[2:])].tolist(), not threads)
     for _ in range(200):
-        totals[:] = 0
         begin = time.perf_counter()
-        cpu._run(plan, "sums", 0.0, X, w, y.ctypes.data, 0, 0, 0, 0, 0, totals)
+        cpu._run(planned, problem, w, 0.0)
         taken.append(time.perf_counter() - begin)
     return statistics.median(taken)
 

@@ -1,16 +1,19 @@
 """Changes for `plants.py`: what makes the package slower, and what does not. Each is a list of replacements."""
 
-CPU, SCALAR, LINK = "jitlogreg/targets/cpu/__init__.py", "jitlogreg/pointwise.py", "jitlogreg/targets/cpu/epilogue.py"
-COMPILE, OBJECTIVE = "jitlogreg/targets/compile.py", "jitlogreg/objective.py"
-DRIVERS, ACCUMULATE = "jitlogreg/targets/cpu/drivers.py", "jitlogreg/targets/cpu/compensated.py"
+CPU, POINTWISE = "jitlogreg/targets/cpu/__init__.py", "jitlogreg/pointwise.py"
+EPILOGUE = "jitlogreg/targets/cpu/epilogue.py"
+COMPILE, EVALUATION = "jitlogreg/targets/compile.py", "jitlogreg/evaluation.py"
+CHUNKS, COMPENSATED = "jitlogreg/targets/cpu/row_chunks.py", "jitlogreg/targets/cpu/compensated.py"
 COLUMNS, PARTITION = "jitlogreg/targets/cpu/column_major.py", "jitlogreg/targets/cpu/partition.py"
 PROFILE = "jitlogreg/targets/cpu/profile.py"
 
-_SUMS = "    sums = kernels.sums(X, y, w, b, sample_weight, with_gradient)\n"
-_PLAN = "    totals = np.zeros((2, (_room(n) if"
+_MEANS = "    means = target.means(problem, w, b, l2, dw)\n"
+_SUMS = "    sums = target.sums(problem, w, b, with_gradient)\n"
+_PLAN = '    plan, n = _plan("loss_gradient", problem, w, with_gradient), problem.X.shape[1]\n'
+_PLAN_OF_MEANS = '    plan = _plan("loss_gradient", problem, w, True)\n    _, (loss'
 _LANES, _OWN_COMPILE = "from jitlogreg.simd import", "from jitlogreg.targets.compile"
 _EXP, _EXP_BODY = (
-    "\n@example\ndef exp_nonpositive",
+    "\n@pointwise\ndef exp_nonpositive",
     """    shifted = fma(x, _log2_of_e(x), _round_and_bias(x))
     k = shifted - _round_and_bias(x)
     exact = fma(-k, _log2_high(x), x)
@@ -30,19 +33,19 @@ def _library_exp(typingctx, x):
     return x(x), codegen
 
 """
-_NOGIL = 'numba.njit(nogil=True, **_FLAGS)(_named(function, "serial"))'
+_NOGIL = '_njit(_named(function, f"{function.__name__}_serial"), nogil=True)'
 _ONCE = "    dispatcher.compile(argument_types)\n"
 _AGAIN = """    for again in range(2):
-        copy = numba.njit(nogil=True, **_FLAGS)(_named(function, f"{variant}_{again}"))
+        copy = _njit(_named(function, f"{name}_{again}"), nogil=True, forceinline=False)
         copy.compile(argument_types)
 """
-_TOTALS = "    loss, db, weight, p, invalid = sums\n"
-_SIZES = "    n, room = t.n, t.room"
+_TOTALS = "    loss, db, weight, p, invalid = sums\n    zero, one = zeros(p), ones(p)\n"
+_SHAPE = "        x, shape = matrix(t.x, t.frame, x0), (t.ld, t.n, t.sequential)\n"
 _CLEAR = '''@inline
 def clear(p, count):
     """Set `count` numbers to 0."""
     for i in range(count):
-        put(p, i, 0)
+        store_scalar(p, i, 0)
 
 
 '''
@@ -50,21 +53,30 @@ _FLUSH = "@inline\ndef flush("
 
 SLOWER = {
     "a second read of X": [
-        (OBJECTIVE, _SUMS, f"    kernels.sums(Problem.of(X, y, sample_weight), w, b, False)\n{_SUMS}")
+        (EVALUATION, _MEANS, f"    target.sums(problem, w, b, False)\n{_MEANS}"),
+        (EVALUATION, _SUMS, f"    target.sums(problem, w, b, False)\n{_SUMS}"),
     ],
     "a scalar exp": [
-        (SCALAR, _LANES, f"from jitlogreg.simd import call_llvm, llvm_suffix\n{_LANES}"),
-        (SCALAR, _OWN_COMPILE, f"from numba.extending import intrinsic\n{_OWN_COMPILE}"),
-        (SCALAR, _EXP, _LIBRARY_EXP + _EXP),
-        (SCALAR, _EXP_BODY, "    return where(x < _log_smallest(x), zeros(x), _library_exp(x))\n"),
+        (POINTWISE, _LANES, f"from jitlogreg.simd import call_llvm, llvm_suffix\n{_LANES}"),
+        (POINTWISE, _OWN_COMPILE, f"from numba.extending import intrinsic\n{_OWN_COMPILE}"),
+        (POINTWISE, _EXP, _LIBRARY_EXP + _EXP),
+        (POINTWISE, _EXP_BODY, "    return where(x < _log_smallest(x), zeros(x), _library_exp(x))\n"),
     ],
     "blocks of rows that fit no cache": [(PARTITION, "= LANES, SEGMENT, 8 << 10", "= LANES, 1 << 14, 1 << 30")],
     "float64 arithmetic in the float32 path": [
-        (CPU, _PLAN, f"    y, w = y.astype(np.float64), w.astype(np.float64)\n{_PLAN}"),
+        (
+            CPU,
+            _PLAN,
+            f"    problem, w = problem._replace(y=problem.y.astype(np.float64)), w.astype(np.float64)\n{_PLAN}",
+        ),
+        (CPU, _PLAN_OF_MEANS, f"    if w.dtype == np.float32:\n        return None\n{_PLAN_OF_MEANS}"),
     ],
-    "a copy of y": [(OBJECTIVE, _SUMS, f"    y = y.copy()\n{_SUMS}")],
+    "a copy of y": [
+        (EVALUATION, _MEANS, f"    problem = problem._replace(y=problem.y.copy())\n{_MEANS}"),
+        (EVALUATION, _SUMS, f"    problem = problem._replace(y=problem.y.copy())\n{_SUMS}"),
+    ],
     "threads for small inputs too": [(PROFILE, "_SERIAL_BELOW = 1 << 19", "_SERIAL_BELOW = 0")],
-    "the interpreter's lock is kept": [(COMPILE, _NOGIL, _NOGIL.replace("nogil=True, ", ""))],
+    "the interpreter's lock is kept": [(COMPILE, _NOGIL, _NOGIL.replace(", nogil=True", ""))],
     "the compiler is imported with the package": [
         ("jitlogreg/__init__.py", "from jitlogreg.api", "import jitlogreg.targets.cpu\nfrom jitlogreg.api"),
     ],
@@ -73,14 +85,14 @@ SLOWER = {
 
 INNOCENT = {
     "comments in kernels": [
-        (LINK, _TOTALS, f"    # of the examples before\n{_TOTALS}"),
-        (DRIVERS, _SIZES, f"    # columns, and the columns that have sums\n{_SIZES}"),
+        (EPILOGUE, _TOTALS, f"    # of the examples before\n{_TOTALS}"),
+        (CHUNKS, _SHAPE, f"        # X, and how it lies in memory\n{_SHAPE}"),
     ],
-    "a variable by another name": [(LINK, "total", "of_residuals")],
-    "functions in another order": [(ACCUMULATE, _CLEAR, ""), (ACCUMULATE, _FLUSH, _CLEAR + _FLUSH)],
+    "a variable by another name": [(EPILOGUE, "weighted_dz", "share_of_dz")],
+    "functions in another order": [(COMPENSATED, _CLEAR, ""), (COMPENSATED, _FLUSH, _CLEAR + _FLUSH)],
     "a function by another name": [(COLUMNS, "_four_dots", "_dots_of_four")],
     "other words in docstrings and messages": [
-        (OBJECTIVE, "Means from sums, with the penalty", "Means, from sums and the penalty"),
+        (EVALUATION, "Means from sums, with the penalty", "Means, from sums and the penalty"),
         (CPU, "The CPU target: blocks", "The target for CPUs: blocks"),
         ("jitlogreg/validation.py", "one example per row", "a row for each example"),
     ],

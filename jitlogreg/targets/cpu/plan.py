@@ -46,11 +46,10 @@ def make_plan(operation, shape, order, ld, x_dtype, w_dtype, with_gradient, stan
     offset = profile.prefetch_offset(
         m, n, x_dtype.itemsize, ld, order == "F", ahead_rows, parts.panel, prefetch.cached, prefetch.distance, below
     )
-    vectors, address = (
-        EPILOGUES[operation].vectors,
-        kernel(operation, x_dtype, w_dtype, order, prefetch.hint, parts.panel > 0, standardized),
-    )
-    fixed = m, n, ld, *parts, offset, n_padded, packed, vectors
+    by_panels = parts.panel > 0
+    # panels take columns as they are
+    address = kernel(operation, x_dtype, w_dtype, order, prefetch.hint, by_panels, standardized and not by_panels)
+    fixed = m, n, ld, *parts, offset, n_padded, packed, EPILOGUES[operation].vectors
     return _planned(address, fixed, m * row_cost < tuned.serial_below)
 
 

@@ -1,4 +1,7 @@
-"""Which views of memory are taken as they are, and which are refused for their strides."""
+"""What a target is given and offers; which views of memory are taken as they are, which refused for their strides."""
+
+import importlib
+import inspect
 
 import numpy as np
 import pytest
@@ -9,14 +12,51 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 
 import jitlogreg as jlr
-from jitlogreg.targets.base import layout
+from jitlogreg.targets.base import Problem, Target, layout
+from jitlogreg.targets.dispatch import NAMES
 
-pytestmark = pytest.mark.usefixtures("target")
+on_each_target = pytest.mark.usefixtures("target")
 
+# What each target offers, by name, and the parameters of it in order
+PROTOCOL = {
+    name: list(inspect.signature(function).parameters)[1:]
+    for name, function in vars(Target).items()
+    if inspect.isfunction(function) and not name.startswith("_")
+}
+
+REQUIRED = inspect.Parameter("any", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_target_offers_what_the_protocol_says(name):
+    if name == "cuda":
+        pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+    module = importlib.import_module(f"jitlogreg.targets.{name}")
+    assert module.name == name
+    assert len(PROTOCOL) == 11
+    for function, parameters in PROTOCOL.items():
+        found = inspect.signature(getattr(module, function)).parameters
+        assert list(found) == parameters, function
+        # by position or by name, and none may be left out
+        assert {(p.kind, p.default) for p in found.values()} == {(REQUIRED.kind, REQUIRED.default)}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_problem_knows_how_its_matrix_lies_in_memory(order):
+    whole = np.zeros((20, 30), order=order)
+    for matrix in (whole, whole[3:9, 5:11]):
+        problem = Problem.of(matrix)
+        assert problem.X is matrix
+        assert (problem.order, problem.ld) == (order, 30 if order == "C" else 20)
+        assert (problem.y, problem.sample_weight, problem.frame) == (None, None, None)
+
+
+# ---------------------------------------------------------------- views of memory
 
 WIDE = np.arange(24.0 * 12).reshape(24, 12)
 
 
+@on_each_target
 @pytest.mark.parametrize(
     "view",
     [
@@ -53,6 +93,7 @@ def same_as_a_copy(view, w):
     assert view.tobytes() == seed
 
 
+@on_each_target
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(
     "cut",
@@ -84,6 +125,7 @@ def test_views_are_taken_as_they_are(cut, dtype):
         same_as_a_copy(array, np.linspace(-1, 1, view.shape[1]).astype(dtype))
 
 
+@on_each_target
 def test_read_only_inputs_are_taken():
     for name in CALLS:
         expected = call(name, sample_weight=Y + 1)
@@ -91,6 +133,7 @@ def test_read_only_inputs_are_taken():
         np.testing.assert_equal(call(name, **frozen), expected)
 
 
+@on_each_target
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 def test_memory_maps_are_taken(tmp_path, mode):
     X.tofile(tmp_path / "X")
@@ -102,6 +145,7 @@ def test_memory_maps_are_taken(tmp_path, mode):
         np.testing.assert_equal(call(name, X=mapped[2:7], y=labels[2:7]), call(name, X=X[2:7], y=Y[2:7]))
 
 
+@on_each_target
 def test_strided_vectors_are_taken():
     def spaced(vector):
         return np.repeat(vector, 3)[::3]
@@ -115,6 +159,7 @@ def test_strided_vectors_are_taken():
             np.testing.assert_equal(call(name, y=view(Y), w=view(W), sample_weight=view(Y + 1)), expected)
 
 
+@on_each_target
 @given(
     m=st.integers(0, 5),
     n=st.integers(0, 5),
