@@ -212,9 +212,6 @@ class Objective(in_memory.Objective):
         loss, db, *_ = numbers = self._add_up(self._framed(_gradient), np.append(w, b))
         return Sums(float(loss), numbers[2:], float(db), self.total_weight, True)
 
-    def _means(self, w, b, dw):
-        return None
-
     def _into_frame(self, columns):
         pass  # each block is told
 

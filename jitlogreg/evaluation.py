@@ -30,14 +30,13 @@ class LossAndGradient(NamedTuple):
 
 
 def loss_and_gradient(target, problem, w, b, l2, out) -> LossAndGradient:
-    """The objective and its gradient. A target may normalize in the call that sums, which saves a small call half."""
+    """The objective and its gradient. A target may normalize in the call that sums: that saves half of a small call."""
     s, dw = problem.sample_weight, np.empty(w.shape, w.dtype) if out is None else out
-    found = target.means(problem, w, b, l2, dw)
-    if found is not None:
-        check_examples(found.weight, found.valid, problem)
-        if s is None or _within_range(s.dtype, found.weight, found.loss, found.db, dw):
-            check_weight(found.weight)
-            return LossAndGradient(found.loss, dw, found.db)
+    means = target.means(problem, w, b, l2, dw)
+    if means is not None:
+        loss, db, weight, valid = means
+        if valid and 0 < weight < math.inf and (s is None or _within_range(s.dtype, weight, loss, db, dw)):
+            return LossAndGradient(loss, dw, db)
     return normalize(checked_sums(target, problem, w, b), w, l2, out)
 
 

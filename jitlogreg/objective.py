@@ -92,6 +92,7 @@ class Objective:
         check_weight(sums.weight)
         self.total_weight, self._at_zero = sums.weight, sums
         self.imbalance = sums.db / sums.weight if self._has_b else 0.0
+        self._bound = self._target.bind(self._problem, self.l2)
         if check_finite and not math.isfinite(sums.loss):  # 0 times NaN or infinity is NaN
             validation.check_finite(on_host(self._data.X))
 
@@ -106,13 +107,15 @@ class Objective:
                 "target: expected one that computes in the memory of the CPU to pickle or deep-copy an Objective, "
                 f"got {self.target!r}: its arrays are on a GPU"
             )
-        return packed({**self.__dict__, "_data": tuple(self._data), "_problem": None, "_target": None})
+        made_anew = {"_problem": None, "_target": None, "_bound": self._bound is not None}
+        return packed({**self.__dict__, "_data": tuple(self._data), **made_anew})
 
     def __setstate__(self, state):
         self.__dict__.update(unpacked(state), _target=choose(state["target"]))
         X, y, sample_weight, *_, frame = self._data
         self._data = Problem.of(X, y, sample_weight, frame)
         self._problem = _held(self._target, self._data)
+        self._bound = self._target.bind(self._problem, self.l2) if self._bound else None
 
     def _describe(self, X, target, l2, fit_intercept):
         self.l2 = validation.check_nonnegative("l2", l2)
@@ -120,7 +123,7 @@ class Objective:
         self.n_features, self._has_b = X.shape[1], bool(fit_intercept)
         self.n_parameters = self.n_features + self._has_b
         self.has_hessian = has_hessian(target) and self.n_features <= HESSIAN_COLUMNS
-        self._at_zero = self.frame = None
+        self._bound = self._at_zero = self.frame = None
         self.penalty = self.l2
 
     def __call__(self, theta):
@@ -135,14 +138,12 @@ class Objective:
         loss : float
         gradient : ndarray of float64, shape (n_parameters,)
         """
-        w, b = self._split("theta", theta)
         gradient = np.empty(self.n_parameters)
-        means = None if self.frame is not None else self._means(w, b, gradient[: self.n_features])
-        if means is None:
-            return self._finished(self._sums(w, b, True), w, gradient)
-        if self._has_b:
-            gradient[self.n_features] = means.db
-        return means.loss, gradient
+        if self._bound is not None:
+            theta = validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says")
+            return self._bound(theta, gradient), gradient
+        w, b = self._split("theta", theta)
+        return self._finished(self._sums(w, b, True), w, gradient)
 
     def _finished(self, sums, w, gradient):
         result = normalize(sums, w, self.penalty, gradient[: self.n_features])
@@ -227,7 +228,7 @@ class Objective:
         X, y, s = self._data[:3]
         step = max(1, len(y) // rows)
         part = copy.copy(self)
-        part._at_zero = None
+        part._bound = part._at_zero = None
         if step > 1:
             X, y, s = X[::step], np.ascontiguousarray(y[::step]), None if s is None else np.ascontiguousarray(s[::step])
             if layout(X.shape, X.strides, X.itemsize) is None:
@@ -259,7 +260,7 @@ class Objective:
     def in_frame(self, columns):
         """The same objective as a function of θ in a frame's columns: its w is divided by the frame's scales."""
         framed = copy.copy(self)
-        framed.frame, framed._at_zero = columns, None
+        framed.frame, framed._bound, framed._at_zero = columns, None, None
         framed._into_frame(columns)
         # 0 · inf would be NaN
         framed.penalty = np.zeros(self.n_features) if self.l2 == 0 else self.l2 * columns.scale * columns.scale
@@ -290,9 +291,6 @@ class Objective:
 
     def _sums(self, w, b, with_gradient):
         return self._target.sums(self._problem, w, b, with_gradient)
-
-    def _means(self, w, b, dw):
-        return self._target.means(self._problem, w, b, self.l2, dw)
 
     def _hessian_vector_sums(self, w, b, v):
         return self._target.hessian_vector_sums(self._problem, w, b, v)

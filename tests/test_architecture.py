@@ -35,7 +35,7 @@ ARROWS = {
     "interop.libraries": (set(), STANDARD | {"numpy", "sys"}),
     "solvers": (
         SEEN
-        | {"_version", "interop.wrapping", "linear_algebra", "objective", "solvers.*", "targets.frame"}
+        | {"_docs", "_version", "interop.wrapping", "linear_algebra", "objective", "solvers.*", "targets.frame"}
         | {"targets.sums", "validation"},
         STANDARD | {"io", "itertools", "json", "numpy", "pathlib", "rich", "zipfile"},
     ),

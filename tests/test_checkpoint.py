@@ -243,14 +243,16 @@ def test_other_arguments_are_refused(kept, hard, kind):
 
 def test_fewer_steps_than_were_made_are_refused(tmp_path, hard):
     run_of("descent", hard, checkpoint=tmp_path / "run")
-    with pytest.raises(ValueError, match=r"^n_iterations: expected at least 40, as resume has made, got 5$"):
+    with pytest.raises(
+        ValueError, match=r"^n_iterations: expected an integer of at least 40, the iterations of resume, got 5$"
+    ):
         run_of("descent", hard, resume=tmp_path / "run", n_iterations=5)
 
 
 def test_paths_and_counts_are_checked(tmp_path, hard, kind):
-    with pytest.raises(TypeError, match=r"^checkpoint: expected a path, got .*int$"):
+    with pytest.raises(TypeError, match=r"^checkpoint: expected a path, got an int$"):
         run_of(kind, hard, checkpoint=3)
-    with pytest.raises(TypeError, match=r"^resume: expected a path, got .*bool$"):
+    with pytest.raises(TypeError, match=r"^resume: expected a path, got a bool$"):
         run_of(kind, hard, resume=True)
     with pytest.raises(ValueError, match="checkpoint_every: expected an integer of at least 1, got 0"):
         run_of(kind, hard, checkpoint=tmp_path / "run", checkpoint_every=0)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jitlogreg import validation
+from jitlogreg._docs import documented
 from jitlogreg.interop.device_array import like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
@@ -70,6 +71,7 @@ class Fit(NamedTuple):
 
 
 @accepts_foreign_arrays
+@documented
 def fit(
     X: np.ndarray | Objective,
     y: np.ndarray | None = None,
@@ -98,16 +100,14 @@ def fit(
     X : ndarray of float32 or float64, shape (m, n), m > 0; or Objective
         Finite. θ = [w, b] and all sums are float64, whatever X is. An `Objective`, such as one over dask arrays, brings
         its own data, `l2`, `fit_intercept` and target.
-    y : ndarray of bool, integer or float, shape (m,)
-        Labels from 0 to 1. For grouped counts: successes / trials, with the trials as `sample_weight`.
+    %(y)s
+        For grouped counts: successes / trials, with the trials as `sample_weight`.
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
         "newton" factors the Hessian in each iteration, which costs about mn² flops (n ≤ 2,000); it takes the fewest
         iterations. "lbfgs" needs gradients alone; where the target has a Hessian, that of a sample of the rows
         preconditions it. "gradient_descent" steps along −gradient. "auto" is "newton" for small data, else "lbfgs".
-    l2 : float
-        Penalty of l2/2 ‖w‖², at least 0.
-    sample_weight : ndarray, shape (m,), optional
-        Finite and at least 0, with a positive sum.
+    %(l2)s
+    %(sample_weight)s
     fit_intercept : bool
         Whether there is a b; it is 0 otherwise.
     w, b : optional
@@ -134,7 +134,7 @@ def fit(
     resume : path, optional
         A checkpoint of the same fit to go on from; the run ends bit for bit where an uninterrupted one would. It may be
         the file that `checkpoint` names. `w` and `b` are ignored then; `tolerance` and `max_iterations` may differ.
-    target : {"cpu", "cuda", "reference"}, optional
+    %(target)s
 
     Returns
     -------

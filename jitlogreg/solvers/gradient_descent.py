@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitlogreg import validation
+from jitlogreg._docs import documented
 from jitlogreg.evaluation import check_examples, check_weight, checked_sums, normalize
 from jitlogreg.interop.device_array import like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
@@ -45,6 +46,7 @@ class Descent(NamedTuple):
 
 
 @accepts_foreign_arrays
+@documented
 def gradient_descent(
     X: np.ndarray | Objective,
     y: np.ndarray | None = None,
@@ -69,8 +71,7 @@ def gradient_descent(
     ----------
     X : ndarray of float32 or float64, shape (m, n), m > 0; or Objective
         An `Objective`, such as one over dask arrays, brings its own data, `l2` and target; its descent is in float64.
-    y : ndarray of bool, integer or float, shape (m,)
-        Labels from 0 to 1.
+    %(y)s
     learning_rate : float
         α, finite and at least 0. Every step goes downhill if α is below 8 / (largest eigenvalue of XᵀX / m, X with a
         column of ones).
@@ -80,9 +81,8 @@ def gradient_descent(
         Where to start; zeros of X's dtype if left out. The whole descent is in its dtype. It is not written to.
     b : float
         Where to start.
-    sample_weight : ndarray, shape (m,), optional
-    l2 : float
-        Penalty of l2/2 ‖w‖².
+    %(sample_weight)s
+    %(l2)s
     tolerance : float
         Stop once the Euclidean norm of [dw, db] is at most this.
     callback : callable, optional
@@ -99,7 +99,7 @@ def gradient_descent(
         A checkpoint of the same descent to go on from; the run ends bit for bit where an uninterrupted one would. It
         may be the file that `checkpoint` names. `w` and `b` are ignored then; `tolerance` and `n_iterations` may
         differ.
-    target : {"cpu", "cuda", "reference"}, optional
+    %(target)s
 
     Returns
     -------
@@ -228,7 +228,8 @@ def _restored(checkpoint, task, settings, w, b):
     checkpoint.begin(loss, gradient, start_w=on_host(start[0]), start_b=start[1])
     if len(history) > settings.n_iterations:
         raise ValueError(
-            f"n_iterations: expected at least {len(history)}, as resume has made, got {settings.n_iterations}"
+            f"n_iterations: expected an integer of at least {len(history)}, the iterations of resume, got "
+            f"{settings.n_iterations}"
         )
     return w, b, history
 

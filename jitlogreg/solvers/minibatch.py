@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitlogreg import validation
+from jitlogreg._docs import documented
 from jitlogreg.evaluation import LossAndGradient, checked_sums, normalize
 from jitlogreg.interop.device_array import DeviceArray, like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
@@ -19,6 +20,7 @@ from jitlogreg.targets.base import Problem, Target
 from jitlogreg.targets.dispatch import choose
 
 
+@documented
 def minibatch_descent(
     blocks: Iterable | Callable[[], Iterable],
     *,
@@ -68,8 +70,8 @@ def minibatch_descent(
         A seed, or a generator: each epoch then takes every batch once, in a random order of its own. Rows stay together
         in their batches, so that memory and files are read a batch at a time: shuffle rows that are sorted, by label
         for example, beforehand. Batches that are not cut from arrays must be a sequence (`len(blocks)`, `blocks[i]`).
-    l2 : float
-        Penalty of l2/2 ‖w‖², in full for every batch.
+    %(l2)s
+        It counts in full for every batch.
     w : ndarray of X's dtype or float64, shape (n,), optional
         Where to start; zeros of X's dtype if left out. The whole descent is in its dtype. It is not written to.
     b : float
@@ -79,7 +81,7 @@ def minibatch_descent(
         the batch; the descent stops if it returns True.
     progress : bool
         Show a progress bar (needs the package rich).
-    target : {"cpu", "cuda", "reference"}, optional
+    %(target)s
 
     Returns
     -------

@@ -6,7 +6,7 @@ intercept come once, in `jitlogreg.normalize`: so Dask, mini-batches and the pla
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -100,23 +100,6 @@ class Sums(NamedTuple):
     valid: bool
 
 
-class Means(NamedTuple):
-    """What a target gives that normalizes by itself: the objective and its derivatives.
-
-    Attributes
-    ----------
-    loss, db : float
-        Means, with the penalty; as they come where the examples are not valid or Σ sᵢ is no positive number.
-    weight, valid
-        As in `Sums`.
-    """
-
-    loss: float
-    db: float
-    weight: float
-    valid: bool
-
-
 class DescentSettings(NamedTuple):
     """What a target that descends by itself is told.
 
@@ -193,10 +176,17 @@ class Target(Protocol):
         A target that `dispatch.has_hessian` does not name raises TargetUnavailableError.
         """
 
-    def means(self, problem: Problem, w: Any, b: Any, l2: float, dw: Any) -> Means | None:
-        """`sums` and their normalization in one, with the gradient written to dw; None if the target has no such call.
+    def means(self, problem: Problem, w: Any, b: Any, l2: float, dw: Any) -> tuple[float, float, float, bool] | None:
+        """`sums` and their normalization in one: loss, db, Σ s and `valid`, with the gradient written to dw.
 
-        dw is written if the examples are valid and Σ s is positive and finite.
+        Means are taken, and dw is written, if the examples are valid and Σ s is positive and finite. None if the target
+        has no such call.
+        """
+
+    def bind(self, problem: Problem, l2: float) -> Callable[[np.ndarray, np.ndarray], float] | None:
+        """`means` as a function of θ = [w, b] or [w] and of where the gradient goes, which returns the loss.
+
+        All is float64. None if the target has no such call, or nothing is saved by it.
         """
 
     def descend(self, problem: Problem, w: Any, b: Any, settings: "DescentSettings") -> Iterator[Steps] | None:

@@ -5,11 +5,12 @@ import threading
 import numba
 import numpy as np
 
-from jitlogreg.targets.base import Means, Sums
+from jitlogreg.targets.base import Problem, Sums
 from jitlogreg.targets.cpu import executor, hessian, profile
 from jitlogreg.targets.cpu.kernels import plain_kernel
 from jitlogreg.targets.cpu.plan import HEADER, make_plan, plan_of_dot
 from jitlogreg.targets.cpu.pointers import data_address
+from jitlogreg.targets.cpu.problem import WORDS
 from jitlogreg.targets.dispatch import may_use_threads
 from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
 
@@ -29,21 +30,18 @@ def hold(array):
 
 def dot(u, v):
     """Σⱼ uⱼ vⱼ of contiguous vectors, computed in float64, as a Python float."""
-    return _run(plan_of_dot(u, v), u, v, 0.0)[1][0]
+    return _run(plan_of_dot(u, v), Problem(u, None, None, "C", 0), v, 0.0)[1][0]
 
 
 def forward(problem, w, b, out):
     """Write a = σ(Xw + b) to `out`."""
-    return _activate("sigmoid", problem, w, b, out)
+    _run(_plan("sigmoid", problem, w, False), problem, w, b, out=data_address(out))
+    return out
 
 
 def log_forward(problem, w, b, out):
     """Write log σ(Xw + b) to `out`."""
-    return _activate("log_sigmoid", problem, w, b, out)
-
-
-def _activate(operation, problem, w, b, out):
-    _run(_plan(operation, problem, w), problem.X, w, b, out=data_address(out))
+    _run(_plan("log_sigmoid", problem, w, False), problem, w, b, out=data_address(out))
     return out
 
 
@@ -52,15 +50,41 @@ def sums(problem, w, b, with_gradient):
     plan, n = _plan("loss_gradient", problem, w, with_gradient), problem.X.shape[1]
     if plan.by_panels and problem.frame is not None:  # panels take columns as they are
         return turned_sums(sums, problem, w, b, with_gradient)
-    totals, (loss, db, weight, invalid) = _run_problem(plan, problem, w, b)
-    return Sums(loss, totals[:n].copy() if with_gradient else np.zeros(n), db, weight, invalid == 0)
+    memory, (loss, db, weight, invalid) = _run(plan, problem, w, b)
+    dw = memory[plan.totals : plan.totals + n].copy() if with_gradient else np.zeros(n)
+    return Sums(loss, dw, db, weight, invalid == 0)
 
 
 def means(problem, w, b, l2, dw):
     """`sums` and their normalization in one, with the gradient written to dw."""
-    of_means = data_address(dw), w.dtype.itemsize, l2
-    loss, db, weight, invalid = _run_problem(_plan("loss_gradient", problem, w, True), problem, w, b, of_means)[1]
-    return Means(loss, db, weight, invalid == 0)
+    plan = _plan("loss_gradient", problem, w, True)
+    _, (loss, db, weight, invalid) = _run(plan, problem, w, b, l2, w.dtype.itemsize, data_address(dw))
+    return loss, db, weight, invalid == 0
+
+
+def bind(problem, l2):
+    """`means` as a function of θ = [w, b], or [w], and of where the gradient goes, which returns the loss.
+
+    All is float64. None for data that threads share, where it would save nothing.
+    """
+    n = problem.X.shape[1]
+    theta = np.zeros(n)
+    plan = _plan("loss_gradient", problem, theta, True)
+    if not plan.serial:
+        return None
+    record = np.empty(WORDS)
+    _describe(record, plan, problem, theta, 0.0, l2, theta.itemsize)
+    bound = data_address(record)
+
+    numbers, execute, steps = plan.numbers, executor.execute, executor.ALL
+
+    def evaluate(theta, gradient):
+        memory = np.empty(numbers)
+        has_b = len(theta) > n
+        return execute(data_address(memory), steps, bound, data_address(theta), data_address(gradient), has_b)[0]
+
+    evaluate.keeps = problem, record  # the record has their addresses
+    return evaluate
 
 
 def hessian_vector_sums(problem, w, b, v):
@@ -68,61 +92,79 @@ def hessian_vector_sums(problem, w, b, v):
     plan = _plan("product", problem, w, True)
     if plan.by_panels and problem.frame is not None:
         return turned_hessian_vector_sums(hessian_vector_sums, problem, w, b, v)
-    totals, (_, along_b, _, _) = _run_problem(plan, problem._replace(y=v), w, b)
-    return totals[: problem.X.shape[1]].copy(), along_b
+    memory, (_, along_b, _, _) = _run(plan, problem._replace(y=v), w, b)
+    return memory[plan.totals : plan.totals + problem.X.shape[1]].copy(), along_b
 
 
 def hessian_sums(problem, w, b):
     """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
-    totals, _ = _run_problem(_plan("hessian", problem, w, True), problem._replace(y=None), w, b)
-    return hessian.unpack_symmetric(totals, problem.X.shape[1])
+    plan = _plan("hessian", problem, w, True)
+    memory, _ = _run(plan, problem._replace(y=None), w, b)
+    return hessian.unpack_symmetric(memory[plan.totals : plan.scratch], problem.X.shape[1])
 
 
 def descend(problem, w, b, settings):
     """None: the host takes the steps."""
 
 
-def _plan(operation, problem, w, with_gradient=False):
-    X, current = problem.X, profile.current()
-    of_x = X.shape, problem.order, problem.ld, X.dtype, w.dtype
-    return make_plan(operation, *of_x, with_gradient, problem.frame is not None, current)
+# ---------------------------------------------------------------- from arrays to the executor
 
 
-def _run_problem(plan, problem, w, b, means=(0, 0, 0.0)):
-    """Run a plan on the examples."""
-    _, y, sample_weight, _, _, frame = problem
-    frame = 0 if frame is None else data_address(frame.packed)
-    y = 0 if y is None else data_address(y)
-    return _run(plan, problem.X, w, b, y=y, sample_weight=sample_weight, frame=frame, means=means)
+def _plan(operation, problem, w, with_gradient):
+    X, _, _, order, ld, frame = problem
+    of_x = X.shape, order, ld, X.dtype
+    return make_plan(operation, *of_x, w.dtype, with_gradient, frame is not None, profile.current())
 
 
-def _run(plan, X, w, b, *, y=0, sample_weight=None, out=0, frame=0, means=(0, 0, 0.0)):
-    """Run a plan. Return the totals, and of the examples the loss, db, Σs and how many are bad."""
+def _run(plan, problem, w, b, l2=0.0, w_size=0, dw=0, out=0):
+    """Run a plan. Return the memory of the call, and of the examples the loss, db, Σs and how many are bad.
+
+    Means are taken if `w_size` says how many bytes a number of w has.
+    """
     memory = np.empty(plan.numbers)
-    problem = data_address(memory)
-    dw, w_size, l2 = means
-    s, weighted = (0, 0) if sample_weight is None else (data_address(sample_weight), 1)
-    squares = plain_kernel("squares", w.dtype) if l2 != 0 else 0
-    x, w = data_address(X), data_address(w)
-    totals, scratch = problem + 8 * plan.totals, problem + 8 * plan.scratch
-    given = plan.kernel, x, w, y, s, weighted, out, frame, w_size, dw, totals, scratch, squares, plan.reduction
-    HEADER.pack_into(memory, 0, b, l2, *given, *plan.header)
+    record = _describe(memory, plan, problem, w, b, l2, w_size, dw, out)
     if plan.serial or not may_use_threads() or numba.get_num_threads() == 1:
-        of_examples = executor.execute(problem, executor.ALL)
-    else:
-        of_examples = _run_on_threads(problem)
-    return memory[plan.totals : plan.scratch], of_examples
+        return memory, executor.execute(record, executor.ALL, 0, 0, 0, False)
+    return memory, _run_on_threads(record)
 
 
-def _run_on_threads(problem):
+def _describe(memory, plan, problem, w, b, l2, w_size, dw=0, out=0):
+    """Write a problem's record to the beginning of a call's memory. Return its address."""
+    X, y, s, _, _, frame = problem
+    record = data_address(memory)
+    HEADER.pack_into(
+        memory,
+        0,
+        b,
+        l2,
+        plan.kernel,
+        data_address(X),
+        data_address(w),
+        0 if y is None else data_address(y),
+        0 if s is None else data_address(s),
+        s is not None,
+        out,
+        0 if frame is None else data_address(frame.packed),
+        w_size,
+        dw,
+        record + 8 * plan.totals,
+        record + 8 * plan.scratch,
+        plain_kernel("squares", w.dtype) if l2 != 0 else 0,
+        plan.reduction,
+        *plan.header,
+    )
+    return record
+
+
+def _run_on_threads(record):
     """Run a problem on Numba's threads, or where somebody else has them, on the calling thread."""
-    executor.execute(problem, executor.PREPARE)
+    executor.execute(record, executor.PREPARE, 0, 0, 0, False)
     taken = False
     try:
         taken = _threads.acquire(blocking=False)
         if taken:
-            executor.run_on_threads(problem)
+            executor.run_on_threads(record)
     finally:
         if taken:
             _threads.release()
-    return executor.execute(problem, executor.FINISH if taken else executor.RUN | executor.FINISH)
+    return executor.execute(record, executor.FINISH if taken else executor.RUN | executor.FINISH, 0, 0, 0, False)

@@ -17,7 +17,7 @@ from jitlogreg.targets.cpu import column_panels, row_chunks
 from jitlogreg.targets.cpu.compensated import clear, two_sum
 from jitlogreg.targets.cpu.epilogue import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.cpu.pointers import call, load_scalar, offset, pointer_to, store_scalar
-from jitlogreg.targets.cpu.problem import problem_at
+from jitlogreg.targets.cpu.problem import WORDS, problem_at
 from jitlogreg.targets.cpu.vectors import load, splat, store
 
 # Columns whose sums are added up at once, and the sums of all tasks from which on threads share such blocks of columns
@@ -31,15 +31,29 @@ _mean, _penalized_loss = inline(normalize.mean), inline(normalize.penalized_loss
 _penalized_gradient = inline(normalize.penalized_gradient)
 
 
-def _execute(problem, steps):
-    """Take steps of a call. Returns its loss, db, Σs and the number of bad labels and weights, once it is finished."""
+def _execute(problem, steps, bound, theta, gradient, has_b):
+    """Take steps of a call. Returns its loss, db, Σs and the number of bad labels and weights, once it is finished.
+
+    Unless `bound` is 0, the problem is the one whose record is there, at θ = [w, b] or [w], and the gradient goes to
+    `gradient`, which has room for db if there is b.
+    """
     t = problem_at(problem)
+    if bound != 0:
+        source, record = pointer_to(bound, 0), pointer_to(problem, 0)
+        for k in range(WORDS):
+            store_scalar(record, k, load_scalar(source, k))
+        t.w, t.dw, t.totals = theta, gradient, problem + 8 * WORDS
+        if has_b:
+            t.b = load_scalar(pointer_to(theta, 0.0), t.n)
+        t.memory = t.totals + 8 * 2 * (t.n_padded + TOTALS)
     if steps & PREPARE:
         prepare(t)
     if steps & RUN:
         run(t, problem)
     if steps & FINISH:
         finish(t, problem)
+    if has_b:
+        store_scalar(pointer_to(gradient, 0.0), t.n, t.db)
     return t.loss, t.db, t.weight, t.invalid
 
 

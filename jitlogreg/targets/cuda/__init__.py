@@ -22,6 +22,7 @@ from jitlogreg.targets.dispatch import TargetUnavailableError
 from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
 
 __all__ = [
+    "bind",
     "descend",
     "device",
     "dot",
@@ -86,6 +87,10 @@ def sums(problem, w, b, with_gradient):
 
 def means(problem, w, b, l2, dw):
     """None: the means come from `sums`."""
+
+
+def bind(problem, l2):
+    """None: nothing would be saved."""
 
 
 def hessian_vector_sums(problem, w, b, v):
