@@ -120,7 +120,7 @@ def fail(capsys):
 
 
 # A module that `tiny_package` adds: an entry point and a kernel are kept on disk, as of the real ones, which take ten
-# times as long to compile. Their code comes from scalar.py too.
+# times as long to compile. Their code comes from pointwise.py too.
 TINY = """
 import ctypes
 import numba

@@ -290,5 +290,5 @@ def target(seen):
 
     module.name, module.hold = "cuda", reference.hold
     module.forward, module.log_forward = activations(reference.forward), activations(reference.log_forward)
-    module.sums, module.means, module.descend = sums, reference.means, reference.descend
+    module.sums, module.bind, module.means, module.descend = sums, reference.bind, reference.means, reference.descend
     return module

@@ -224,7 +224,7 @@ def test_dot(device, dtypes, n):
 def test_the_target_has_the_functions_of_the_others():
     reference = importlib.import_module("jitlogreg.targets.reference")
     for name in (
-        *("descend", "dot", "forward", "hessian_sums", "hessian_vector_sums"),
+        *("bind", "descend", "dot", "forward", "hessian_sums", "hessian_vector_sums"),
         *("hold", "log_forward", "means", "sums"),
     ):
         assert inspect.signature(getattr(cuda, name)) == inspect.signature(getattr(reference, name))

@@ -169,7 +169,7 @@ def test_the_cpu_descends_as_it_does(monkeypatch):
 def wrong_target(monkeypatch, **functions):
     """The reference with functions of its own in place of some, under the name "cuda"."""
     module = targets._module("reference")
-    names = "descend", "forward", "hessian_vector_sums", "hold", "log_forward", "means", "sums"
+    names = "bind", "descend", "forward", "hessian_vector_sums", "hold", "log_forward", "means", "sums"
     wrong = {"name": "cuda", **{name: getattr(module, name) for name in names}} | functions
     of_name = targets._module
     fake = lambda name: SimpleNamespace(**wrong) if name == "cuda" else of_name(name)  # noqa: E731
