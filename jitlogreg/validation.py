@@ -13,7 +13,7 @@ from jitlogreg.interop.device_array import DeviceArray, on_host
 from jitlogreg.interop.libraries import library_of
 from jitlogreg.targets.base import Problem, layout
 
-FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+FLOATS = FLOAT64, FLOAT32 = np.dtype(np.float64), np.dtype(np.float32)
 
 
 def check_problem(X, y, w, b, sample_weight):
@@ -56,7 +56,7 @@ def check_matrix(X):
 def check_coefficients(w, X):
     """Check w: an ndarray (n,) of X's dtype, or of float64. Return it contiguous."""
     _check_array("w", w)
-    if w.dtype != X.dtype and not (w.dtype == np.float64 and X.dtype == np.float32):
+    if w.dtype is not X.dtype and w.dtype != X.dtype and not (w.dtype == np.float64 and X.dtype == np.float32):
         expected = "float64" if X.dtype == np.float64 else "float32 or float64"
         hint = _in_dtype("w", w, X.dtype.name)
         raise TypeError(f"w: expected {expected} beside X of {X.dtype}, got {w.dtype}: {hint} converts it")
@@ -217,6 +217,9 @@ def check_callable(name, value):
 
 
 def _check_array(name, value):
+    # the common case, 0.3 us sooner: what NumPy makes itself has these very dtypes, in native byte order
+    if type(value) is np.ndarray and (value.dtype is FLOAT64 or value.dtype is FLOAT32) and value.flags.aligned:
+        return
     if type(value) is not np.ndarray and type(value) is not np.memmap and type(value) is not DeviceArray:
         hint = f": np.asarray({name}) makes one" if isinstance(value, (list, tuple)) else _conversion(name, value)
         raise TypeError(f"{name}: expected a numpy.ndarray, got {described(value)}{hint}")
@@ -253,7 +256,7 @@ def described(value):
 
 def check_float_dtype(name, array):
     """Raise TypeError for an array whose dtype is neither float32 nor float64."""
-    if array.dtype not in FLOATS:
+    if array.dtype is not FLOAT64 and array.dtype not in FLOATS:
         hint = _in_dtype(name, array, "float64")
         raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}: {hint} converts it")
 
@@ -284,7 +287,7 @@ def _check_real(name, value, dtype):
 
 
 def _per_row(name, array, dtype, check):
-    if array.dtype == dtype:
+    if array.dtype is dtype or array.dtype == dtype:
         return _contiguous(array)
     if type(array) is not DeviceArray:
         return _converted(name, array, dtype, check)
@@ -326,6 +329,8 @@ def _refuse_first(name, array, wrong, expected):
 
 
 def _contiguous(array):
+    if type(array) is np.ndarray and array.flags.c_contiguous:
+        return array
     return array.contiguous() if type(array) is DeviceArray else np.ascontiguousarray(array)
 
 

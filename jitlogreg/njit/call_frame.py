@@ -168,12 +168,11 @@ def _place(t, w0):
     p.b, p.l2, p.x, p.w = t.b, t.l2, t.x, _contiguous(t.w, t.w_step, t.w_size, n, own_w, w0)
     p.y, p.s, p.weighted, p.out, p.frame = t.labels, t.weights, weighted, t.result, 0
     p.w_size, p.dw = t.w_size if t.operation >= MEAN else 0, t.result if t.operation == GRADIENT else 0
-    p.totals, p.memory = t.memory + 8 * WORDS, t.memory + 8 * (WORDS + 2 * t.width)
-    p.squares, p.reduction, p.m, p.n, p.ld = t.squares, 0, m, n, ld
+    p.squares, p.plan, p.reduction, p.m, p.n, p.ld = t.squares, 0, 0, m, n, ld
     p.rows, p.tasks, p.panel, p.sequential = rows, tasks, panel, sequential
     p.prefetch = _prefetch_offset(t, f_order, ld, rows, panel)
     p.n_padded, p.packed, p.vectors = t.width - TOTALS, 0, 1
-    executor.prepare(p)
+    executor.prepare(p, t.memory)
     if t.refusal != VALID:
         p.stages = 0
 

@@ -1,5 +1,6 @@
 """The CPU target: blocks of rows over all cores, explicit vectors, one read of X."""
 
+import struct
 import threading
 
 import numba
@@ -8,9 +9,9 @@ import numpy as np
 from jitlogreg.targets.base import Problem, Sums
 from jitlogreg.targets.cpu import executor, hessian, profile
 from jitlogreg.targets.cpu.kernels import plain_kernel
-from jitlogreg.targets.cpu.plan import HEADER, make_plan, plan_of_dot
+from jitlogreg.targets.cpu.plan import make_plan, plan_of_dot
 from jitlogreg.targets.cpu.pointers import data_address
-from jitlogreg.targets.cpu.problem import WORDS
+from jitlogreg.targets.cpu.problem import CALL, CALL_FLOATS
 from jitlogreg.targets.dispatch import may_use_threads
 from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
 
@@ -18,6 +19,9 @@ from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
 # none: GNU OpenMP would kill it. Whoever may not use the threads runs the same tasks alone, to the same bits. A
 # KeyboardInterrupt may strike between taking and releasing; it strikes the main thread, which an RLock lets in again.
 _threads = threading.RLock()
+
+# What a call writes of its record
+_CALL = struct.Struct(f"={len(CALL_FLOATS)}d{len(CALL)}q")
 
 
 name = "cpu"
@@ -51,7 +55,7 @@ def sums(problem, w, b, with_gradient):
     if plan.by_panels and problem.frame is not None:  # panels take columns as they are
         return turned_sums(sums, problem, w, b, with_gradient)
     memory, (loss, db, weight, invalid) = _run(plan, problem, w, b)
-    dw = memory[plan.totals : plan.totals + n].copy() if with_gradient else np.zeros(n)
+    dw = memory[plan.totals][:n].copy() if with_gradient else np.zeros(n)
     return Sums(loss, dw, db, weight, invalid == 0)
 
 
@@ -67,23 +71,18 @@ def bind(problem, l2):
 
     All is float64. None for data that threads share, where it would save nothing.
     """
-    n = problem.X.shape[1]
-    theta = np.zeros(n)
-    plan = _plan("loss_gradient", problem, theta, True)
+    n, zero = problem.X.shape[1], np.zeros(problem.X.shape[1])
+    plan = _plan("loss_gradient", problem, zero, True)
     if not plan.serial:
         return None
-    record = np.empty(WORDS)
-    _describe(record, plan, problem, theta, 0.0, l2, theta.itemsize)
-    bound = data_address(record)
-
-    numbers, execute, steps = plan.numbers, executor.execute, executor.ALL
+    first, _ = _run(plan, problem, zero, 0.0, l2, zero.itemsize)  # whose record later calls copy
+    numbers, execute, steps, bound = plan.numbers, executor.execute, executor.ALL, data_address(first)
 
     def evaluate(theta, gradient):
-        memory = np.empty(numbers)
-        has_b = len(theta) > n
+        memory, has_b = np.empty(numbers), len(theta) > n
         return execute(data_address(memory), steps, bound, data_address(theta), data_address(gradient), has_b)[0]
 
-    evaluate.keeps = problem, record  # the record has their addresses
+    evaluate.keeps = problem, first, plan  # the record has their addresses
     return evaluate
 
 
@@ -93,14 +92,14 @@ def hessian_vector_sums(problem, w, b, v):
     if plan.by_panels and problem.frame is not None:
         return turned_hessian_vector_sums(hessian_vector_sums, problem, w, b, v)
     memory, (_, along_b, _, _) = _run(plan, problem._replace(y=v), w, b)
-    return memory[plan.totals : plan.totals + problem.X.shape[1]].copy(), along_b
+    return memory[plan.totals][: problem.X.shape[1]].copy(), along_b
 
 
 def hessian_sums(problem, w, b):
     """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
     plan = _plan("hessian", problem, w, True)
     memory, _ = _run(plan, problem._replace(y=None), w, b)
-    return hessian.unpack_symmetric(memory[plan.totals : plan.scratch], problem.X.shape[1])
+    return hessian.unpack_symmetric(memory[plan.totals], problem.X.shape[1])
 
 
 def descend(problem, w, b, settings):
@@ -121,39 +120,17 @@ def _run(plan, problem, w, b, l2=0.0, w_size=0, dw=0, out=0):
 
     Means are taken if `w_size` says how many bytes a number of w has.
     """
+    X, y, s, _, _, frame = problem
     memory = np.empty(plan.numbers)
-    record = _describe(memory, plan, problem, w, b, l2, w_size, dw, out)
+    record = data_address(memory)
+    of_examples = 0 if y is None else data_address(y), 0 if s is None else data_address(s), s is not None
+    frame = 0 if frame is None else data_address(frame.packed)
+    squares = plain_kernel("squares", w.dtype) if l2 != 0 else 0
+    x, w = data_address(X), data_address(w)
+    _CALL.pack_into(memory, 0, b, l2, plan.address, x, w, *of_examples, out, frame, w_size, dw, squares)
     if plan.serial or not may_use_threads() or numba.get_num_threads() == 1:
         return memory, executor.execute(record, executor.ALL, 0, 0, 0, False)
     return memory, _run_on_threads(record)
-
-
-def _describe(memory, plan, problem, w, b, l2, w_size, dw=0, out=0):
-    """Write a problem's record to the beginning of a call's memory. Return its address."""
-    X, y, s, _, _, frame = problem
-    record = data_address(memory)
-    HEADER.pack_into(
-        memory,
-        0,
-        b,
-        l2,
-        plan.kernel,
-        data_address(X),
-        data_address(w),
-        0 if y is None else data_address(y),
-        0 if s is None else data_address(s),
-        s is not None,
-        out,
-        0 if frame is None else data_address(frame.packed),
-        w_size,
-        dw,
-        record + 8 * plan.totals,
-        record + 8 * plan.scratch,
-        plain_kernel("squares", w.dtype) if l2 != 0 else 0,
-        plan.reduction,
-        *plan.header,
-    )
-    return record
 
 
 def _run_on_threads(record):

@@ -17,7 +17,7 @@ from jitlogreg.targets.cpu import column_panels, row_chunks
 from jitlogreg.targets.cpu.compensated import clear, two_sum
 from jitlogreg.targets.cpu.epilogue import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.cpu.pointers import call, load_scalar, offset, pointer_to, store_scalar
-from jitlogreg.targets.cpu.problem import WORDS, problem_at
+from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, WORDS, problem_at
 from jitlogreg.targets.cpu.vectors import load, splat, store
 
 # Columns whose sums are added up at once, and the sums of all tasks from which on threads share such blocks of columns
@@ -39,15 +39,12 @@ def _execute(problem, steps, bound, theta, gradient, has_b):
     """
     t = problem_at(problem)
     if bound != 0:
-        source, record = pointer_to(bound, 0), pointer_to(problem, 0)
-        for k in range(WORDS):
-            store_scalar(record, k, load_scalar(source, k))
-        t.w, t.dw, t.totals = theta, gradient, problem + 8 * WORDS
+        _copy(bound, problem, 0, WORDS)
+        t.w, t.dw = theta, gradient
         if has_b:
             t.b = load_scalar(pointer_to(theta, 0.0), t.n)
-        t.memory = t.totals + 8 * 2 * (t.n_padded + TOTALS)
     if steps & PREPARE:
-        prepare(t)
+        prepare(t, problem)
     if steps & RUN:
         run(t, problem)
     if steps & FINISH:
@@ -73,9 +70,20 @@ execute, run_on_threads = serial(_execute), parallel(_run_on_threads)
 
 
 @inline
-def prepare(t):
-    """Hand out the memory, and clear the totals."""
-    t.width = t.n_padded + TOTALS
+def _copy(source, target, start, stop):
+    """Copy some words of a record to another."""
+    read, written = pointer_to(source, 0), pointer_to(target, 0)
+    for k in range(start, stop):
+        store_scalar(written, k, load_scalar(read, k))
+
+
+@inline
+def prepare(t, problem):
+    """Take over what the plan fixes, hand out the memory behind the record, and clear the totals."""
+    if t.plan != 0:
+        _copy(t.plan, problem, PLAN_START, PLAN_START + PLAN_WORDS)
+    t.width, t.totals = t.n_padded + TOTALS, problem + 8 * WORDS
+    t.memory = t.totals + 8 * 2 * t.width
     clear(pointer_to(t.totals, 0.0), 2 * t.width)
     if t.panel > 0:
         column_panels.place(t)

@@ -1,38 +1,33 @@
 """How an operation runs on a matrix: its kernel, its partition, what the profile says, and the memory it takes."""
 
 import functools
-import struct
 from typing import NamedTuple
+
+import numpy as np
 
 from jitlogreg.simd import LANES
 from jitlogreg.targets.cpu import column_panels, dot, executor, hessian, profile, row_chunks
 from jitlogreg.targets.cpu.epilogue import TOTALS
 from jitlogreg.targets.cpu.kernels import EPILOGUES, kernel, plain_kernel
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_count, partition
-from jitlogreg.targets.cpu.problem import FLOATS, GIVEN, WORDS
-
-# What Python writes of a problem's record, at its beginning
-HEADER = struct.Struct(f"={len(FLOATS)}d{len(GIVEN)}q")
+from jitlogreg.targets.cpu.pointers import data_address
+from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, WORDS
 
 
 class Plan(NamedTuple):
     """What calls of one operation on matrices of one shape have in common."""
 
-    kernel: int
-    """The address of its machine code."""
-    reduction: int
-    """The address of what threads add the totals up with; 0 where one does."""
+    record: np.ndarray
+    """A problem's record in which the fields of the plan are written."""
+    address: int
+    """Of the record."""
     serial: bool
     """Whether it costs too little for threads."""
     by_panels: bool
-    totals: int
-    """Where in a call's memory the totals lie: the record comes first, the other memory last."""
-    scratch: int
-    """Where that begins."""
     numbers: int
-    """All memory, in numbers of eight bytes."""
-    header: tuple
-    """The end of the record's header, from `m` on."""
+    """The memory that a call takes, in numbers of eight bytes."""
+    totals: slice
+    """Where in that memory the totals lie, high and low parts."""
 
 
 @functools.lru_cache(maxsize=512)
@@ -52,20 +47,23 @@ def make_plan(operation, shape, order, ld, x_dtype, w_dtype, with_gradient, stan
     offset = profile.prefetch_offset(
         m, n, x_dtype.itemsize, ld, order == "F", ahead_rows, parts.panel, prefetch.cached, prefetch.distance, below
     )
-    header = m, n, ld, *parts[:3], parts.sequential, offset, n_padded, packed, EPILOGUES[operation].vectors
-    address = kernel(operation, x_dtype, w_dtype, order, prefetch.hint, parts.panel > 0, standardized)
-    return _planned(address, header, m * row_cost < tuned.serial_below)
+    vectors, address = (
+        EPILOGUES[operation].vectors,
+        kernel(operation, x_dtype, w_dtype, order, prefetch.hint, parts.panel > 0, standardized),
+    )
+    fixed = m, n, ld, *parts, offset, n_padded, packed, vectors
+    return _planned(address, fixed, m * row_cost < tuned.serial_below)
 
 
 def plan_of_dot(u, v):
     """The plan of a dot product of two vectors."""
     chunks, serial = chunk_count(u.size, 1, dot.BLOCK), u.size < profile.current().serial_below
-    header = 0, u.size, 0, dot.BLOCK, chunks, 0, 0, 0, 0, 0, 1
-    return _planned(kernel("dot", u.dtype, v.dtype, "C", "t0"), header, serial)
+    fixed = 0, u.size, 0, dot.BLOCK, chunks, 0, 0, 0, 0, 0, 1
+    return _planned(kernel("dot", u.dtype, v.dtype, "C", "t0"), fixed, serial)
 
 
-def _planned(address, header, serial):
-    m, _, _, rows, tasks, panel, _, _, n_padded, packed, vectors = header
+def _planned(address, fixed, serial):
+    m, _, _, rows, tasks, panel, _, _, n_padded, packed, vectors = fixed
     width, reduction = n_padded + TOTALS, 0
     if panel > 0:
         scratch = column_panels.scratch_size(rows, tasks, n_padded, vectors)
@@ -73,8 +71,10 @@ def _planned(address, header, serial):
         scratch = row_chunks.scratch_size(m, rows, tasks, n_padded, packed)
         if not serial and tasks * width >= executor.SHARED_SUMS:
             reduction = plain_kernel("reduction")
-    begin = WORDS + 2 * width
-    return Plan(address, reduction, serial, panel > 0, WORDS, begin, begin + scratch, header)
+    record = np.zeros(WORDS, np.int64)
+    record[PLAN_START : PLAN_START + PLAN_WORDS] = address, reduction, *fixed
+    totals = slice(WORDS, WORDS + 2 * width)
+    return Plan(record, data_address(record), serial, panel > 0, totals.stop + scratch, totals)
 
 
 def _hessian_cost(n):

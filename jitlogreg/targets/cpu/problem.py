@@ -1,25 +1,31 @@
 """The record that describes a problem in compiled code: what the tasks of a kernel, and the executor, know of a call.
 
 Addresses are plain integers, and sizes count numbers. All memory but the caller's is one block of numbers of eight
-bytes each, which those of every dtype fit in. Python writes `FLOATS` and `GIVEN`, and so does the call frame of a
-user's own compiled function; the executor writes the rest.
+bytes each, which those of every dtype fit in: the record, the totals, and what the tasks work in. Python writes the
+fields of the call, and so does the call frame of a user's own compiled function; the executor writes the rest.
 """
 
 import numpy as np
 
 from jitlogreg.targets.cpu.pointers import record_reader
 
-FLOATS = ("b", "l2")
-
-GIVEN = (
-    # the machine code of a task; addresses of X, w, labels, weights, activations, and of a frame's moments, or 0
-    *("kernel", "x", "w", "y", "s", "weighted", "out", "frame"),
+# What differs from call to call
+CALL_FLOATS = ("b", "l2")
+CALL = (
+    # the record with what a plan fixes, or 0 if that is written here
+    "plan",
+    # addresses of X, w, labels, weights, activations, and of a frame's moments, or 0
+    *("x", "w", "y", "s", "weighted", "out", "frame"),
     # bytes of a number of w if means are asked for, else 0; where those of the gradient go, or 0
     *("w_size", "dw"),
-    # where the sums go, in high and low parts; the other memory
-    *("totals", "memory"),
-    # what computes Σ w² if there is a penalty; what adds up the tasks' totals if threads share that; else 0
-    *("squares", "reduction"),
+    # what computes Σ w² if there is a penalty, else 0
+    "squares",
+)
+
+# What calls of one operation on matrices of one shape have in common
+PLAN = (
+    # the machine code of a task; what adds up the tasks' totals if threads share that, else 0
+    *("kernel", "reduction"),
     # X's shape and leading dimension
     *("m", "n", "ld"),
     # the partition, and how far ahead to prefetch
@@ -29,8 +35,10 @@ GIVEN = (
 )
 
 _PLACED = (
-    # the number of totals; tasks of a stage, at most, and how many stages
-    *("width", "stage_tasks", "stages"),
+    # the number of totals, and where they lie, in high and low parts; where the other memory begins
+    *("width", "totals", "memory"),
+    # the tasks of a stage, at most, and how many stages there are
+    *("stage_tasks", "stages"),
     # of row chunks: each task's totals and the memory it works in. Of column panels, for each row block
     *("partials", "work", "work_size"),
     # of column panels: row blocks, parts of the margins, the margins of a strip, accumulators
@@ -41,14 +49,17 @@ _RESULTS = ("square", "loss", "db", "weight", "invalid")
 
 PROBLEM = np.dtype(
     [
-        *((name, np.float64) for name in FLOATS),
-        *((name, np.int64) for name in (*GIVEN, *_PLACED)),
+        *((name, np.float64) for name in CALL_FLOATS),
+        *((name, np.int64) for name in (*CALL, *PLAN, *_PLACED)),
         *((name, np.float64) for name in _RESULTS),
     ]
 )
 
 # Numbers of eight bytes that the record takes
 WORDS = PROBLEM.itemsize // 8
+
+# Where the fields of the plan begin, and how many they are, in numbers
+PLAN_START, PLAN_WORDS = len(CALL_FLOATS) + len(CALL), len(PLAN)
 
 # The record at an address
 problem_at = record_reader(PROBLEM)
