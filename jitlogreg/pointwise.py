@@ -13,8 +13,6 @@ Everything rests on e = exp(−|z|), which lies in [0, 1], so nothing overflows 
 The coefficients come from `tools/accuracy/fit_polynomials.py`.
 """
 
-import numpy as np
-
 from jitlogreg.simd import exponent_from_low_bits, fma, literal, ones, polynomial, where, zeros
 from jitlogreg.targets.compile import pointwise
 
@@ -161,26 +159,3 @@ def two_sum(a, b):
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
-
-
-# log(2) = high + low, where k * high is exact for every exponent k of float64
-_LOG2_HIGH, _LOG2_LOW = float.fromhex("0x1.62e42fefa38p-1"), float.fromhex("0x1.ef35793c7673p-45")
-
-
-@pointwise
-def log1p_nonnegative(p):
-    """log(1 + p) of a float64 p ≥ 0 whose 1 + p is finite, within 2 ulp: libm's differs between systems.
-
-    1 + p = s + lost = 2ᵏ f + lost with 1 ≤ f < 2, so log(1 + p) = k log(2) + log(f) + lost / s, to first order in
-    lost / s, which is at most 2⁻⁵³.
-    """
-    s, lost = two_sum(1.0, p)
-    bits = np.float64(s).view(np.int64)
-    k = (bits >> 52) - 1023
-    f = np.int64((bits & ((1 << 52) - 1)) | (1023 << 52)).view(np.float64)
-    is_small = p <= 1
-    value = log1p_unit(p if is_small else f - 1.0)
-    if is_small:
-        return value
-    value = k * _LOG2_HIGH + (k * _LOG2_LOW + (value + lost / s))
-    return value if p < np.inf else p  # NaN goes on as well

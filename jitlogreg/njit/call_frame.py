@@ -16,7 +16,6 @@ from jitlogreg.simd import LANES
 from jitlogreg.targets.base import UNSUPPORTED, F, classify_layout
 from jitlogreg.targets.compile import function_pointer, inline
 from jitlogreg.targets.cpu import column_panels, executor, row_chunks
-from jitlogreg.targets.cpu.epilogue import TOTALS
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, partition
 from jitlogreg.targets.cpu.pointers import call, load_scalar, pointer_to, record_reader, store_scalar
 from jitlogreg.targets.cpu.problem import WORDS, problem_at
@@ -41,8 +40,8 @@ _INTEGERS = (
     *("record", "operation", *_MATRIX, *_VECTORS, *_KERNELS),
     # why the call is refused; memory that is asked for, in numbers of eight bytes, and given; where the result goes
     *("refusal", "numbers", "memory", "result"),
-    # whether threads are worth it; where the totals end; labels and weights that can be read
-    *("threads", "width", "labels", "weights"),
+    # whether threads are worth it; labels and weights that can be read
+    *("threads", "labels", "weights"),
 )
 CALL = np.dtype([(name, np.intp if name in _INTEGERS else np.float64) for name in ("b", "l2", *_INTEGERS)])
 
@@ -126,13 +125,17 @@ def _plan(t):
     m, n, of_examples = t.m, t.n, t.operation >= MEAN
     (rows, tasks, panel, _), _, _ = _partition(t)
     n_padded = -(-n // LANES) * LANES if t.operation == GRADIENT else 0
-    t.width = n_padded + TOTALS
     t.threads = m * (n + POINTWISE_COST) >= load_scalar(pointer_to(t.profile, 0), SERIAL_BELOW)
+    _, size = _memory(m, rows, tasks, panel, n_padded)
+    t.numbers = size // 8 + n + (2 * m if of_examples else 0)
+
+
+@inline
+def _memory(m, rows, tasks, panel, n_padded):
+    """The fields of the plan that say where memory is, and how much there is."""
     if panel > 0:
-        size = column_panels.scratch_size(rows, tasks, n_padded, 1)
-    else:
-        size = row_chunks.scratch_size(m, rows, tasks, n_padded, 0)
-    t.numbers = WORDS + 2 * t.width + size + n + (2 * m if of_examples else 0)
+        return column_panels.memory(m, rows, tasks, n_padded, 1, 8 * WORDS)
+    return row_chunks.memory(m, rows, tasks, n_padded, 0, 8 * WORDS)
 
 
 @inline
@@ -171,7 +174,10 @@ def _place(t, w0):
     p.squares, p.plan, p.reduction, p.m, p.n, p.ld = t.squares, 0, 0, m, n, ld
     p.rows, p.tasks, p.panel, p.sequential = rows, tasks, panel, sequential
     p.prefetch = _prefetch_offset(t, f_order, ld, rows, panel)
-    p.n_padded, p.packed, p.vectors = t.width - TOTALS, 0, 1
+    p.n_padded, p.packed, p.vectors = -(-n // LANES) * LANES if t.operation == GRADIENT else 0, 0, 1
+    fields, _ = _memory(m, rows, tasks, panel, p.n_padded)
+    p.width, p.totals, p.partials, p.work, p.work_size, p.parts, p.z, p.accumulators = fields[:8]
+    p.blocks, p.stage_tasks, p.stages = fields[8:]
     executor.prepare(p, t.memory)
     if t.refusal != VALID:
         p.stages = 0

@@ -24,6 +24,7 @@ from jitlogreg.targets.cpu.vectors import (
     fma_columns,
     load,
     load_column,
+    minimum,
     prefetch,
     splat,
     splat_each,
@@ -99,7 +100,7 @@ def accumulate_gradient(x, shape, i, rows, pad, dz, g, high, low, ahead):
             add_vector(high, low, j, transpose_sum(left + right))
         else:
             for r in range(0, rows, ROWS_AT_ONCE):
-                stop = min(r + ROWS_AT_ONCE, rows)
+                stop = minimum(r + ROWS_AT_ONCE, rows)
                 left = _four_dots(x, j, starts[:4], r, stop, dz, starts[4] + ahead, starts[5] + ahead, like)
                 right = _four_dots(x, j + 4, starts[4:], r, stop, dz, starts[6] + ahead, starts[7] + ahead, like)
                 add_vector(high, low, j, transpose_sum(left + right))

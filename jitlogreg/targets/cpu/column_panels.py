@@ -17,11 +17,11 @@ import math
 from jitlogreg.simd import LANES, zeros
 from jitlogreg.targets.compile import inline, jitable
 from jitlogreg.targets.cpu import row_major
-from jitlogreg.targets.cpu.compensated import clear, two_sum
+from jitlogreg.targets.cpu.compensated import clear
 from jitlogreg.targets.cpu.epilogue import SEGMENT, SEGMENTS, TOTALS, WORK
 from jitlogreg.targets.cpu.pointers import load_scalar, matrix, offset, pointer_to, store_scalar
 from jitlogreg.targets.cpu.problem import problem_at
-from jitlogreg.targets.cpu.vectors import broadcast_as, load, store
+from jitlogreg.targets.cpu.vectors import broadcast_as, load, minimum, store
 
 # What happens to a strip
 MARGINS, POINTWISE, ACCUMULATE, STAGES = range(4)
@@ -51,34 +51,39 @@ def make_task(layout, epilogue):
             r += rows
 
     @inline
-    def row_block(t, w0, strip, block):
+    def row_block(t, problem, w0, strip, block):
         """The pointwise step of a block of rows of a strip."""
         first, w = strip * t.rows + block * BLOCK, pointer_to(t.w, w0)
-        count = max(0, min(min(BLOCK, t.rows - block * BLOCK), t.m - first))  # the last strip may have fewer blocks
+        count = minimum(minimum(BLOCK, t.rows - block * BLOCK), t.m - first)
+        if count < 0:  # the last strip may have fewer blocks
+            count = 0
         full = count // LANES * LANES
-        z, parts = offset(pointer_to(t.z, w0), block * BLOCK), pointer_to(t.parts, w0)
+        z, parts = offset(pointer_to(problem + t.z, w0), block * BLOCK), pointer_to(problem + t.parts, w0)
         u = offset(z, t.rows)
         _add_parts(parts, t, block, count, z, broadcast_as(t.b, w0))
         if two_vectors:
             c = load_scalar(pointer_to(t.y, w0), t.n)
             _add_parts(offset(parts, t.tasks * t.rows), t, block, count, u, broadcast_as(c, w0))
-        high = offset(pointer_to(t.partials, 0.0), 2 * TOTALS * block)
-        work = offset(pointer_to(t.work, w0), block * WORK)
+        high = offset(pointer_to(problem + t.partials, 0.0), 2 * TOTALS * block)
+        work = offset(pointer_to(problem + t.work, w0), block * WORK)
         state, r = begin(w, high, offset(high, TOTALS), work), 0
         while r < count:
-            rows, pad = (min(SEGMENT, full - r), 0) if r < full else (LANES, LANES - (count - r))
+            rows, pad = (minimum(SEGMENT, full - r), 0) if r < full else (LANES, LANES - (count - r))
             state, _ = apply(t, first + r, rows, pad, True, offset(z, r), offset(u, r), state)
             r += rows
         finish(state)
 
     @inline
-    def accumulate_panel(t, x0, w0, strip, panel):
+    def accumulate_panel(t, problem, x0, w0, strip, panel):
         """A strip's part of the sums of a panel."""
         x, shape = _panel(t, x0, panel, in_rows)
         first, n = panel * t.panel, shape[1]
         row, like, n_padded = strip * t.rows, broadcast_as(0.0, w0), (n + LANES - 1) // LANES * LANES
-        count, last, dz = min(t.rows, t.m - row), row + t.rows >= t.m, pointer_to(t.z, w0)
-        high, g = offset(pointer_to(t.totals, 0.0), first), offset(pointer_to(t.accumulators, w0), first)
+        count, last, dz = minimum(t.rows, t.m - row), row + t.rows >= t.m, pointer_to(problem + t.z, w0)
+        high, g = (
+            offset(pointer_to(problem + t.totals, 0.0), first),
+            offset(pointer_to(problem + t.accumulators, w0), first),
+        )
         low, ahead = offset(high, t.width), 0
         if in_rows:
             if strip == 0:
@@ -101,24 +106,24 @@ def make_task(layout, epilogue):
         t = problem_at(problem)
         stage, k = number // t.stage_tasks % STAGES, number % t.stage_tasks
         strip = number // t.stage_tasks // STAGES
-        rows, parts, w = min(t.rows, t.m - strip * t.rows), pointer_to(t.parts, w0), pointer_to(t.w, w0)
+        rows, parts, w = minimum(t.rows, t.m - strip * t.rows), pointer_to(problem + t.parts, w0), pointer_to(t.w, w0)
         if stage == POINTWISE:
-            row_block(t, w0, strip, k)
+            row_block(t, problem, w0, strip, k)
         elif stage == MARGINS and two_vectors:  # the second finds the first's rows in cache
             for start in range(0, rows, BLOCK):
-                stop = min(start + BLOCK, rows)
+                stop = minimum(start + BLOCK, rows)
                 panel_margins(t, x0, strip, k, start, stop, w, parts)
                 second = offset(parts, t.tasks * t.rows)
                 panel_margins(t, x0, strip, k, start, stop, pointer_to(t.y, w0), second)
         elif stage == MARGINS:
             panel_margins(t, x0, strip, k, 0, rows, w, parts)
         elif in_rows:
-            accumulate_panel(t, x0, w0, strip, k)
+            accumulate_panel(t, problem, x0, w0, strip, k)
         else:
             # From the last panel to the first: the columns that were read last are still in L3. 8000 x 8192 of float32
             # 0.73 of the time, 2000 x 32,768 of float64 0.84. In C order each thread takes its own panels again, which
             # its L2 has: the other way 100 x 200,000 takes 1.4 times as long (Zen 5, 1 MB and 32 MB)
-            accumulate_panel(t, x0, w0, strip, t.tasks - 1 - k)
+            accumulate_panel(t, problem, x0, w0, strip, t.tasks - 1 - k)
 
     return task
 
@@ -128,7 +133,7 @@ def _panel(t, x0, panel, in_rows):
     """X from the first column of a panel on, and its shape."""
     first = panel * t.panel
     begin = first if in_rows else first * t.ld
-    return offset(matrix(t.x, t.frame, x0), begin), (t.ld, min(t.panel, t.n - first), 0)
+    return offset(matrix(t.x, t.frame, x0), begin), (t.ld, minimum(t.panel, t.n - first), 0)
 
 
 @inline
@@ -154,23 +159,17 @@ def row_blocks(rows):
 
 
 @jitable
-def scratch_size(rows, panels, n_padded, vectors):
-    """Numbers of eight bytes that a call needs beside its totals."""
-    return vectors * (panels + 1) * rows + row_blocks(rows) * (2 * TOTALS + WORK) + n_padded
-
-
-@inline
-def place(t):
-    """Hand out the memory of a problem, say how many tasks it has, and clear what row blocks add to."""
-    t.blocks = row_blocks(t.rows)
-    t.stage_tasks = max(t.tasks, t.blocks)
-    t.stages = (t.m + t.rows - 1) // t.rows * STAGES
-    t.partials = t.memory
-    t.work = t.partials + 8 * 2 * TOTALS * t.blocks
-    t.parts = t.work + 8 * WORK * t.blocks
-    t.z = t.parts + 8 * t.vectors * t.tasks * t.rows
-    t.accumulators = t.z + 8 * t.vectors * t.rows
-    clear(pointer_to(t.partials, 0.0), 2 * TOTALS * t.blocks)
+def memory(m, rows, panels, n_padded, vectors, first):
+    """The fields of the plan from `width` on, and where all memory ends, in bytes; the totals lie at byte `first`."""
+    width, blocks = n_padded + TOTALS, row_blocks(rows)
+    partials = first + 8 * 2 * width
+    work = partials + 8 * 2 * TOTALS * blocks
+    parts = work + 8 * WORK * blocks
+    z = parts + 8 * vectors * panels * rows
+    accumulators = z + 8 * vectors * rows
+    stage_tasks, stages = panels if panels > blocks else blocks, (m + rows - 1) // rows * STAGES
+    fields = width, first, partials, work, WORK, parts, z, accumulators, blocks, stage_tasks, stages
+    return fields, accumulators + 8 * n_padded
 
 
 @inline
@@ -179,15 +178,3 @@ def tasks_of_stage(t, stage):
     if stage % STAGES == POINTWISE:
         return t.blocks
     return t.tasks if stage % STAGES == MARGINS or t.n_padded > 0 else 0
-
-
-@inline
-def join(t):
-    """Add the row blocks' totals, in order, to the first row of totals, which has the columns' sums."""
-    totals, blocks = pointer_to(t.totals, 0.0), pointer_to(t.partials, 0.0)
-    for k in range(TOTALS):
-        high, low = 0.0, 0.0
-        for block in range(t.blocks):
-            high, lost = two_sum(high, load_scalar(blocks, 2 * TOTALS * block + k))
-            low += lost + load_scalar(blocks, 2 * TOTALS * block + TOTALS + k)
-        store_scalar(totals, t.n_padded + k, high + low if math.isfinite(high) else high)

@@ -19,11 +19,11 @@ def clear(p, count):
 
 
 @inline
-def add_number(high, low, k, x):
-    """Add x to total k."""
-    total, lost = two_sum(load_scalar(high, k), x)
-    store_scalar(high, k, total)
-    store_scalar(low, k, load_scalar(low, k) + lost)
+def add_number(high, low, x):
+    """Add x to the total of which `high` and `low` point to the parts."""
+    total, lost = two_sum(load_scalar(high, 0), x)
+    store_scalar(high, 0, total)
+    store_scalar(low, 0, load_scalar(low, 0) + lost)
 
 
 @inline

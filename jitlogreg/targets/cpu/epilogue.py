@@ -16,24 +16,29 @@ returns its state and whether to flush the accumulators. `ends` says that no row
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from jitlogreg import pointwise
 from jitlogreg.simd import LANES, fma, ones, sqrt, where, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.compensated import add_number
-from jitlogreg.targets.cpu.pointers import load_scalar, offset, pointer_to, store_scalar
+from jitlogreg.targets.cpu.compensated import add_number, two_sum
+from jitlogreg.targets.cpu.pointers import is_null, load_scalar, offset, pointer_to, store_scalar
 from jitlogreg.targets.cpu.vectors import (
     broadcast_as,
     horizontal_compound,
     horizontal_sum,
+    lane,
     load,
+    minimum,
     splat,
+    split_exponent,
     store,
     widen,
 )
 
-# The totals of examples that a kernel adds to
+# The totals of examples that a kernel adds to, and the room that they take, a whole vector
 LOSS, DB, WEIGHT, INVALID = range(4)
-TOTALS = 4
+TOTALS = LANES
 
 # The examples that are summed in lanes before they go to the totals. Eight terms a lane: with the pairwise sum of the
 # lanes a term meets at most 11 roundings of the 32 that the bound on sums allows
@@ -76,33 +81,29 @@ def _nothing_left(state):
 
 
 @inline
-def _labels(t, i, pad, work):
-    """The labels from row i on; those of a remainder are copied, and padded with zeros."""
-    y = offset(pointer_to(t.y, work), i)
-    if pad == 0:
-        return y
-    padded = offset(work, SEGMENTS * LANES)
+def _padded(p, rows, to):
+    """Copy fewer than LANES labels or weights, or ones in their place if p is null, and pad them with zeros."""
     for r in range(LANES):
-        store_scalar(padded, r, 0)
-        if r < LANES - pad:
-            store_scalar(padded, r, load_scalar(y, r))
-    return padded
+        store_scalar(to, r, 0)
+        if r < rows:
+            store_scalar(to, r, 1)
+            if not is_null(p):
+                store_scalar(to, r, load_scalar(p, r))
+    return to
+
+
+@inline
+def _labels(t, i, pad, work):
+    """The labels from row i on; those of a remainder are copied."""
+    y = offset(pointer_to(t.y, work), i)
+    return y if pad == 0 else _padded(y, LANES - pad, offset(work, SEGMENTS * LANES))
 
 
 @inline
 def _weights(t, i, pad, work):
-    """The weights from row i on; those of a remainder are copied, as ones if there are none, and padded with zeros."""
+    """The weights from row i on, null if there are none; those of a remainder are copied."""
     s = offset(pointer_to(t.s, work), i * t.weighted)
-    if pad == 0:
-        return s
-    padded = offset(work, (SEGMENTS + 1) * LANES)
-    for r in range(LANES):
-        store_scalar(padded, r, 0)
-        if r < LANES - pad:
-            store_scalar(padded, r, 1)
-            if t.weighted > 0:
-                store_scalar(padded, r, load_scalar(s, r))
-    return padded
+    return s if pad == 0 else _padded(s, LANES - pad, offset(work, (SEGMENTS + 1) * LANES))
 
 
 # ---------------------------------------------------------------- activations
@@ -133,7 +134,8 @@ def activation(function):
 def _start_sums(w, high, low, work):
     """Nothing is summed yet: neither in the segment, of which no example is there, nor in the merged segments."""
     like = broadcast_as(0.0, w)
-    return _no_sums(like), 0, _no_sums(like), 0, high, low, work
+    none = np.int64(0)  # no literal, whose type would be another one
+    return _no_sums(like), none, _no_sums(like), none, high, low, work
 
 
 @inline
@@ -149,15 +151,15 @@ def _apply_loss(t, i, rows, pad, ends, z, u, state):
     sums, pending, merged, segments, high, low, work = state
     y, s, weighted = _labels(t, i, pad, work), _weights(t, i, pad, work), t.weighted > 0 or pad > 0
     for r in range(0, rows, SEGMENT):
-        examples = min(SEGMENT, rows - r)
-        sums = _residuals(offset(z, r), offset(y, r), offset(s, r * int(weighted)), weighted, examples, sums)
+        examples = minimum(SEGMENT, rows - r)
+        sums = _residuals(offset(z, r), offset(y, r), offset(s, r), weighted, examples, sums)
         pending += examples
         if pending >= SEGMENT or (ends and r + examples >= rows):
             merged = _merge_segment(sums, merged, work, segments)
-            sums, pending, segments = _no_sums(sums[3]), 0, segments + 1
+            sums, pending, segments = _no_sums(sums[3]), pending - pending, segments + 1
             if segments == SEGMENTS:
                 _add_segments(merged, work, segments, high, low)
-                merged, segments = _no_sums(sums[3]), 0
+                merged, segments = _no_sums(sums[3]), segments - segments
     return (sums, pending, merged, segments, high, low, work), pending == 0
 
 
@@ -227,11 +229,31 @@ def _add_segments(merged, products, k, high, low):
             x, y = load(products, i * LANES, like), load(products, (i + half) * LANES, like)
             store(products, i * LANES, fma(x, y, x + y))  # (1 + x)(1 + y) − 1
         half //= 2
-    log_product = pointwise.log1p_nonnegative(horizontal_compound(load(products, 0, like)))
-    add_number(high, low, LOSS, horizontal_sum(loss) + log_product)
-    add_number(high, low, DB, horizontal_sum(db))
-    add_number(high, low, WEIGHT, horizontal_sum(weight))
-    add_number(high, low, INVALID, horizontal_sum(invalid))
+    log_product = _log1p(horizontal_compound(load(products, 0, like)))
+    add_number(offset(high, LOSS), offset(low, LOSS), horizontal_sum(loss) + log_product)
+    add_number(offset(high, DB), offset(low, DB), horizontal_sum(db))
+    add_number(offset(high, WEIGHT), offset(low, WEIGHT), horizontal_sum(weight))
+    add_number(offset(high, INVALID), offset(low, INVALID), horizontal_sum(invalid))
+
+
+# log(2) = high + low, where k * high is exact for every exponent k of float64
+_LOG2_HIGH, _LOG2_LOW = float.fromhex("0x1.62e42fefa38p-1"), float.fromhex("0x1.ef35793c7673p-45")
+
+
+@inline
+def _log1p(p):
+    """log(1 + p) of a float64 p ≥ 0 whose 1 + p is finite, within 2 ulp: libm's differs between systems.
+
+    1 + p = s + lost = 2ᵏ f + lost with 1 ≤ f < 2, so log(1 + p) = k log(2) + log(f) + lost / s, to first order in
+    lost / s, which is at most 2⁻⁵³.
+    """
+    s, lost = two_sum(1.0, p)
+    k, f = split_exponent(s)
+    small = p <= 1
+    value = lane(pointwise.log1p_unit(splat(p if small else f - 1.0)), 0)
+    if not small:
+        value = k * _LOG2_HIGH + (k * _LOG2_LOW + (value + lost / s))
+    return value if p < np.inf else p  # NaN goes on as well
 
 
 # ---------------------------------------------------------------- curvature
@@ -248,7 +270,7 @@ def _apply_product(t, i, rows, pad, ends, z, u, state):
             h = load(s, r, like) * h
         store(z, r, h)
         total += widen(h)
-    add_number(high, low, DB, horizontal_sum(total))
+    add_number(offset(high, DB), offset(low, DB), horizontal_sum(total))
     return state, True
 
 

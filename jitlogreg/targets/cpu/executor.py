@@ -7,20 +7,19 @@ from Python, and calls from a user's own compiled functions (`jitlogreg.njit`).
 
 import math
 
-import numpy as np
 from numba import prange
 
-from jitlogreg.simd import LANES
+from jitlogreg.simd import LANES, where
 from jitlogreg.targets import normalize
 from jitlogreg.targets.compile import inline, parallel, serial
-from jitlogreg.targets.cpu import column_panels, row_chunks
+from jitlogreg.targets.cpu import column_panels
 from jitlogreg.targets.cpu.compensated import clear, two_sum
 from jitlogreg.targets.cpu.epilogue import DB, INVALID, LOSS, TOTALS, WEIGHT
-from jitlogreg.targets.cpu.pointers import call, load_scalar, offset, pointer_to, store_scalar
-from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, WORDS, problem_at
-from jitlogreg.targets.cpu.vectors import load, splat, store
+from jitlogreg.targets.cpu.pointers import call, load_scalar, load_sized, offset, pointer_to, store_scalar, store_sized
+from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, problem_at
+from jitlogreg.targets.cpu.vectors import load, minimum, splat, store
 
-# Columns whose sums are added up at once, and the sums of all tasks from which on threads share such blocks of columns
+# Totals that are added up at once, and the totals of all tasks from which on threads share such blocks
 ADDED_AT_ONCE, SHARED_SUMS = 128, 1 << 16
 
 # The steps of a call, which `execute` takes in this order: hand out memory; run every task; add up and take the means
@@ -39,10 +38,12 @@ def _execute(problem, steps, bound, theta, gradient, has_b):
     """
     t = problem_at(problem)
     if bound != 0:
-        _copy(bound, problem, 0, WORDS)
+        of_bound, of_call = pointer_to(bound, 0), pointer_to(problem, 0)
+        for k in range(PLAN_START):
+            store_scalar(of_call, k, load_scalar(of_bound, k))
         t.w, t.dw = theta, gradient
         if has_b:
-            t.b = load_scalar(pointer_to(theta, 0.0), t.n)
+            t.b = load_scalar(pointer_to(theta, 0.0), problem_at(t.plan).n)
     if steps & PREPARE:
         prepare(t, problem)
     if steps & RUN:
@@ -70,32 +71,22 @@ execute, run_on_threads = serial(_execute), parallel(_run_on_threads)
 
 
 @inline
-def _copy(source, target, start, stop):
-    """Copy some words of a record to another."""
-    read, written = pointer_to(source, 0), pointer_to(target, 0)
-    for k in range(start, stop):
-        store_scalar(written, k, load_scalar(read, k))
-
-
-@inline
 def prepare(t, problem):
-    """Take over what the plan fixes, hand out the memory behind the record, and clear the totals."""
+    """Take over what the plan fixes, and clear the totals."""
     if t.plan != 0:
-        _copy(t.plan, problem, PLAN_START, PLAN_START + PLAN_WORDS)
-    t.width, t.totals = t.n_padded + TOTALS, problem + 8 * WORDS
-    t.memory = t.totals + 8 * 2 * t.width
-    clear(pointer_to(t.totals, 0.0), 2 * t.width)
+        of_plan, of_call = pointer_to(t.plan, 0), pointer_to(problem, 0)
+        for k in range(PLAN_START, PLAN_START + PLAN_WORDS):
+            store_scalar(of_call, k, load_scalar(of_plan, k))
+    clear(pointer_to(problem + t.totals, 0.0), 2 * t.width)
     if t.panel > 0:
-        column_panels.place(t)
-    else:
-        row_chunks.place(t)
+        clear(pointer_to(problem + t.partials, 0.0), 2 * TOTALS * t.blocks)
 
 
 @inline
 def tasks_of(t, stage):
     """The kernel, the first task, and the number of tasks of a stage; the last stage adds up."""
     if stage == t.stages:
-        return t.reduction, 0, blocks_of_columns(t) if t.reduction != 0 else 0
+        return t.reduction, 0, blocks_of_totals(t) if t.reduction != 0 else 0
     count = column_panels.tasks_of_stage(t, stage) if t.panel > 0 else t.stage_tasks
     return t.kernel, stage * t.stage_tasks, count
 
@@ -112,12 +103,10 @@ def run(t, problem):
 @inline
 def finish(t, problem):
     """Add up the totals, and take the means if they are asked for and there is weight to divide by."""
-    if t.panel > 0:
-        column_panels.join(t)
-    elif t.reduction == 0:
-        for block in range(blocks_of_columns(t)):
-            add_columns(t, block)
-    of_examples = offset(pointer_to(t.totals, 0.0), t.n_padded)
+    if t.reduction == 0:
+        for block in range(blocks_of_totals(t)):
+            add_totals(t, problem, block)
+    of_examples = offset(pointer_to(problem + t.totals, 0.0), t.n_padded)
     t.loss, t.db = load_scalar(of_examples, LOSS), load_scalar(of_examples, DB)
     t.weight, t.invalid = load_scalar(of_examples, WEIGHT), load_scalar(of_examples, INVALID)
     if t.w_size > 0 and t.invalid == 0 and 0 < t.weight < math.inf:
@@ -131,50 +120,46 @@ def take_means(t, problem):
     if t.l2 != 0:
         call(t.squares, 0, problem)
         t.loss = _penalized_loss(t.loss, t.l2, t.square)
-    totals = pointer_to(t.totals, 0.0)
+    totals = pointer_to(problem + t.totals, 0.0)
     for j in range(t.n if t.dw != 0 else 0):
-        mean = _mean(load_scalar(totals, j), t.weight)
-        if t.w_size == 8:
-            w, dw = pointer_to(t.w, np.float64(0)), pointer_to(t.dw, np.float64(0))
-            store_scalar(dw, j, mean if t.l2 == 0 else _penalized_gradient(mean, t.l2, load_scalar(w, j)))
-        else:
-            w, dw = pointer_to(t.w, np.float32(0)), pointer_to(t.dw, np.float32(0))
-            store_scalar(dw, j, mean if t.l2 == 0 else _penalized_gradient(mean, t.l2, load_scalar(w, j)))
+        gradient = _mean(load_scalar(totals, j), t.weight)
+        if t.l2 != 0:
+            gradient = _penalized_gradient(gradient, t.l2, load_sized(t.w, t.w_size, j))
+        store_sized(t.dw, t.w_size, j, gradient)
 
 
-# ---------------------------------------------------------------- the sums of row chunks
+# ---------------------------------------------------------------- totals
 
 
 @inline
-def blocks_of_columns(t):
-    """Blocks of columns in whose sums no other takes part; the last one has the columns that fill none."""
-    return max(1, t.width // ADDED_AT_ONCE)
+def blocks_of_totals(t):
+    """Blocks of the totals, in whose sums no other takes part; of column panels there are just those of examples."""
+    return 1 if t.panel > 0 else (t.width + ADDED_AT_ONCE - 1) // ADDED_AT_ONCE
 
 
 @inline
-def add_columns(t, block):
-    """Add the tasks' totals of one block of columns, in order, and join their high and low parts."""
-    width, first, like = t.width, block * ADDED_AT_ONCE, splat(0.0)
-    last = width if first + 2 * ADDED_AT_ONCE > width else first + ADDED_AT_ONCE
-    full = first + (last - first) // LANES * LANES
-    high, partials = pointer_to(t.totals, 0.0), pointer_to(t.partials, 0.0)
-    low = offset(high, width)
-    for task in range(t.stage_tasks):
-        high_part = offset(partials, 2 * task * width)
+def add_totals(t, problem, block):
+    """Add up one block of the tasks' totals, or of the row blocks' of column panels, in order; join both parts."""
+    into, width, parts, like = problem + t.totals, t.width, t.stage_tasks, splat(0.0)
+    first = block * ADDED_AT_ONCE
+    last = minimum(width, first + ADDED_AT_ONCE)
+    if t.panel > 0:
+        into, width, parts, last = into + 8 * t.n_padded, TOTALS, t.blocks, TOTALS
+    high, partials = pointer_to(into, 0.0), pointer_to(problem + t.partials, 0.0)
+    low = offset(high, t.width)
+    for part in range(parts):
+        high_part = offset(partials, 2 * part * width)
         low_part = offset(high_part, width)
-        for j in range(first, full, LANES):
+        for j in range(first, last, LANES):
             total, lost = two_sum(load(high, j, like), load(high_part, j, like))
             store(high, j, total)
             store(low, j, load(low, j, like) + (lost + load(low_part, j, like)))
-        for j in range(full, last):
-            total, lost = two_sum(load_scalar(high, j), load_scalar(high_part, j))
-            store_scalar(high, j, total)
-            store_scalar(low, j, load_scalar(low, j) + (lost + load_scalar(low_part, j)))
-    for j in range(first, last):
-        if math.isfinite(load_scalar(high, j)):  # else the low part is NaN and means nothing
-            store_scalar(high, j, load_scalar(high, j) + load_scalar(low, j))
+    for j in range(first, last, LANES):
+        total = load(high, j, like)
+        is_finite = total - total >= like  # else the low part is NaN and means nothing
+        store(high, j, where(is_finite, total + load(low, j, like), total))
 
 
 def reduction_task(block, problem, x0, w0):
-    """`add_columns`, as a kernel whose tasks threads share."""
-    add_columns(problem_at(problem), block)
+    """`add_totals`, as a kernel whose tasks threads share."""
+    add_totals(problem_at(problem), problem, block)

@@ -7,7 +7,6 @@ import numpy as np
 
 from jitlogreg.simd import LANES
 from jitlogreg.targets.cpu import column_panels, dot, executor, hessian, profile, row_chunks
-from jitlogreg.targets.cpu.epilogue import TOTALS
 from jitlogreg.targets.cpu.kernels import EPILOGUES, kernel, plain_kernel
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_count, partition
 from jitlogreg.targets.cpu.pointers import data_address
@@ -64,17 +63,16 @@ def plan_of_dot(u, v):
 
 def _planned(address, fixed, serial):
     m, _, _, rows, tasks, panel, _, _, n_padded, packed, vectors = fixed
-    width, reduction = n_padded + TOTALS, 0
     if panel > 0:
-        scratch = column_panels.scratch_size(rows, tasks, n_padded, vectors)
+        fields, size = column_panels.memory(m, rows, tasks, n_padded, vectors, 8 * WORDS)
     else:
-        scratch = row_chunks.scratch_size(m, rows, tasks, n_padded, packed)
-        if not serial and tasks * width >= executor.SHARED_SUMS:
-            reduction = plain_kernel("reduction")
+        fields, size = row_chunks.memory(m, rows, tasks, n_padded, packed, 8 * WORDS)
+    width, reduction = fields[0], 0
+    if panel == 0 and not serial and tasks * width >= executor.SHARED_SUMS:
+        reduction = plain_kernel("reduction")
     record = np.zeros(WORDS, np.int64)
-    record[PLAN_START : PLAN_START + PLAN_WORDS] = address, reduction, *fixed
-    totals = slice(WORDS, WORDS + 2 * width)
-    return Plan(record, data_address(record), serial, panel > 0, totals.stop + scratch, totals)
+    record[PLAN_START : PLAN_START + PLAN_WORDS] = address, reduction, *fixed, *fields
+    return Plan(record, data_address(record), serial, panel > 0, size // 8, slice(WORDS, WORDS + 2 * width))
 
 
 def _hessian_cost(n):

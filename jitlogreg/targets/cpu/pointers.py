@@ -108,6 +108,16 @@ def offset(typingctx, p, i):
 
 
 @intrinsic
+def is_null(typingctx, p):
+    """Whether a pointer is null."""
+
+    def codegen(context, builder, sig, args):
+        return builder.icmp_unsigned("==", args[0], ir.Constant(args[0].type, None))
+
+    return types.boolean(p), codegen
+
+
+@intrinsic
 def load_scalar(typingctx, p, i):
     """p[i], one number."""
 
@@ -126,6 +136,47 @@ def store_scalar(typingctx, p, i, x):
         return context.get_dummy_value()
 
     return types.void(p, types.intp, p.dtype), codegen
+
+
+def _of_either_size(emit_double, emit_float):
+    """The codegen of a number at args[0] + args[2] of which args[1] says whether it is a float64 or a float32."""
+
+    def codegen(context, builder, sig, args):
+        is_double = builder.icmp_signed("==", args[1], args[1].type(8))
+        result = cgutils.alloca_once(builder, ir.DoubleType())
+        with builder.if_else(is_double) as (then, otherwise):
+            for branch, number, emit in ((then, ir.DoubleType(), emit_double), (otherwise, ir.FloatType(), emit_float)):
+                with branch:
+                    emit(builder, builder.gep(builder.inttoptr(args[0], number.as_pointer()), [args[2]]), args, result)
+        return builder.load(result) if sig.return_type == types.float64 else context.get_dummy_value()
+
+    return codegen
+
+
+@intrinsic
+def load_sized(typingctx, address, itemsize, i):
+    """Element i of the numbers of 8 or 4 bytes at an address, as float64."""
+
+    def double(builder, p, args, result):
+        builder.store(builder.load(p), result)
+
+    def single(builder, p, args, result):
+        builder.store(builder.fpext(builder.load(p), ir.DoubleType()), result)
+
+    return types.float64(types.intp, types.intp, types.intp), _of_either_size(double, single)
+
+
+@intrinsic
+def store_sized(typingctx, address, itemsize, i, x):
+    """Write a float64 to element i of the numbers of 8 or 4 bytes at an address."""
+
+    def double(builder, p, args, result):
+        builder.store(args[3], p)
+
+    def single(builder, p, args, result):
+        builder.store(builder.fptrunc(args[3], ir.FloatType()), p)
+
+    return types.void(types.intp, types.intp, types.intp, types.float64), _of_either_size(double, single)
 
 
 @intrinsic

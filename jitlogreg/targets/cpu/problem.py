@@ -2,7 +2,7 @@
 
 Addresses are plain integers, and sizes count numbers. All memory but the caller's is one block of numbers of eight
 bytes each, which those of every dtype fit in: the record, the totals, and what the tasks work in. Python writes the
-fields of the call, and so does the call frame of a user's own compiled function; the executor writes the rest.
+fields of the call, and a plan has those of the plan; the call frame of a user's own compiled function writes both.
 """
 
 import numpy as np
@@ -32,17 +32,12 @@ PLAN = (
     *("rows", "tasks", "panel", "sequential", "prefetch"),
     # columns of the sums, in whole vectors; numbers that a task packs; vectors that X is multiplied by
     *("n_padded", "packed", "vectors"),
-)
-
-_PLACED = (
-    # the number of totals, and where they lie, in high and low parts; where the other memory begins
-    *("width", "totals", "memory"),
-    # the tasks of a stage, at most, and how many stages there are
-    *("stage_tasks", "stages"),
-    # of row chunks: each task's totals and the memory it works in. Of column panels, for each row block
-    *("partials", "work", "work_size"),
-    # of column panels: row blocks, parts of the margins, the margins of a strip, accumulators
-    *("blocks", "parts", "z", "accumulators"),
+    # where a call's memory has the totals, high and low parts, and how many they are; each task's or row block's
+    # totals, and what it works in, in bytes from the record; of column panels, parts of the margins, the margins of a
+    # strip, and accumulators
+    *("width", "totals", "partials", "work", "work_size", "parts", "z", "accumulators"),
+    # row blocks of column panels; the tasks of a stage, at most, and how many stages there are
+    *("blocks", "stage_tasks", "stages"),
 )
 
 _RESULTS = ("square", "loss", "db", "weight", "invalid")
@@ -50,7 +45,7 @@ _RESULTS = ("square", "loss", "db", "weight", "invalid")
 PROBLEM = np.dtype(
     [
         *((name, np.float64) for name in CALL_FLOATS),
-        *((name, np.int64) for name in (*CALL, *PLAN, *_PLACED)),
+        *((name, np.int64) for name in (*CALL, *PLAN)),
         *((name, np.float64) for name in _RESULTS),
     ]
 )

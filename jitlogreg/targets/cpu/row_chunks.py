@@ -10,7 +10,7 @@ from jitlogreg.targets.cpu.compensated import clear
 from jitlogreg.targets.cpu.epilogue import TOTALS, WORK
 from jitlogreg.targets.cpu.pointers import load_scalar, matrix, offset, pointer_to, store_scalar
 from jitlogreg.targets.cpu.problem import problem_at
-from jitlogreg.targets.cpu.vectors import broadcast_as
+from jitlogreg.targets.cpu.vectors import broadcast_as, minimum
 
 
 def make_task(layout, epilogue, accumulation):
@@ -32,17 +32,17 @@ def make_task(layout, epilogue, accumulation):
     def task(number, problem, x0, w0):
         t = problem_at(problem)
         start, stop, pad = _rows_of(t, number)
-        high = offset(pointer_to(t.partials, 0.0), number * 2 * t.width)
+        high = offset(pointer_to(problem + t.partials, 0.0), number * 2 * t.width)
         low = offset(high, t.width)
         clear(high, 2 * t.width)
         x, shape = matrix(t.x, t.frame, x0), (t.ld, t.n, t.sequential)
         w, b = pointer_to(t.w, w0), broadcast_as(t.b, w0)
-        z = offset(pointer_to(t.work, w0), number * t.work_size)
+        z = offset(pointer_to(problem + t.work, w0), number * t.work_size)
         u, work, g = offset(z, t.rows), offset(z, 2 * t.rows), offset(z, 2 * t.rows + WORK)
         clear(g, t.n_padded)
         state = begin(w, offset(high, t.n_padded), offset(low, t.n_padded), work)
         for i in range(start, stop, t.rows):
-            rows = min(t.rows, stop - i)
+            rows = minimum(t.rows, stop - i)
             ends = i + rows >= stop
             ahead = 0 if ends and number + 1 >= t.tasks else t.prefetch
             margins(x, shape, i, rows, pad, w, b, z, ahead, not reads_twice or t.n_padded == 0)
@@ -69,30 +69,21 @@ def _rows_of(t, number):
     if number == t.tasks:
         return full, full + LANES, LANES - t.m % LANES
     blocks = (full + t.rows - 1) // t.rows
-    return number * blocks // t.tasks * t.rows, min((number + 1) * blocks // t.tasks * t.rows, full), 0
+    return number * blocks // t.tasks * t.rows, minimum((number + 1) * blocks // t.tasks * t.rows, full), 0
 
 
 # ---------------------------------------------------------------- memory
 
 
 @jitable
-def _work_size(rows, n_padded, packed):
-    """Numbers that a task works in: margins of two vectors, the epilogue, accumulators, packed rows."""
-    return 2 * rows + WORK + n_padded + packed
+def memory(m, rows, tasks, n_padded, packed, first):
+    """The fields of the plan from `width` on, and where all memory ends, in bytes; the totals lie at byte `first`.
 
-
-@jitable
-def scratch_size(m, rows, tasks, n_padded, packed):
-    """Numbers of eight bytes that a call needs beside its totals: for each task two rows of totals and its work."""
-    parts = tasks + (1 if m % LANES > 0 else 0)
-    return parts * (2 * (n_padded + TOTALS) + _work_size(rows, n_padded, packed))
-
-
-@inline
-def place(t):
-    """Hand out the memory of a problem, and say how many tasks it has."""
-    t.stage_tasks = t.tasks + (1 if t.m % LANES > 0 else 0)
-    t.stages = 1
-    t.partials = t.memory
-    t.work = t.memory + 8 * t.stage_tasks * 2 * t.width
-    t.work_size = _work_size(t.rows, t.n_padded, t.packed)
+    Each task has two rows of totals. It works in the margins of two vectors, the epilogue's numbers, accumulators, and
+    packed rows.
+    """
+    width, parts = n_padded + TOTALS, tasks + (1 if m % LANES > 0 else 0)
+    work_size = 2 * rows + WORK + n_padded + packed
+    partials = first + 8 * 2 * width
+    work = partials + 8 * parts * 2 * width
+    return (width, first, partials, work, work_size, 0, 0, 0, 0, parts, 1), work + 8 * parts * work_size

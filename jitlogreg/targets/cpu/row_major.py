@@ -156,10 +156,10 @@ def accumulate_gradient(x, shape, i, rows, pad, dz, g, high, low, ahead):
             row, prefetched = position + r * ld, start + r // 8 * step * ld
             d = splat_each(dz, r, like)
             for j in range(0, full, LANES):
-                _prefetch(x, prefetched + step * j, True)
+                prefetch(x, prefetched + step * j, 4)
                 store(g, j, load(g, j, like) + weighted_rows(x, row, j, ld, None, d))
             if full < n:
-                _prefetch(x, prefetched + step * full, True)
+                prefetch(x, prefetched + step * full, 4)
                 store(g, full, load(g, full, like) + weighted_rows(x, row, full, ld, n - full, d))
 
 

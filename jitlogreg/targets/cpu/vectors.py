@@ -101,6 +101,33 @@ def _pairs(builder, moments):
     return [flat[k : k + 2] for k in range(0, len(flat), 2)] or [()] * LANES
 
 
+# ---------------------------------------------------------------- numbers
+
+
+@intrinsic
+def minimum(typingctx, i, j):
+    """The smaller of two integers; `min` is a function of its own for each pair of types."""
+
+    def codegen(context, builder, sig, args):
+        return builder.select(builder.icmp_signed("<", *args), *args)
+
+    return types.intp(types.intp, types.intp), codegen
+
+
+@intrinsic
+def split_exponent(typingctx, x):
+    """k, in float64, and f with x = 2ᵏ f and 1 ≤ f < 2, of a normal float64 x > 0."""
+
+    def codegen(context, builder, sig, args):
+        bits = builder.bitcast(args[0], _I64)
+        exponent = builder.sub(builder.ashr(bits, _I64(52)), _I64(1023))
+        fraction = builder.or_(builder.and_(bits, _I64((1 << 52) - 1)), _I64(1023 << 52))
+        parts = [builder.sitofp(exponent, ir.DoubleType()), builder.bitcast(fraction, ir.DoubleType())]
+        return context.make_tuple(builder, sig.return_type, parts)
+
+    return types.UniTuple(types.float64, 2)(types.float64), codegen
+
+
 # ---------------------------------------------------------------- one vector
 
 
