@@ -279,8 +279,8 @@ class Objective:
         if isinstance(self._problem.X, np.ndarray):
             return passes.smallest_doubt(self._target, self._data, w, b, enough)
         y, s = (None if array is None else on_host(array) for array in self._data[1:3])
-        a = self._target.forward(self._problem._replace(frame=None), w, b, np.empty(len(y)))
-        return passes.least_doubt(a, y, s, enough)
+        problem = self._problem._replace(y=y, sample_weight=s, frame=None)
+        return passes.least_doubt(self._target.residuals(problem, w, b, np.empty(len(y))), problem, enough)
 
     def sums_at(self, w, b):
         """The sums for a step of a descent, with db = 0 if there is no intercept."""

@@ -19,29 +19,26 @@ QR_NUMBERS, QR_ROWS_PER_PARAMETER = 1 << 12, 4
 def smallest_doubt(target, data, w, b, enough):
     """The `least_doubt` at w and b of a problem in NumPy arrays, as its columns are; they are read once."""
     X, y, s, *_ = data
-    least, a = math.inf, np.empty(min(len(y), FORWARD_ROWS))
+    least, room = math.inf, np.empty(min(len(y), FORWARD_ROWS))
     for rows in _row_blocks(X, FORWARD_ROWS):
-        labels, weights = y[rows], None if s is None else s[rows]
-        activations = target.forward(Problem.of(X[rows]), w, b, a[: len(labels)])
-        least = min(least, least_doubt(activations, labels, weights, enough))
+        block = Problem.of(X[rows], y[rows], None if s is None else s[rows])
+        least = min(least, least_doubt(target.residuals(block, w, b, room[: len(block.y)]), block, enough))
     return least
 
 
-def least_doubt(a, y, sample_weight, enough):
-    """The smallest doubt, s·(1 − a) for label 1 and s·a for label 0, over examples with weight; inf if there are none.
+def least_doubt(residuals, data, enough):
+    """The smallest |residual| of examples with weight and a label of 0 or 1; inf if there are none.
 
-    Any number above `enough` where the smallest doubt is larger than `enough`. It is rounded as 1 − a is: a doubt below
-    1e-16 of s may come out as 0. a is overwritten.
+    That is s·σ(−z) for label 1 and s·σ(z) for label 0. Any number above `enough` where the smallest is larger than
+    `enough`. The residuals are overwritten.
     """
-    doubt = np.abs(np.subtract(y, a, out=a), out=a)
-    if sample_weight is not None:
-        doubt *= sample_weight
+    doubt = np.abs(residuals, out=residuals)
     least = float(doubt.min(initial=math.inf))
     if least > enough:  # soft labels and weights of 0 may be among these, and only lower the minimum
         return least
-    is_hard = (y == 0) | (y == 1)
-    if sample_weight is not None:
-        is_hard &= sample_weight > 0
+    is_hard = (data.y == 0) | (data.y == 1)
+    if data.sample_weight is not None:
+        is_hard &= data.sample_weight > 0
     return float(np.min(doubt, where=is_hard, initial=math.inf))
 
 

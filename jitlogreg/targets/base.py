@@ -164,6 +164,9 @@ class Target(Protocol):
     def log_forward(self, problem: Problem, w: Any, b: Any, out: Any) -> Any:
         """Write log σ(Xw + b) to `out`, and return it."""
 
+    def residuals(self, problem: Problem, w: Any, b: Any, out: Any) -> Any:
+        """Write s·(σ(Xw + b) − y) to `out`, a NumPy array, and return it."""
+
     def sums(self, problem: Problem, w: Any, b: Any, with_gradient: bool) -> Sums:
         """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
 

@@ -102,16 +102,21 @@ def log_forward(problem, w, b, out):
 
 
 @_ieee
+def residuals(problem, w, b, out):
+    """Write s·dz to `out`, dz = σ(Xw + b) − y."""
+    out[:] = _weights(problem) * _residuals(_margins(_columns(problem), w, b), problem.y.astype(np.float64))
+    return out
+
+
+@_ieee
 def sums(problem, w, b, with_gradient):
     """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
     X, y, s = _columns(problem), problem.y.astype(np.float64), _weights(problem)
     z = _margins(X, w, b)
-    not_y = 1 - y
-    misfit = np.where(z < 0, y, not_y)
+    misfit = np.where(z < 0, y, 1 - y)
     # the choice keeps 0 · inf out: a right answer at an infinite margin costs nothing
     loss = np.logaddexp(0, -np.abs(z)) + np.where(misfit == 0, 0, misfit * np.abs(z))
-    upper, lower = _both_tails(z)
-    dz = not_y * upper - y * lower
+    dz = _residuals(z, y)
     dw = X.T @ (s * dz) if with_gradient else np.zeros(X.shape[1])
     valid = bool(np.all((y >= 0) & (y <= 1)) and np.all(s >= 0))
     return Sums(float(np.sum(s * loss)), dw, float(np.sum(s * dz)), float(np.sum(s)), valid)
@@ -162,6 +167,12 @@ def _weights(problem):
 def _margins(X, w, b):
     """z = Xw + b"""
     return X @ w.astype(np.float64) + float(b)
+
+
+def _residuals(z, y):
+    """dz = (1 − y) σ(z) − y σ(−z): σ(z) − y without cancellation."""
+    upper, lower = _both_tails(z)
+    return (1 - y) * upper - y * lower
 
 
 def _both_tails(z):

@@ -59,6 +59,12 @@ def sums(problem, w, b, with_gradient):
     return Sums(loss, dw, db, weight, invalid == 0)
 
 
+def residuals(problem, w, b, out):
+    """Write s·(σ(Xw + b) − y) to `out`."""
+    _run(_plan("loss_gradient", problem, w, False), problem, w, b, out=data_address(out))
+    return out
+
+
 def means(problem, w, b, l2, dw):
     """`sums` and their normalization in one, with the gradient written to dw."""
     plan = _plan("loss_gradient", problem, w, True)

@@ -4,7 +4,7 @@ An epilogue is a compile-time parameter of a kernel. It replaces margins z by wh
 with, or writes activations, and adds the sums of examples to the totals:
 
     activation(σ)   out = σ(z); no accumulation, no totals
-    LOSS_GRADIENT   z ← s·dz; totals LOSS, DB, WEIGHT, INVALID
+    LOSS_GRADIENT   z ← s·dz, also written to `out` if there is one; totals LOSS, DB, WEIGHT, INVALID
     PRODUCT         z ← s·σ(z)σ(−z)·u, with the margins u of a second vector; total DB
     SQRT_CURVATURE  z ← √(s·σ(z)σ(−z)); no totals
 
@@ -109,19 +109,27 @@ def _weights(t, i, pad, work):
 # ---------------------------------------------------------------- activations
 
 
+@inline
+def _write(z, t, i, rows, pad):
+    """Copy a block to `t.out`, which has no room for padding."""
+    out, like = offset(pointer_to(t.out, z), i), broadcast_as(0.0, z)
+    if pad == 0:
+        for r in range(0, rows, LANES):
+            store(out, r, load(z, r, like))
+    else:
+        for r in range(LANES - pad):
+            store_scalar(out, r, load_scalar(z, r))
+
+
 def activation(function):
     """The epilogue that writes a function of the margins to `t.out`."""
 
     @inline
     def apply(t, i, rows, pad, ends, z, u, state):
-        out, like = offset(pointer_to(t.out, z), i), broadcast_as(0.0, z)
-        if pad == 0:
-            for r in range(0, rows, LANES):
-                store(out, r, function(load(z, r, like)))
-        else:
-            store(z, 0, function(load(z, 0, like)))
-            for r in range(LANES - pad):
-                store_scalar(out, r, load_scalar(z, r))
+        like = broadcast_as(0.0, z)
+        for r in range(0, rows, LANES):
+            store(z, r, function(load(z, r, like)))
+        _write(z, t, i, rows, pad)
         return state, False
 
     return Epilogue(function.__name__, _no_state, apply, _nothing_left, accumulates=False)
@@ -160,6 +168,8 @@ def _apply_loss(t, i, rows, pad, ends, z, u, state):
             if segments == SEGMENTS:
                 _add_segments(merged, work, segments, high, low)
                 merged, segments = _no_sums(sums[3]), segments - segments
+    if t.out != 0:
+        _write(z, t, i, rows, pad)
     return (sums, pending, merged, segments, high, low, work), pending == 0
 
 

@@ -9,6 +9,7 @@ import functools
 import numba
 import numpy as np
 
+from jitlogreg.interop.device_array import on_host
 from jitlogreg.targets.base import Sums
 from jitlogreg.targets.cuda import dot as dot_kernel
 from jitlogreg.targets.cuda import driver, plan
@@ -34,6 +35,7 @@ __all__ = [
     "means",
     "name",
     "reason",
+    "residuals",
     "sums",
 ]
 
@@ -83,6 +85,13 @@ def sums(problem, w, b, with_gradient):
     numbers = _reduced_sums("gradient" if with_gradient else "loss", problem, w, b)
     totals = numbers[n:].tolist()
     return Sums(totals[LOSS], numbers[:n], totals[DB], totals[WEIGHT], totals[INVALID] == 0)
+
+
+def residuals(problem, w, b, out):
+    """Write s·(σ(Xw + b) − y) to `out`, a NumPy array. Rounded as σ is: below 1e-16 it may be 0."""
+    y, s = (None if array is None else on_host(array) for array in problem[1:3])
+    np.subtract(_activations("forward", problem.X, w, b, out), y, out=out)
+    return out if s is None else np.multiply(out, s, out=out)
 
 
 def means(problem, w, b, l2, dw):
