@@ -169,8 +169,10 @@ def _place(t, w0):
     else:
         p.kernel = t.panels_c if panel > 0 else t.rows_c
     p.b, p.l2, p.x, p.w = t.b, t.l2, t.x, _contiguous(t.w, t.w_step, t.w_size, n, own_w, w0)
-    p.y, p.s, p.weighted, p.out, p.frame = t.labels, t.weights, weighted, t.result, 0
-    p.w_size, p.dw = t.w_size if t.operation >= MEAN else 0, t.result if t.operation == GRADIENT else 0
+    p.y, p.s, p.weighted, p.frame = t.labels, t.weights, weighted, 0
+    p.out, p.w_size, p.dw = t.result, 0, 0
+    if t.operation >= MEAN:  # an `out` would receive residuals
+        p.out, p.w_size, p.dw = 0, t.w_size, t.result if t.operation == GRADIENT else 0
     p.squares, p.plan, p.reduction, p.m, p.n, p.ld = t.squares, 0, 0, m, n, ld
     p.rows, p.tasks, p.panel, p.sequential = rows, tasks, panel, sequential
     p.prefetch = _prefetch_offset(t, f_order, ld, rows, panel)
