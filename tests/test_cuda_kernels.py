@@ -225,7 +225,7 @@ def test_the_target_has_the_functions_of_the_others():
     reference = importlib.import_module("jitlogreg.targets.reference")
     for name in (
         *("bind", "descend", "dot", "forward", "hessian_sums", "hessian_vector_sums"),
-        *("hold", "log_forward", "means", "sums"),
+        *("hold", "log_forward", "means", "residuals", "sums"),
     ):
         assert inspect.signature(getattr(cuda, name)) == inspect.signature(getattr(reference, name))
 
