@@ -13,6 +13,7 @@ import numpy as np
 
 from jitlogreg.interop.device_array import DeviceArray
 from jitlogreg.targets import reference
+from jitlogreg.targets.base import Problem, layout
 
 DL_CUDA, DL_MANAGED = 2, 13
 
@@ -271,20 +272,23 @@ def target(seen):
         return [None if array is None else memory(array) for array in (X, w, *others)]
 
     def activations(function):
-        def write(X, w, b, out):
-            X, w, to = taken(X, w, out)
-            function(X, w, b, to)
+        def write(problem, w, b, out):
+            X, w, to = taken(problem.X, w, out)
+            function(Problem.of(X, frame=problem.frame), w, b, to)
             return out
 
         return write
 
-    def sums(X, y, w, b, sample_weight, with_gradient, frame=None):
+    def sums(problem, w, b, with_gradient):
+        X, y, sample_weight, order, ld, frame = problem
+        assert (order, ld) == layout(X.shape, X.strides, X.itemsize)
         if type(w) is np.ndarray:  # an objective's θ comes from the host
             X, y, sample_weight = taken(X, y, sample_weight)
         else:
             X, w, y, sample_weight = taken(X, w, y, sample_weight)
-        return reference.sums(X, y, w, b, sample_weight, with_gradient, frame)
+        return reference.sums(Problem.of(X, y, sample_weight, frame), w, b, with_gradient)
 
+    module.name, module.hold = "cuda", reference.hold
     module.forward, module.log_forward = activations(reference.forward), activations(reference.log_forward)
-    module.sums = sums
+    module.sums, module.bind, module.means, module.descend = sums, reference.bind, reference.means, reference.descend
     return module

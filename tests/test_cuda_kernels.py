@@ -13,7 +13,7 @@ from conftest import exact_margins, example_bound, expected_objective, expected_
 from gpu.predictions import h100
 
 import jitlogreg as jlr
-from jitlogreg.targets.base import Problem
+from jitlogreg.targets.base import DescentSettings, Problem
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("greenlet", reason="greenlet, which the simulator needs, is not installed")
@@ -223,7 +223,10 @@ def test_dot(device, dtypes, n):
 
 def test_the_target_has_the_functions_of_the_others():
     reference = importlib.import_module("jitlogreg.targets.reference")
-    for name in ("dot", "forward", "hessian_vector_sums", "log_forward", "sums"):
+    for name in (
+        *("bind", "descend", "dot", "forward", "hessian_sums", "hessian_vector_sums"),
+        *("hold", "log_forward", "means", "residuals", "sums"),
+    ):
         assert inspect.signature(getattr(cuda, name)) == inspect.signature(getattr(reference, name))
 
 
@@ -395,7 +398,7 @@ def test_a_call_runs_on_the_device_and_the_stream_of_x(device, monkeypatch):
     cuda.sums(Problem.of(X, y, s), w, 0.5, True)
     cuda.hessian_vector_sums(Problem.of(X, None, s), data.w, 0.5, vector_for(data))
     cuda.forward(Problem.of(X), w, 0.5, out)
-    list(cuda.descend(X, y, w, 0.0, s, 0.1, 2, 0.0, 0.0, False))
+    list(cuda.descend(Problem.of(X, y, s), w, 0.0, DescentSettings(0.1, 2, 0.0, 0.0, False)))
     assert asked == {"ordinal": {1}, "stream": {5}}
 
 

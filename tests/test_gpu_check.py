@@ -169,8 +169,8 @@ def test_the_cpu_descends_as_it_does(monkeypatch):
 def wrong_target(monkeypatch, **functions):
     """The reference with functions of its own in place of some, under the name "cuda"."""
     module = targets._module("reference")
-    names = "forward", "hessian_vector_sums", "log_forward", "sums"
-    wrong = {"__name__": "cuda", **{name: getattr(module, name) for name in names}} | functions
+    names = "bind", "descend", "forward", "hessian_vector_sums", "hold", "log_forward", "means", "sums"
+    wrong = {"name": "cuda", **{name: getattr(module, name) for name in names}} | functions
     of_name = targets._module
     fake = lambda name: SimpleNamespace(**wrong) if name == "cuda" else of_name(name)  # noqa: E731
     monkeypatch.setattr(targets, "_module", fake)
@@ -188,8 +188,8 @@ def off_by(name, amount):
 
 @pytest.mark.parametrize("name", ["forward", "log_forward"])
 def test_activations_that_are_a_little_off_fail(few, monkeypatch, name):
-    def off(X, w, b, out):
-        out[:] = getattr(targets._module("reference"), name)(X, w, b, out) * out.dtype.type(1.001)
+    def off(problem, w, b, out):
+        out[:] = getattr(targets._module("reference"), name)(problem, w, b, out) * out.dtype.type(1.001)
         return out
 
     wrong_target(monkeypatch, **{name: off})
@@ -238,8 +238,9 @@ def test_a_target_whose_runs_differ_fails(few, monkeypatch):
 
 
 def test_a_forward_that_leaves_an_output_unwritten_fails(few, monkeypatch):
-    def forward(X, w, b, out):
-        out[:-1] = targets._module("reference").forward(Problem.of(X[:-1]), w, b, np.empty(len(X) - 1, out.dtype))
+    def forward(problem, w, b, out):
+        without_last = Problem.of(problem.X[:-1])
+        out[:-1] = targets._module("reference").forward(without_last, w, b, np.empty(len(out) - 1, out.dtype))
         return out
 
     wrong_target(monkeypatch, forward=forward)
@@ -260,11 +261,11 @@ def test_a_target_that_lets_everything_pass_fails(monkeypatch):
 
 
 def test_a_descent_that_a_callback_changes_fails(monkeypatch):
-    def descend(X, y, w, b, s, rate, n_iterations, l2, tolerance, each_step):
-        rate = rate * (1 + 1e-3 * each_step)
-        sums_at = functools.partial(targets._module("reference").sums, X, y, sample_weight=s, with_gradient=True)
+    def descend(problem, w, b, settings):
+        rate = settings.learning_rate * (1 + 1e-3 * settings.each_step)
+        sums_at = functools.partial(targets._module("reference").sums, problem, with_gradient=True)
         return importlib.import_module("jitlogreg.solvers.gradient_descent")._descend_by_evaluations(
-            sums_at, w, b, w.dtype.type(rate), n_iterations, l2
+            sums_at, w, b, w.dtype.type(rate), settings.n_iterations, settings.l2
         )
 
     wrong_target(monkeypatch, descend=descend)
@@ -300,13 +301,14 @@ def test_kernels_that_read_or_write_beside_a_matrix_fail(simulated, monkeypatch)
     cuda = importlib.import_module("jitlogreg.targets.cuda")
     forward, sums = cuda.forward, cuda.sums
 
-    def writes_one_more(X, w, b, out):
-        simulated.memory.view(out.address, out.dtype)[X.shape[0]] = 0
-        return forward(X, w, b, out)
+    def writes_one_more(problem, w, b, out):
+        simulated.memory.view(out.address, out.dtype)[problem.X.shape[0]] = 0
+        return forward(problem, w, b, out)
 
-    def takes_rows_for_adjacent(X, *others):
+    def takes_rows_for_adjacent(problem, *others):
+        X = problem.X
         adjacent = views.view(X.address, X.shape, (X.shape[1] * X.itemsize, X.itemsize), X.dtype)
-        return sums(adjacent, *others)
+        return sums(Problem.of(adjacent, problem.y, problem.sample_weight), *others)
 
     items = list(views.views({"C": (5,)}, rows=7, places=((0, 0), (1, 3))))
     with monkeypatch.context() as patch:

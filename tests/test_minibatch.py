@@ -42,9 +42,9 @@ def sums_of(monkeypatch, target):
     kernels, seen = importlib.import_module(f"jitlogreg.targets.{target}"), []
     sums = kernels.sums
 
-    def watched(X, *rest):
-        seen.append(X)
-        return sums(X, *rest)
+    def watched(problem, *rest):
+        seen.append(problem.X)
+        return sums(problem, *rest)
 
     monkeypatch.setattr(kernels, "sums", watched)
     return seen

@@ -303,6 +303,18 @@ def test_out_between_the_numbers_of_an_input_is_taken():
     assert call(X=memory[:3, :4].T[:4], out=memory[1, 4:7], w=memory[5, :3])[0] > 0
 
 
+@pytest.mark.parametrize("function", [compiled, on_threads], ids=["here", "on threads"])
+@pytest.mark.parametrize("shape", SHAPES[:3])
+def test_nothing_is_written_beside_out(function, shape):
+    m, n = shape
+    data, memory = make_data(m, n), np.full((2, max(m, n) * 2), 0.25)
+    dw, a = memory[0, :n], memory[1, :m]
+    results = function(data.X, data.y, data.w, data.b, None, 0.0, dw, a)
+    assert results[1].dw.ctypes.data == dw.ctypes.data
+    assert (memory[0, n:] == 0.25).all()
+    assert (memory[1, m:] == 0.25).all()
+
+
 def test_compiled_code_may_catch_what_is_refused():
     for options in ({}, {"parallel": True}):
 

@@ -110,14 +110,17 @@ def _refused(message, call):
 def _label(target, order, n, wrong):
     data = example(40, n, "float64", "float64", order)
     data.y[33] = wrong
-    _refused("y[33] is", lambda: jlr.loss_and_gradient(data.X, data.y, data.w, target=target))
+    _refused(
+        "y[33]: expected a label from 0 to 1, got ",
+        lambda: jlr.loss_and_gradient(data.X, data.y, data.w, target=target),
+    )
 
 
 def _weight(target, wrong):
     data = example(40, 5, "float32", "float32", "C", weighted=True)
     data.sample_weight[3] = wrong
     _refused(
-        "sample_weight[3] is",
+        "sample_weight[3]: expected a finite weight of at least 0, got ",
         lambda: jlr.loss_and_gradient(data.X, data.y, data.w, sample_weight=data.sample_weight, target=target),
     )
 
@@ -125,7 +128,7 @@ def _weight(target, wrong):
 def _no_weight(target):
     data = example(40, 5, "float64", "float64", "C")
     _refused(
-        "sample_weight sums to 0",
+        "sample_weight: expected a sum that is positive and finite, got 0.0",
         lambda: jlr.loss_and_gradient(data.X, data.y, data.w, sample_weight=np.zeros(40), target=target),
     )
 

@@ -116,7 +116,9 @@ def hessian_vector_sums(problem, w, b, v):
 
 def hessian_sums(problem, w, b):
     """Raise TargetUnavailableError: there is no kernel for it yet."""
-    raise TargetUnavailableError(f"target: expected one that has a kernel for the Hessian, got {name!r}")
+    raise TargetUnavailableError(
+        f"target: expected 'cpu' or 'reference' for a Hessian, got {name!r}, which has none yet"
+    )
 
 
 def _reduced_sums(operation, problem, w, b):
