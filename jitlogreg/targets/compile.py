@@ -27,6 +27,7 @@ from pathlib import Path
 import numba
 from numba import extending
 from numba.core import caching, serialize
+from numba.core.runtime import rtsys
 
 try:
     from jitlogreg.targets import pipeline
@@ -255,6 +256,10 @@ class _Store(caching.CompileResultCacheImpl):
         return super().rebuild(target_context, pickle.loads(data))
 
 
+def _is_number(argument_type):
+    return isinstance(argument_type, (numba.types.Number, numba.types.Boolean, numba.types.CPointer))
+
+
 class _Cache(caching.FunctionCache):
     _impl_class = _Store
 
@@ -264,7 +269,13 @@ class _Cache(caching.FunctionCache):
 
     def load_overload(self, sig, target_context):
         try:
-            compiled = super().load_overload(sig, target_context)
+            # Numba would import all that it can compile, which takes longer than the rest of a process's first call.
+            # Functions of numbers, once compiled, need its run time alone
+            if all(map(_is_number, sig)):
+                rtsys.initialize(target_context)
+                compiled = self._load_overload(sig, target_context)
+            else:
+                compiled = super().load_overload(sig, target_context)
             if compiled is None or tuple(compiled.signature.args) == tuple(sig):
                 return compiled
             raise ValueError("another function's code")
