@@ -102,7 +102,7 @@ def joined(factors, R):
 def _matrix(A):
     """The address of a matrix, its rows, and its leading dimension."""
     assert A.dtype == np.float64
-    assert A.shape[1] <= 1 or A.strides[1] == A.itemsize
+    assert A.size == 0 or A.shape[1] == 1 or A.strides[1] == A.itemsize
     return data_address(A), len(A), A.strides[0] // A.itemsize
 
 
