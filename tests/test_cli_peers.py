@@ -8,7 +8,7 @@ import pytest
 
 from jitlogreg.cli import bench, cases, peers, picture, timing
 from jitlogreg.cli.errors import WrongAnswerError
-from jitlogreg.cli.spellings import times_rounding
+from jitlogreg.cli.numpy_baseline import times_rounding
 
 SMALL = ("bench", "--shapes", "300x5", "--rounds", "2", "--target", "reference")
 # what a library warns of on import or on use is its own affair

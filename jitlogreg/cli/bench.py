@@ -11,7 +11,7 @@ from jitlogreg.cli import options, peers, picture
 from jitlogreg.cli.cases import OPERATIONS, rows_of_case
 from jitlogreg.cli.errors import UsageError
 from jitlogreg.cli.machine import machine, print_load, versions
-from jitlogreg.cli.spellings import check_answer
+from jitlogreg.cli.numpy_baseline import check_answer
 from jitlogreg.cli.tables import print_table
 from jitlogreg.cli.timing import in_turn
 from jitlogreg.targets.dispatch import choose

@@ -6,7 +6,7 @@ import numpy as np
 
 import jitlogreg as jlr
 from jitlogreg.cli import bandwidth
-from jitlogreg.cli.spellings import (
+from jitlogreg.cli.numpy_baseline import (
     check_answer,
     numpy_forward,
     numpy_loss_and_gradient,

@@ -9,9 +9,9 @@ import numpy as np
 
 import jitlogreg as jlr
 from jitlogreg.cli import data, options, picture
+from jitlogreg.cli.demo_timing import time_steps
 from jitlogreg.cli.errors import UsageError, optional_module
 from jitlogreg.cli.machine import load, print_load
-from jitlogreg.cli.steps import time_steps
 from jitlogreg.cli.tables import print_table
 
 # Data below this size stays in the caches, where a step takes little more than the call: it is also timed repeated

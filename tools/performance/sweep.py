@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 import jitlogreg as jlr
 from jitlogreg.cli import bandwidth
 from jitlogreg.cli.machine import machine, versions
-from jitlogreg.cli.spellings import check_answer, rounding_of_gradient
+from jitlogreg.cli.numpy_baseline import check_answer, rounding_of_gradient
 from jitlogreg.cli.timing import in_turn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -114,7 +114,7 @@ SHIPPED = {
 
 
 @jitable
-def prefetch_offset(m, n, itemsize, leading, f_order, block, panel, cached, distance, below):
+def prefetch_offset(m, n, itemsize, ld, f_order, block, panel, cached, distance, below):
     """How far ahead to prefetch, in elements in C order and in rows in F order; 0 for not at all."""
     bytes_at_once = itemsize * (n * block if f_order else panel if panel > 0 else n)
     if m * n * itemsize <= cached or bytes_at_once >= below:
@@ -122,7 +122,7 @@ def prefetch_offset(m, n, itemsize, leading, f_order, block, panel, cached, dist
     if f_order:
         return block
     # the margins prefetch half of what they read, and four rows are read at once
-    return (block // 2 + 2) * leading + distance // itemsize
+    return (block // 2 + 2) * ld + distance // itemsize
 
 
 # ---------------------------------------------------------------- the one in force

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 import jitlogreg as jlr
-from jitlogreg.cli.spellings import check_answer, numpy_loss_and_gradient, rounding_of_gradient
+from jitlogreg.cli.numpy_baseline import check_answer, numpy_loss_and_gradient, rounding_of_gradient
 from jitlogreg.cli.timing import in_turn
 from jitlogreg.targets.reference import step_loop
 
