@@ -69,7 +69,7 @@ def forward(
     >>> jlr.forward(X, np.array([0.5, 0.25]), 0.0).round(6)
     array([0.731059, 0.201813])
     """
-    return choose(target, X).forward(*validation.check_forward(X, w, b, out))
+    return choose(target, X).activate("sigmoid", *validation.check_forward(X, w, b, out))
 
 
 @accepts_foreign_arrays
@@ -110,7 +110,7 @@ def log_forward(
     >>> jlr.log_forward(np.array([[700.0], [-700.0]]), np.array([1.0]))
     array([-9.85967654e-305, -7.00000000e+002])
     """
-    return choose(target, X).log_forward(*validation.check_forward(X, w, b, out))
+    return choose(target, X).activate("log_sigmoid", *validation.check_forward(X, w, b, out))
 
 
 @accepts_foreign_arrays

@@ -58,7 +58,8 @@ def add_weighted_rows(target, data, theta, R):
     def factor(rows):
         x = X[rows]
         problem, m = Problem.of(x), len(x)
-        curvature = target.forward(problem, w, b, np.empty(m)) * target.forward(problem, -w, -b, np.empty(m))
+        upper, lower = (target.activate("sigmoid", problem, *at, np.empty(m)) for at in ((w, b), (-w, -b)))
+        curvature = upper * lower
         if sample_weight is not None:
             curvature *= sample_weight[rows]
         weighted = np.ones((m, p))

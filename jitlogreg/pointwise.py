@@ -159,3 +159,7 @@ def two_sum(a, b):
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
+
+
+# The functions of a margin that a target can write for each example, by the names that targets know them by
+ACTIVATIONS = {"sigmoid": sigmoid, "log_sigmoid": log_sigmoid}

@@ -47,7 +47,7 @@ hypothesis.settings.load_profile("jitlogreg")
 
 def _runs(name):
     try:
-        return hasattr(importlib.import_module(f"jitlogreg.targets.{name}"), "forward")
+        return hasattr(importlib.import_module(f"jitlogreg.targets.{name}"), "sums")
     except ImportError:
         return False
 

@@ -271,13 +271,10 @@ def target(seen):
             assert array.dtype == w.dtype
         return [None if array is None else memory(array) for array in (X, w, *others)]
 
-    def activations(function):
-        def write(problem, w, b, out):
-            X, w, to = taken(problem.X, w, out)
-            function(Problem.of(X, frame=problem.frame), w, b, to)
-            return out
-
-        return write
+    def activate(function, problem, w, b, out):
+        X, w, to = taken(problem.X, w, out)
+        reference.activate(function, Problem.of(X, frame=problem.frame), w, b, to)
+        return out
 
     def sums(problem, w, b, with_gradient):
         X, y, sample_weight, order, ld, frame = problem
@@ -289,6 +286,6 @@ def target(seen):
         return reference.sums(Problem.of(X, y, sample_weight, frame), w, b, with_gradient)
 
     module.name, module.hold = "cuda", reference.hold
-    module.forward, module.log_forward = activations(reference.forward), activations(reference.log_forward)
+    module.activate = activate
     module.sums, module.bind, module.means, module.descend = sums, reference.bind, reference.means, reference.descend
     return module

@@ -231,8 +231,8 @@ class _Interpreter:
         if isinstance(value, numba.types.Number):
             return _dtype(value).type  # does what calling Numba's type does, but faster
         python = getattr(value, "py_func", None)
-        if isinstance(python, types.FunctionType):
-            return self.of(python)
+        if isinstance(python, types.FunctionType):  # whose own name tells what it is where a closure renames it
+            return self._replace.get(python.__name__) or self.of(python)
         return value
 
 

@@ -224,8 +224,8 @@ def test_dot(device, dtypes, n):
 def test_the_target_has_the_functions_of_the_others():
     reference = importlib.import_module("jitlogreg.targets.reference")
     for name in (
-        *("bind", "descend", "dot", "forward", "hessian_sums", "hessian_vector_sums"),
-        *("hold", "log_forward", "means", "residuals", "sums"),
+        *("activate", "bind", "descend", "dot", "hessian_sums", "hessian_vector_sums"),
+        *("hold", "means", "residuals", "sums"),
     ):
         assert inspect.signature(getattr(cuda, name)) == inspect.signature(getattr(reference, name))
 
@@ -397,7 +397,7 @@ def test_a_call_runs_on_the_device_and_the_stream_of_x(device, monkeypatch):
         monkeypatch.setattr(driver, name, recorded(getattr(device, name)))
     cuda.sums(Problem.of(X, y, s), w, 0.5, True)
     cuda.hessian_vector_sums(Problem.of(X, None, s), data.w, 0.5, vector_for(data))
-    cuda.forward(Problem.of(X), w, 0.5, out)
+    cuda.activate("sigmoid", Problem.of(X), w, 0.5, out)
     list(cuda.descend(Problem.of(X, y, s), w, 0.0, DescentSettings(0.1, 2, 0.0, 0.0, False)))
     assert asked == {"ordinal": {1}, "stream": {5}}
 

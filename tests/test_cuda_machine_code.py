@@ -156,7 +156,7 @@ def test_reads_of_eight_bytes(tmp_path, n, cc):
 @pytest.mark.slow
 @of_every_capability
 @of_every_type
-@pytest.mark.parametrize("operation", ["forward", "log_forward", "loss"])
+@pytest.mark.parametrize("operation", ["sigmoid", "log_sigmoid", "loss"])
 @pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 1024), ("C", 100_000), ("F", 28), ("F", 1024)])
 def test_the_other_operations(tmp_path, sizes, order, n, cc, operation):
     assert_kernel_for_sums(tmp_path, sizes, order, n, True, operation, cc)

@@ -169,7 +169,7 @@ def test_the_cpu_descends_as_it_does(monkeypatch):
 def wrong_target(monkeypatch, **functions):
     """The reference with functions of its own in place of some, under the name "cuda"."""
     module = targets._module("reference")
-    names = "bind", "descend", "forward", "hessian_vector_sums", "hold", "log_forward", "means", "sums"
+    names = "activate", "bind", "descend", "hessian_vector_sums", "hold", "means", "sums"
     wrong = {"name": "cuda", **{name: getattr(module, name) for name in names}} | functions
     of_name = targets._module
     fake = lambda name: SimpleNamespace(**wrong) if name == "cuda" else of_name(name)  # noqa: E731
@@ -188,11 +188,15 @@ def off_by(name, amount):
 
 @pytest.mark.parametrize("name", ["forward", "log_forward"])
 def test_activations_that_are_a_little_off_fail(few, monkeypatch, name):
-    def off(problem, w, b, out):
-        out[:] = getattr(targets._module("reference"), name)(problem, w, b, out) * out.dtype.type(1.001)
+    of_name = {"forward": "sigmoid", "log_forward": "log_sigmoid"}[name]
+
+    def off(function, problem, w, b, out):
+        out[:] = targets._module("reference").activate(function, problem, w, b, out)
+        if function == of_name:
+            out *= out.dtype.type(1.001)
         return out
 
-    wrong_target(monkeypatch, **{name: off})
+    wrong_target(monkeypatch, activate=off)
     found = failures(all_values("cuda"))
     assert len(found) == len(FEW)
     assert all(f"OffError: {name}[" in failure for failure in found.values())
@@ -238,12 +242,12 @@ def test_a_target_whose_runs_differ_fails(few, monkeypatch):
 
 
 def test_a_forward_that_leaves_an_output_unwritten_fails(few, monkeypatch):
-    def forward(problem, w, b, out):
-        without_last = Problem.of(problem.X[:-1])
-        out[:-1] = targets._module("reference").forward(without_last, w, b, np.empty(len(out) - 1, out.dtype))
+    def activate(function, problem, w, b, out):
+        without_last, of_others = Problem.of(problem.X[:-1]), np.empty(len(out) - 1, out.dtype)
+        out[:-1] = targets._module("reference").activate(function, without_last, w, b, of_others)
         return out
 
-    wrong_target(monkeypatch, forward=forward)
+    wrong_target(monkeypatch, activate=activate)
     found = failures(all_values("cuda"))
     assert len(found) == len(FEW)
     assert all("forward[" in failure and "is nan" in failure for failure in found.values())
@@ -299,11 +303,11 @@ def test_the_kernels_pass_wherever_a_matrix_lies(simulated):
 
 def test_kernels_that_read_or_write_beside_a_matrix_fail(simulated, monkeypatch):
     cuda = importlib.import_module("jitlogreg.targets.cuda")
-    forward, sums = cuda.forward, cuda.sums
+    activate, sums = cuda.activate, cuda.sums
 
-    def writes_one_more(problem, w, b, out):
+    def writes_one_more(function, problem, w, b, out):
         simulated.memory.view(out.address, out.dtype)[problem.X.shape[0]] = 0
-        return forward(problem, w, b, out)
+        return activate(function, problem, w, b, out)
 
     def takes_rows_for_adjacent(problem, *others):
         X = problem.X
@@ -312,7 +316,7 @@ def test_kernels_that_read_or_write_beside_a_matrix_fail(simulated, monkeypatch)
 
     items = list(views.views({"C": (5,)}, rows=7, places=((0, 0), (1, 3))))
     with monkeypatch.context() as patch:
-        patch.setattr(cuda, "forward", writes_one_more)
+        patch.setattr(cuda, "activate", writes_one_more)
         assert all("behind an output" in failure for failure in failures(items).values())
         assert len(failures(items)) == 3
     monkeypatch.setattr(cuda, "sums", takes_rows_for_adjacent)

@@ -70,7 +70,7 @@ def test_an_empty_environment_variable_chooses_nothing(monkeypatch):
 def test_the_choice_is_what_runs(monkeypatch):
     ran = []
     reference = choose("reference")
-    monkeypatch.setattr(reference, "forward", lambda problem, w, b, out: ran.append(len(problem.X)))
+    monkeypatch.setattr(reference, "activate", lambda function, problem, w, b, out: ran.append(len(problem.X)))
     jlr.forward(X, W, target="reference")
     with jlr.use_target("reference"):
         jlr.forward(X, W)
@@ -248,7 +248,7 @@ def functions_of(name):
 def test_targets_have_the_same_functions_with_equal_signatures(name):
     functions = functions_of(name)
     assert functions == functions_of("reference")
-    assert {"dot", "forward", "hessian_vector_sums", "log_forward", "means", "sums"} <= set(functions)
+    assert {"activate", "dot", "hessian_vector_sums", "means", "residuals", "sums"} <= set(functions)
 
 
 @pytest.mark.parametrize("with_gradient", [True, False])

@@ -23,7 +23,7 @@ def run(options):
     """Compile, and print the time of each kernel: little of those that are there already."""
     if cache_folder() is None:
         raise NotStoredError(NOWHERE)
-    from jitlogreg.cli.ahead import kernels_for
+    from jitlogreg.cli.kernel_list import kernels_for
 
     rows, start = [], time.perf_counter()
     for name, make in kernels_for([np.dtype(name) for name in options.dtype], options.order):

@@ -47,7 +47,7 @@ CALL = np.dtype([(name, np.intp if name in _INTEGERS else np.float64) for name i
 
 _call_at = record_reader(CALL)
 
-FORWARD, LOG_FORWARD, MEAN, GRADIENT = range(4)
+ACTIVATE, MEAN, GRADIENT = range(3)
 
 # What a call goes through: check, and ask for memory; take it; run every part, or let the caller do that; make means
 CHECK, PLACE, RUN, FINISH = range(4)

@@ -20,12 +20,13 @@ from jitlogreg import api
 from jitlogreg.evaluation import Gradient, LossAndGradient
 
 
-def _activations(operation, kernel):
+def _activations(function):
     def typed(X, w, b=0.0, out=None, target=None):
         _check_types(X=X, w=w, b=b, out=out, target=target)
+        from jitlogreg.njit.call_frame import ACTIVATE
         from jitlogreg.njit.stub import beginning, finish, result, run
 
-        begin = beginning(operation, kernel, "F")
+        begin = beginning(ACTIVATE, function, "F")
 
         def implementation(X, w, b=0.0, out=None, target=None):
             a = result(out, X.shape[0], w)
@@ -106,7 +107,7 @@ def register():
     >>> import jitlogreg as jlr
     >>> jlr.overloads.register()
     """
-    operations = {"forward": _activations(0, "sigmoid"), "log_forward": _activations(1, "log_sigmoid")}
+    operations = {"forward": _activations("sigmoid"), "log_forward": _activations("log_sigmoid")}
     operations |= {"loss": _loss, "gradient": _gradient, "loss_and_gradient": _loss_and_gradient}
     for name, typed in operations.items():
         for parallel in (True, False):

@@ -158,11 +158,8 @@ class Target(Protocol):
     def dot(self, u: Any, v: Any) -> float:
         """Σⱼ uⱼ vⱼ of two vectors, computed in float64."""
 
-    def forward(self, problem: Problem, w: Any, b: Any, out: Any) -> Any:
-        """Write a = σ(Xw + b) to `out`, and return it."""
-
-    def log_forward(self, problem: Problem, w: Any, b: Any, out: Any) -> Any:
-        """Write log σ(Xw + b) to `out`, and return it."""
+    def activate(self, function: str, problem: Problem, w: Any, b: Any, out: Any) -> Any:
+        """Write a function of the margins, one of `pointwise.ACTIVATIONS`, to `out`, and return it."""
 
     def residuals(self, problem: Problem, w: Any, b: Any, out: Any) -> Any:
         """Write s·(σ(Xw + b) − y) to `out`, a NumPy array, and return it."""

@@ -88,16 +88,9 @@ def dot(u, v):
 
 
 @_ieee
-def forward(problem, w, b, out):
-    """Write a = σ(Xw + b) to `out`."""
-    out[:], _ = _both_tails(_margins(_columns(problem), w, b))
-    return out
-
-
-@_ieee
-def log_forward(problem, w, b, out):
-    """Write log σ(Xw + b) to `out`."""
-    out[:] = -np.logaddexp(0, -_margins(_columns(problem), w, b))
+def activate(function, problem, w, b, out):
+    """Write a function of the margins to `out`: σ(Xw + b) for "sigmoid"."""
+    out[:] = _ACTIVATIONS[function](_margins(_columns(problem), w, b))
     return out
 
 
@@ -180,3 +173,6 @@ def _both_tails(z):
     e = np.exp(-np.abs(z))
     near, far = 1 / (1 + e), e / (1 + e)
     return np.where(z < 0, far, near), np.where(z < 0, near, far)
+
+
+_ACTIVATIONS = {"sigmoid": lambda z: _both_tails(z)[0], "log_sigmoid": lambda z: -np.logaddexp(0, -z)}

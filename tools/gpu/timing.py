@@ -136,7 +136,7 @@ def kernels(data):
             call.reduce_partials(dtype, partials, p.n_partials, n + TOTALS, 0, sums)
 
         def forward():
-            call.run("forward", p, data.w, data.b, 0, 0, out, workspace)
+            call.run("sigmoid", p, data.w, data.b, 0, 0, out, workspace)
 
         w_and_v = np.concatenate([w, w, np.ones(1)])
         q = second.plan(w_and_v, "curvature")

@@ -100,8 +100,8 @@ def check_places(m, n, x_dtype, w_dtype, order, places):
             sums = cuda.sums(Problem.of(X, y, s), w, data.b, True)
             along = np.append(*cuda.hessian_vector_sums(Problem.of(X, None, s), data.w, data.b, data.v))
             a, log = (put(np.full(m, np.nan, w_dtype)) for _ in range(2))
-            cuda.forward(Problem.of(X), w, data.b, a)
-            cuda.log_forward(Problem.of(X), w, data.b, log)
+            cuda.activate("sigmoid", Problem.of(X), w, data.b, a)
+            cuda.activate("log_sigmoid", Problem.of(X), w, data.b, log)
             arrays = [fetch(array.address, m + GUARD, w_dtype) for array in (a, log)]
         for array in arrays:
             if not np.isnan(array[m:]).all():

@@ -37,15 +37,9 @@ def dot(u, v):
     return _run(plan_of_dot(u, v), Problem(u, None, None, "C", 0), v, 0.0)[1][0]
 
 
-def forward(problem, w, b, out):
-    """Write a = σ(Xw + b) to `out`."""
-    _run(_plan("sigmoid", problem, w, False), problem, w, b, out=data_address(out))
-    return out
-
-
-def log_forward(problem, w, b, out):
-    """Write log σ(Xw + b) to `out`."""
-    _run(_plan("log_sigmoid", problem, w, False), problem, w, b, out=data_address(out))
+def activate(function, problem, w, b, out):
+    """Write a function of the margins to `out`: σ(Xw + b) for "sigmoid"."""
+    _run(_plan(function, problem, w, False), problem, w, b, out=data_address(out))
     return out
 
 

@@ -297,7 +297,6 @@ def _apply_sqrt_curvature(t, i, rows, pad, ends, z, u, state):
     return state, True
 
 
-SIGMOID, LOG_SIGMOID = activation(pointwise.sigmoid), activation(pointwise.log_sigmoid)
 LOSS_GRADIENT = Epilogue("loss_gradient", _start_sums, _apply_loss, _finish_loss)
 PRODUCT = Epilogue("product", _no_state, _apply_product, _nothing_left, vectors=2)
 SQRT_CURVATURE = Epilogue("sqrt_curvature", _no_state, _apply_sqrt_curvature, _nothing_left)

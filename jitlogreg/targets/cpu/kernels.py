@@ -6,6 +6,7 @@ import numba
 import numpy as np
 from numba import types
 
+from jitlogreg.pointwise import ACTIVATIONS
 from jitlogreg.targets.compile import function_pointer
 from jitlogreg.targets.cpu import column_major, column_panels, epilogue, hessian, row_chunks, row_major
 from jitlogreg.targets.cpu.dot import dot_task
@@ -16,8 +17,7 @@ from jitlogreg.targets.cpu.squares import squares_task
 LAYOUTS = {"C": row_major, "F": column_major}
 
 EPILOGUES = {
-    "sigmoid": epilogue.SIGMOID,
-    "log_sigmoid": epilogue.LOG_SIGMOID,
+    **{name: epilogue.activation(function) for name, function in ACTIVATIONS.items()},
     "loss_gradient": epilogue.LOSS_GRADIENT,
     "product": epilogue.PRODUCT,
     "hessian": epilogue.SQRT_CURVATURE,

@@ -23,15 +23,14 @@ from jitlogreg.targets.dispatch import TargetUnavailableError
 from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
 
 __all__ = [
+    "activate",
     "bind",
     "descend",
     "device",
     "dot",
-    "forward",
     "hessian_sums",
     "hessian_vector_sums",
     "hold",
-    "log_forward",
     "means",
     "name",
     "reason",
@@ -67,14 +66,21 @@ def hold(array):
     return DeviceCopy(array) if isinstance(array, np.ndarray) else array
 
 
-def forward(problem, w, b, out):
-    """Write a = σ(Xw + b) to `out`."""
-    return _activations("forward", problem.X, w, b, out)
-
-
-def log_forward(problem, w, b, out):
-    """Write log σ(Xw + b) to `out`."""
-    return _activations("log_forward", problem.X, w, b, out)
+def activate(function, problem, w, b, out):
+    """Write a function of the margins to `out`: σ(Xw + b) for "sigmoid"."""
+    X = problem.X
+    if X.shape[0] == 0:
+        return out
+    with device_call(X) as call:
+        p = call.plan(w)
+        to_host = isinstance(out, np.ndarray)
+        device_out, workspace = call.workspace(
+            out.size * out.itemsize if to_host else 0, p.workspace_size * w.dtype.itemsize
+        )
+        call.run(function, p, w, b, 0, 0, device_out if to_host else out.address, workspace)
+        if to_host:
+            driver.download(out, device_out, call.stream)
+    return out
 
 
 def sums(problem, w, b, with_gradient):
@@ -90,7 +96,7 @@ def sums(problem, w, b, with_gradient):
 def residuals(problem, w, b, out):
     """Write s·(σ(Xw + b) − y) to `out`, a NumPy array. Rounded as σ is: below 1e-16 it may be 0."""
     y, s = (None if array is None else on_host(array) for array in problem[1:3])
-    np.subtract(_activations("forward", problem.X, w, b, out), y, out=out)
+    np.subtract(activate("sigmoid", problem, w, b, out), y, out=out)
     return out if s is None else np.multiply(out, s, out=out)
 
 
@@ -141,18 +147,3 @@ def _reduced_sums(operation, problem, w, b):
         call.reduce_partials(w.dtype, partials, p.n_partials, n_sums, first, results)
         driver.download(numbers[first:], results + 8 * first, call.stream)
     return numbers
-
-
-def _activations(operation, X, w, b, out):
-    if X.shape[0] == 0:
-        return out
-    with device_call(X) as call:
-        p = call.plan(w)
-        to_host = isinstance(out, np.ndarray)
-        device_out, workspace = call.workspace(
-            out.size * out.itemsize if to_host else 0, p.workspace_size * w.dtype.itemsize
-        )
-        call.run(operation, p, w, b, 0, 0, device_out if to_host else out.address, workspace)
-        if to_host:
-            driver.download(out, device_out, call.stream)
-    return out

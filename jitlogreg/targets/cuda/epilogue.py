@@ -1,12 +1,12 @@
 """The epilogue, a pointwise step on each margin: to an activation, or to what the example adds to the sums."""
 
-from jitlogreg.pointwise import curvature, log_sigmoid, loss_and_residual, sigmoid
+from jitlogreg.pointwise import ACTIVATIONS, curvature, loss_and_residual
 from jitlogreg.simd import ones, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cuda.intrinsics import load, store
 
 # The operations that reduce over the rows, and those among them that also accumulate a gradient, Σ dz·x for each
-# column. "forward" and "log_forward" write an activation per row instead
+# column. Any other is the name of an activation, which is written for each row
 REDUCTIONS = "loss", "gradient", "curvature"
 ACCUMULATE_GRADIENT = "gradient", "curvature"
 
@@ -23,10 +23,10 @@ def make_epilogue(w_type, operation):
     """A function `epilogue(z, u, row, y, s, out)` that returns s·dz, sL, s, and 1 if the label or weight is invalid.
 
     "curvature" takes no label: the function returns s·σ(z)σ(−z)·u in place of s·dz, and 0 for the loss and the flag.
-    "forward" and "log_forward" write the activation to `out`, and the function returns four zeros.
+    An activation is written to `out`, and the function returns four zeros.
     """
     load_w, store_w = load(w_type), store(w_type)
-    reduces, logarithm = operation in REDUCTIONS, operation == "log_forward"
+    activation = ACTIVATIONS.get(operation)
 
     @inline
     def apply_curvature(z, u, row, y, s, out):
@@ -36,20 +36,22 @@ def make_epilogue(w_type, operation):
         return si * (curvature(z) * u), zeros(z), si, zeros(z)
 
     @inline
-    def epilogue(z, u, row, y, s, out):
-        zero, one = zeros(z), ones(z)
-        if reduces:
-            yi, si = load_w(y, row), one
-            if s != 0:
-                si = load_w(s, row)
-            loss, dz = loss_and_residual(z, yi)
-            # written so that NaN is invalid too
-            valid = yi >= zero and yi <= one and si >= zero
-            return si * dz, si * loss, si, zero if valid else one
-        if logarithm:
-            store_w(out, row, log_sigmoid(z))
-        else:
-            store_w(out, row, sigmoid(z))
+    def write_activation(z, u, row, y, s, out):
+        zero = zeros(z)
+        store_w(out, row, activation(z))
         return zero, zero, zero, zero
 
-    return apply_curvature if operation == "curvature" else epilogue
+    @inline
+    def loss_gradient(z, u, row, y, s, out):
+        zero, one = zeros(z), ones(z)
+        yi, si = load_w(y, row), one
+        if s != 0:
+            si = load_w(s, row)
+        loss, dz = loss_and_residual(z, yi)
+        # written so that NaN is invalid too
+        valid = yi >= zero and yi <= one and si >= zero
+        return si * dz, si * loss, si, zero if valid else one
+
+    if activation is not None:
+        return write_activation
+    return apply_curvature if operation == "curvature" else loss_gradient
