@@ -49,7 +49,7 @@ ARROWS = {
     ),
     "solvers.progress": (set(), {"contextlib", "rich"}),
     "solvers.solver_objective": ({"targets.frame"}, {"collections", "numpy", "typing"}),
-    "linear_algebra": ({"targets.compile"}, {"math", "numpy"}),
+    "linear_algebra": (COMPILED | {"targets.cpu.pointers", "targets.cpu.vectors"}, {"math", "numpy"}),
     "passes": ({"linear_algebra", "targets.base"}, {"math", "numpy"}),
     "dask": (
         SEEN
@@ -81,10 +81,10 @@ ARROWS = {
     "targets.normalize": (set(), set()),
     "targets.dispatch": ({"interop.device_array", "targets.base"}, STANDARD | {"contextvars", "importlib", "platform"}),
     "targets.compile": (
-        {"targets.pieces"},
+        {"targets.pipeline"},
         STANDARD | {"hashlib", "numba", "pathlib", "pickle", "pkgutil", "secrets", "sys", "types"},
     ),
-    "targets.pieces": (set(), {"ctypes", "numba"}),
+    "targets.pipeline": (set(), {"ctypes", "logging", "numba", "time"}),
     "targets.reference": ({"targets.base"}, {"math", "numpy"}),
     # the record and the pointers below the kernels, the plans above them
     "targets.cpu": (
@@ -99,6 +99,7 @@ ARROWS = {
         STANDARD | {"dataclasses", "json", "llvmlite", "numpy"},
     ),
     **{f"targets.cpu.{name}": (COMPILED | {"targets.cpu.*"}, STANDARD | {"numba", "numpy"}) for name in KERNELS},
+    "targets.cpu.ahead": ({"linear_algebra", "targets.cpu.*"}, {"functools", "numba", "numpy"}),
     "targets.cpu.compensated": (COMPILED | {"pointwise", "targets.cpu.pointers", "targets.cpu.vectors"}, set()),
     "targets.cpu.epilogue": (
         COMPILED | {"pointwise", "targets.cpu.compensated", "targets.cpu.pointers", "targets.cpu.vectors"},
