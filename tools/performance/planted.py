@@ -33,7 +33,8 @@ def _library_exp(typingctx, x):
     return x(x), codegen
 
 """
-_NOGIL = '_njit(_named(function, f"{function.__name__}_serial"), nogil=True)'
+_NOGIL = '_entry(_named(function, f"{function.__name__}_serial"))'
+_GIL = '_njit(_named(function, f"{function.__name__}_serial"), **_ENTRY)'
 _ONCE = "    dispatcher.compile(argument_types)\n"
 _AGAIN = """    for again in range(2):
         copy = _njit(_named(function, f"{name}_{again}"), nogil=True, forceinline=False)
@@ -76,7 +77,7 @@ SLOWER = {
         (EVALUATION, _SUMS, f"    problem = problem._replace(y=problem.y.copy())\n{_SUMS}"),
     ],
     "threads for small inputs too": [(PROFILE, "_SERIAL_BELOW = 1 << 19", "_SERIAL_BELOW = 0")],
-    "the interpreter's lock is kept": [(COMPILE, _NOGIL, _NOGIL.replace(", nogil=True", ""))],
+    "the interpreter's lock is kept": [(COMPILE, _NOGIL, _GIL)],
     "the compiler is imported with the package": [
         ("jitlogreg/__init__.py", "from jitlogreg.api", "import jitlogreg.targets.cpu\nfrom jitlogreg.api"),
     ],
