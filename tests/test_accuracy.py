@@ -11,6 +11,8 @@ from accuracy import examples, float32, float64, measure, peers, sums
 from test_pointwise import evaluate
 
 import jitlogreg as jlr
+from jitlogreg.targets.base import Problem
+from jitlogreg.targets.dispatch import choose
 
 NEEDS_LONG_DOUBLE = pytest.mark.skipif(not float64.HAS_LONG_DOUBLE, reason="needs a long double wider than float64")
 
@@ -260,3 +262,15 @@ def test_a_page_without_markers_is_left_alone():
 )
 def test_digits(value, text):
     assert pages.digits(value) == text
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("x_dtype", [np.float32, np.float64])
+def test_a_sum_over_a_long_block_of_a_product_keeps_its_bound(order, x_dtype):
+    m, block = 16_384, 4096 // np.dtype(x_dtype).itemsize
+    # each term after a block's first would be rounded away in the lane that has the first
+    s = np.where(np.arange(m) % block < 8, 1.0, 2.0**-53 * (1 - 2.0**-30))
+    problem = Problem.of(np.zeros((m, 2), x_dtype, order), None, s)
+    _, got = choose("cpu").hessian_vector_sums(problem, np.zeros(2), 0.0, np.array([0.0, 0.0, 4.0]))
+    exact = math.fsum(s)  # σ(0)σ(−0) · 4 = 1
+    assert abs(got - exact) <= 32 * 2.0**-53 * exact

@@ -271,16 +271,18 @@ def _log1p(p):
 
 @inline
 def _apply_product(t, i, rows, pad, ends, z, u, state):
-    """Replace margins z by s·σ(z)σ(−z)·u, and add these to DB."""
+    """Replace margins z by s·σ(z)σ(−z)·u, and add these to DB, a segment at a time."""
     high, low, work = state
-    s, weighted, like, total = _weights(t, i, pad, work), t.weighted > 0 or pad > 0, broadcast_as(0.0, z), splat(0.0)
-    for r in range(0, rows, LANES):
-        h = pointwise.curvature(load(z, r, like)) * load(u, r, like)
-        if weighted:
-            h = load(s, r, like) * h
-        store(z, r, h)
-        total += widen(h)
-    add_number(offset(high, DB), offset(low, DB), horizontal_sum(total))
+    s, weighted, like = _weights(t, i, pad, work), t.weighted > 0 or pad > 0, broadcast_as(0.0, z)
+    for first in range(0, rows, SEGMENT):
+        total = splat(0.0)
+        for r in range(first, minimum(first + SEGMENT, rows), LANES):
+            h = pointwise.curvature(load(z, r, like)) * load(u, r, like)
+            if weighted:
+                h = load(s, r, like) * h
+            store(z, r, h)
+            total += widen(h)
+        add_number(offset(high, DB), offset(low, DB), horizontal_sum(total))
     return state, True
 
 
