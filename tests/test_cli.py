@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jitlogreg as jlr
-from jitlogreg.cli import bandwidth, bench, cases, data, demo, machine, spellings, steps, timing
+from jitlogreg.cli import bandwidth, bench, cases, data, demo, demo_timing, machine, numpy_baseline, timing
 from jitlogreg.cli.errors import UsageError, WrongAnswerError
 
 TARGETS = ["cpu", "reference"]
@@ -20,7 +20,7 @@ def small(monkeypatch):
     monkeypatch.delenv("JITLOGREG_TARGET", raising=False)
     monkeypatch.setattr(demo, "_LARGE", 2**20)
     monkeypatch.setattr(demo, "_ROUNDS", 1)
-    monkeypatch.setattr(steps, "_LOOP_NUMBERS", 30_000)
+    monkeypatch.setattr(demo_timing, "_LOOP_NUMBERS", 30_000)
     monkeypatch.setattr(bench, "_DOT_LENGTH", 10_000)
     monkeypatch.setattr(timing, "_WAKING", 1e-3)
 
@@ -333,8 +333,8 @@ def test_wrong_answers_are_not_timed(fail, monkeypatch, wrong):
 
 def test_for_loops_over_a_part_are_scaled(monkeypatch):
     X, y = examples(20_000, 3)
-    monkeypatch.setattr(steps, "in_turn", lambda calls, rounds: np.array([[1.0], [0.5], [0.25]]))
-    loops, numpy, reference = steps.time_steps(X, y.astype(float), 0.1, ["reference"], 1)
+    monkeypatch.setattr(demo_timing, "in_turn", lambda calls, rounds: np.array([[1.0], [0.5], [0.25]]))
+    loops, numpy, reference = demo_timing.time_steps(X, y.astype(float), 0.1, ["reference"], 1)
     assert loops == ("Python for-loops", 2, 1, 480_000 / 2 / 1e9, " (first 10000 of 20000 rows, scaled)")
     assert numpy == ("NumPy", 0.5, 4, 480_000 / 0.5 / 1e9, "")
     assert (reference.name, reference.speedup) == ("jitlogreg reference", 8)
@@ -342,9 +342,9 @@ def test_for_loops_over_a_part_are_scaled(monkeypatch):
 
 def test_wrong_steps_are_not_timed(monkeypatch):
     X, y = examples()
-    monkeypatch.setattr(steps, "step_loop", lambda X, y, w, b, learning_rate: (0.7, w, b))
+    monkeypatch.setattr(demo_timing, "step_loop", lambda X, y, w, b, learning_rate: (0.7, w, b))
     with pytest.raises(WrongAnswerError, match="the for-loops"):
-        steps.time_steps(X, y.astype(float), 0.1, ["reference"], 1)
+        demo_timing.time_steps(X, y.astype(float), 0.1, ["reference"], 1)
 
 
 @pytest.mark.parametrize(("load", "remark"), [(None, ""), (0.3, ""), (1.5, "The load was 1.5 before: ")])
@@ -375,23 +375,23 @@ def test_numpy_spelling_agrees_with_the_reference_at_every_margin(dtype):
     y = (np.arange(1001) % 3 == 0).astype(dtype)
     w = np.ones(1, dtype)
     expected = jlr.loss_and_gradient(X, y, w.astype(float), 0.5, target="reference")
-    got = spellings.numpy_loss_and_gradient(X, y, w, 0.5)
-    spellings.check_answer("NumPy", got, expected, spellings.rounding_of_gradient(X, w, 0.5))
-    a = spellings.numpy_forward(X, w, 0.5)
+    got = numpy_baseline.numpy_loss_and_gradient(X, y, w, 0.5)
+    numpy_baseline.check_answer("NumPy", got, expected, numpy_baseline.rounding_of_gradient(X, w, 0.5))
+    a = numpy_baseline.numpy_forward(X, w, 0.5)
     assert a.dtype == got[1].dtype == dtype
     np.testing.assert_allclose(a, jlr.forward(X, w, 0.5, target="reference"), rtol=1e-5, atol=1e-300)
 
 
 def test_rounding_explains_little():
     X = np.ones((10_000, 2))
-    for bound in spellings.rounding_of_gradient(X, np.ones(2), 1.0):
+    for bound in numpy_baseline.rounding_of_gradient(X, np.ones(2), 1.0):
         np.testing.assert_allclose(bound, (8 * 100 + 2 + 16) * 2.0**-53 * 4)
-    np.testing.assert_allclose(spellings.rounding_of_forward(X[:3], np.ones(2), 1.0), [18 * 2.0**-53 * 4] * 3)
+    np.testing.assert_allclose(numpy_baseline.rounding_of_forward(X[:3], np.ones(2), 1.0), [18 * 2.0**-53 * 4] * 3)
 
 
 def test_nan_is_no_answer():
     with pytest.raises(WrongAnswerError):
-        spellings.check_answer("a", [np.array([1.0, np.nan])], [np.ones(2)], [np.ones(2)])
+        numpy_baseline.check_answer("a", [np.array([1.0, np.nan])], [np.ones(2)], [np.ones(2)])
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 511, 100_003, 1_000_003])
@@ -484,7 +484,7 @@ def test_python_m_jitlogreg():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "{info,demo,bench,tune}"),
+        ([], "{info,demo,bench,tune,compile}"),
         (["train"], "invalid choice: 'train'"),
         (["info", "--verbose"], "unrecognized arguments: --verbose"),
         (["info", "--target", "gpu"], "invalid choice: 'gpu'"),
