@@ -126,10 +126,13 @@ def activation(function):
 
     @inline
     def apply(t, i, rows, pad, ends, z, u, state):
-        like = broadcast_as(0.0, z)
-        for r in range(0, rows, LANES):
-            store(z, r, function(load(z, r, like)))
-        _write(z, t, i, rows, pad)
+        out, like = offset(pointer_to(t.out, z), i), broadcast_as(0.0, z)
+        if pad > 0:
+            store(z, 0, function(load(z, 0, like)))
+            _write(z, t, i, rows, pad)
+        else:
+            for r in range(0, rows, LANES):
+                store(out, r, function(load(z, r, like)))
         return state, False
 
     return Epilogue(function.__name__, _no_state, apply, _nothing_left, accumulates=False)

@@ -112,8 +112,11 @@ def _pack_columns(x, ld, n, i, rows, pad, scale, packed, like):
     for r in range(0, rows, LANES):
         factor = load(scale, r, like)
         for j in range(0, full, LANES):
-            columns = scaled_columns(x, i + r + j * ld, ld, column_moments(x, j, 8, like), count, factor)
-            store_transposed(packed, j * BLOCK + r * LANES, columns)
+            first, moments = i + r + j * ld, column_moments(x, j, 8, like)
+            if pad > 0:
+                store_transposed(packed, j * BLOCK + r * LANES, scaled_columns(x, first, ld, moments, count, factor))
+            else:
+                store_transposed(packed, j * BLOCK + r * LANES, scaled_columns(x, first, ld, moments, None, factor))
         rest = offset(packed, full * BLOCK + r * LANES)
         for k in range(LANES):
             store(rest, k * LANES, zeros(like))
@@ -145,8 +148,8 @@ def _multiply(packed, panels, count, g, like):
 def _add_run(p, q, g, like):
     """Add Σ q[r, k]·p[r] over a run of rows to vector k of g, for four columns k."""
     sums = zeros(like), zeros(like), zeros(like), zeros(like)
-    for i in range(0, RUN * LANES, LANES):
-        sums = fma_each(q, i, load(p, i, like), sums)
+    for r in range(RUN):
+        sums = fma_each(q, r * LANES, load(p, r * LANES, like), sums)
     store(g, 0, load(g, 0, like) + sums[0])
     store(g, LANES, load(g, LANES, like) + sums[1])
     store(g, 2 * LANES, load(g, 2 * LANES, like) + sums[2])

@@ -42,13 +42,16 @@ PLAN = (
 
 _RESULTS = ("square", "loss", "db", "weight", "invalid")
 
-PROBLEM = np.dtype(
-    [
-        *((name, np.float64) for name in CALL_FLOATS),
-        *((name, np.int64) for name in (*CALL, *PLAN)),
-        *((name, np.float64) for name in _RESULTS),
-    ]
-)
+_FIELDS = [
+    *((name, np.float64) for name in CALL_FLOATS),
+    *((name, np.int64) for name in (*CALL, *PLAN)),
+    *((name, np.float64) for name in _RESULTS),
+]
+
+# Bytes that a call's memory is aligned to, a cache line: else every other vector of eight float64 would lie in two
+ALIGNMENT = 64
+
+PROBLEM = np.dtype([*_FIELDS, *((f"unused{k}", np.int64) for k in range(-len(_FIELDS) % (ALIGNMENT // 8)))])
 
 # Numbers of eight bytes that the record takes
 WORDS = PROBLEM.itemsize // 8
