@@ -14,13 +14,13 @@ import uuid
 
 import numpy as np
 
-from jitlogreg import api, passes, validation
+from jitlogreg import api, row_passes, validation
 from jitlogreg import objective as in_memory
 from jitlogreg.evaluation import WEIGHT_RANGE, check_examples, check_weight
 from jitlogreg.interop.device_array import device_array, on_host
 from jitlogreg.interop.libraries import library_of
+from jitlogreg.norms import power_of_two_over
 from jitlogreg.pickling import keeps_by_itself, pack, unpack
-from jitlogreg.scaling import power_of_two_over
 from jitlogreg.targets.base import Problem, Sums, layout
 from jitlogreg.targets.dispatch import name_for, one_thread
 
@@ -340,12 +340,12 @@ def _largest_weight(target, data, theta):
 
 
 def _smallest_doubt(target, data, theta, enough):
-    return passes.smallest_doubt(target, _on_host(data), theta[:-1], float(theta[-1]), enough)
+    return row_passes.smallest_doubt(target, _on_host(data), theta[:-1], float(theta[-1]), enough)
 
 
 def _root(target, data, theta, frame, has_b):
     theta = theta if has_b else theta[:-1]
-    return passes.add_weighted_rows(target, _on_host(data, frame), theta, np.zeros((len(theta), len(theta))))
+    return row_passes.add_weighted_rows(target, _on_host(data, frame), theta, np.zeros((len(theta), len(theta))))
 
 
 def _on_host(data, frame=None):

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from jitlogreg import passes, validation
+from jitlogreg import row_passes, validation
 from jitlogreg._docs import documented
 from jitlogreg.evaluation import WEIGHT_RANGE, check_examples, check_weight, normalize, rescaled
 from jitlogreg.interop.device_array import DeviceArray, on_host
@@ -246,8 +246,8 @@ class Objective:
 
     def row_blocks(self):
         """Iterate over the examples some rows at a time: X, y and weights, as NumPy arrays."""
-        for first in range(0, self.shape[0], passes.ROWS):
-            X, y, s = self._rows_on_host(slice(first, first + passes.ROWS))
+        for first in range(0, self.shape[0], row_passes.ROWS):
+            X, y, s = self._rows_on_host(slice(first, first + row_passes.ROWS))
             yield X, y, np.ones(len(y)) if s is None else s
 
     def _rows_on_host(self, which):
@@ -277,10 +277,10 @@ class Objective:
         """
         w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
         if isinstance(self._problem.X, np.ndarray):
-            return passes.smallest_doubt(self._target, self._data, w, b, enough)
+            return row_passes.smallest_doubt(self._target, self._data, w, b, enough)
         y, s = (None if array is None else on_host(array) for array in self._data[1:3])
         problem = self._problem._replace(y=y, sample_weight=s, frame=None)
-        return passes.least_doubt(self._target.residuals(problem, w, b, np.empty(len(y))), problem, enough)
+        return row_passes.least_doubt(self._target.residuals(problem, w, b, np.empty(len(y))), problem, enough)
 
     def sums_at(self, w, b):
         """The sums for a step of a descent, with db = 0 if there is no intercept."""
@@ -306,7 +306,7 @@ class Objective:
 
         One read of X, and about 2mn² flops on one thread.
         """
-        return passes.add_weighted_rows(self._target, self._data, theta, self._root_of_penalty())
+        return row_passes.add_weighted_rows(self._target, self._data, theta, self._root_of_penalty())
 
     def _root_of_penalty(self):
         R = np.zeros((self.n_parameters, self.n_parameters))

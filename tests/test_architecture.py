@@ -43,30 +43,30 @@ ARROWS = {
     "interop.libraries": (set(), STANDARD | {"numpy", "sys"}),
     "solvers": (
         SEEN
-        | {"_docs", "_version", "evaluation", "interop.wrapping", "linear_algebra", "objective", "scaling", "solvers.*"}
+        | {"_docs", "_version", "evaluation", "interop.wrapping", "linear_algebra", "norms", "objective", "solvers.*"}
         | {"targets.base", "targets.frame", "validation"},
         STANDARD | {"io", "itertools", "json", "numpy", "pathlib", "rich", "zipfile"},
     ),
     "solvers.progress": (set(), {"contextlib", "rich"}),
     "solvers.solver_objective": ({"targets.frame"}, {"collections", "numpy", "typing"}),
     "linear_algebra": (COMPILED | {"targets.cpu.pointers", "targets.cpu.vectors"}, {"math", "numpy"}),
-    "passes": ({"linear_algebra", "targets.base"}, {"math", "numpy"}),
+    "row_passes": ({"linear_algebra", "targets.base"}, {"math", "numpy"}),
     "dask": (
         SEEN
-        | {"api", "evaluation", "interop.libraries", "linear_algebra", "objective", "passes", "pickling", "scaling"}
+        | {"api", "evaluation", "interop.libraries", "linear_algebra", "norms", "objective", "pickling", "row_passes"}
         | {"targets.base", "validation"},
         STANDARD | {"cloudpickle", "dask", "io", "numpy", "pickle", "sys", "uuid"},
     ),
-    "sklearn": ({"api", "evaluation", "scaling", "solvers.*", "targets.base"}, STANDARD | {"numpy", "sklearn"}),
+    "sklearn": ({"api", "evaluation", "norms", "solvers.*", "targets.base"}, STANDARD | {"numpy", "sklearn"}),
     "objective": (
-        SEEN | {"_docs", "evaluation", "interop.wrapping", "passes", "pickling", "targets.base", "validation"},
+        SEEN | {"_docs", "evaluation", "interop.wrapping", "pickling", "row_passes", "targets.base", "validation"},
         STANDARD | {"copy", "numpy"},
     ),
     "evaluation": (
         {"interop.device_array", "targets.base", "targets.normalize", "validation"},
         {"math", "numpy", "typing"},
     ),
-    "scaling": (set(), {"math", "numpy"}),
+    "norms": (set(), {"math", "numpy"}),
     "pickling": ({"targets.base"}, STANDARD | {"mmap", "numpy"}),
     "validation": ({"interop.device_array", "interop.libraries", "targets.base"}, STANDARD | {"numpy", "types"}),
     "graph": (set(), STANDARD),
@@ -92,7 +92,8 @@ ARROWS = {
         {"numba", "numpy", "struct", "threading"},
     ),
     "targets.cpu.pointers": (set(), {"ctypes", "llvmlite", "numba", "numpy", "sys"}),
-    "targets.cpu.vectors": ({"simd", "targets.cpu.pointers"}, {"llvmlite", "numba"}),
+    "targets.cpu.vectors": ({"simd"}, {"llvmlite", "numba"}),
+    "targets.cpu.matrix": ({"simd", "targets.cpu.pointers", "targets.cpu.vectors"}, {"llvmlite", "numba"}),
     "targets.cpu.problem": ({"targets.cpu.pointers"}, {"numpy"}),
     "targets.cpu.profile": (
         {"targets.compile", "targets.cpu.pointers"},

@@ -157,7 +157,7 @@ def test_in_any_unit(scale):
 
 
 def test_in_many_blocks_of_rows(monkeypatch):
-    monkeypatch.setattr("jitlogreg.passes.ROWS", 64)
+    monkeypatch.setattr("jitlogreg.row_passes.ROWS", 64)
     X, y = with_levels([200, 70, 200], [90, 70, 120], extra=2)
     is_separated(fit(X, y), "(quasi-complete separation)")
     is_separated(fit(X, X[:, 0]), "(complete separation)")

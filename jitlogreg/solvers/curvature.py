@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from jitlogreg.scaling import norm
+from jitlogreg.norms import norm
 from jitlogreg.solvers.point import UNIT_ROUNDOFF, fast_norm
 
 # A Cholesky factor is usable if no pivot is smaller, of a Hessian scaled to a unit diagonal: steps keep as many digits

@@ -15,8 +15,8 @@ from jitlogreg._docs import documented
 from jitlogreg.evaluation import check_examples, check_weight, checked_sums, normalize
 from jitlogreg.interop.device_array import like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
+from jitlogreg.norms import norm
 from jitlogreg.objective import Objective
-from jitlogreg.scaling import norm
 from jitlogreg.solvers.monitor import Monitor, State, is_true
 from jitlogreg.solvers.progress import progress_bar
 from jitlogreg.targets.base import DescentSettings, Problem, Steps

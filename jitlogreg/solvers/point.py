@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jitlogreg.scaling import norm
+from jitlogreg.norms import norm
 from jitlogreg.solvers.solver_objective import SolverObjective
 
 # u of float64

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jitlogreg.norms import norm
 from jitlogreg.objective import split
-from jitlogreg.scaling import norm
 from jitlogreg.solvers import separation
 from jitlogreg.solvers.curvature import MIN_SHARE
 from jitlogreg.solvers.direction import Method

@@ -71,7 +71,7 @@ MUTANTS = [
             "    if full < n:\n        _prefetch(x, prefetched + step * full, alone)\n",
             "    if full < 0:\n        _prefetch(x, prefetched + step * full, alone)\n",
         ),
-        (CPU + "vectors.py", "_fma(builder, row(k), args[5], a)", "_fma(builder, row(min(k, 2)), args[5], a)"),
+        (CPU + "matrix.py", "emit_fma(builder, row(k), args[5], a)", "emit_fma(builder, row(min(k, 2)), args[5], a)"),
         (CPU + "row_major.py", "full = n // UNROLL * UNROLL,", "full = (n - 1) // UNROLL * UNROLL,"),
         (
             CPU + "row_major.py",
@@ -88,9 +88,9 @@ MUTANTS = [
         (CPU + "row_major.py", "transpose_sum((a0, a1, nothing", "transpose_sum((a1, a0, nothing"),
         (CPU + "row_major.py", "transpose_sum(upper + lower) + b)", "transpose_sum(upper + lower) - b)"),
         (
-            CPU + "vectors.py",
-            "chain = _fma(builder, row(k), weights[k], chain)",
-            "chain = _fma(builder, row(k), weights[min(k, 5)], chain)",
+            CPU + "matrix.py",
+            "chain = emit_fma(builder, row(k), weights[k], chain)",
+            "chain = emit_fma(builder, row(k), weights[min(k, 5)], chain)",
         ),
         (
             CPU + "row_major.py",
@@ -110,8 +110,8 @@ MUTANTS = [
         (CPU + "column_major.py", "    for j in range(full, n):\n", "    for j in range(full, n - 1):\n"),
         (CPU + "column_major.py", "LANES - pad, b), weight, load(z, 0, b)))", "LANES - pad, b), weight, b))"),
         (CPU + "column_major.py", "ROWS_AT_ONCE = 128", "ROWS_AT_ONCE = 1024"),
-        (CPU + "vectors.py", "column(k + 1), weights[k + 1],", "column(k + 1), weights[k + (k != 4)],"),
-        (CPU + "vectors.py", "builder.fadd(sums[2], sums[3]))", "builder.fsub(sums[2], sums[3]))"),
+        (CPU + "matrix.py", "column(k + 1), weights[k + 1],", "column(k + 1), weights[k + (k != 4)],"),
+        (CPU + "matrix.py", "builder.fadd(sums[2], sums[3]))", "builder.fsub(sums[2], sums[3]))"),
         (CPU + "column_major.py", "load(z, 0, b) + weighted_columns(", "load(z, 0, b) - weighted_columns("),
         (CPU + "column_major.py", "stop = minimum(r + ROWS_AT_ONCE, rows)", "stop = r + minimum(ROWS_AT_ONCE, rows)"),
         (CPU + "column_major.py", "i + (n - 1) * ld", "i + (n - 2) * ld"),

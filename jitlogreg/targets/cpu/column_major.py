@@ -16,22 +16,16 @@ padding, and never read.
 from jitlogreg.simd import LANES, fma, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.compensated import add_vector
-from jitlogreg.targets.cpu.pointers import load_scalar
-from jitlogreg.targets.cpu.vectors import (
-    broadcast_as,
+from jitlogreg.targets.cpu.matrix import (
     column_moments,
     column_starts,
     fma_columns,
-    load,
     load_column,
-    minimum,
     prefetch,
-    splat,
-    splat_each,
-    store,
-    transpose_sum,
     weighted_columns,
 )
+from jitlogreg.targets.cpu.pointers import load_scalar
+from jitlogreg.targets.cpu.vectors import broadcast_as, load, minimum, splat, splat_each, store, transpose_sum
 
 # The rows that a column's accumulator takes before it is added to the totals: 16 terms a lane and the pairwise sum of
 # the lanes are 19 roundings of the 32 that the bound on sums allows

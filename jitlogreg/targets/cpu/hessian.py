@@ -15,20 +15,9 @@ import numpy as np
 from jitlogreg.simd import LANES, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu import compensated
+from jitlogreg.targets.cpu.matrix import column_moments, load_column, load_row, scaled_columns
 from jitlogreg.targets.cpu.pointers import load_scalar, offset, store_scalar
-from jitlogreg.targets.cpu.vectors import (
-    broadcast_as,
-    column_moments,
-    fma_each,
-    lane,
-    load,
-    load_column,
-    load_row,
-    scaled_columns,
-    splat,
-    store,
-    store_transposed,
-)
+from jitlogreg.targets.cpu.vectors import broadcast_as, fma_each, lane, load, splat, store, store_transposed
 
 # Rows that are packed at once, and added up before they go to the totals: in runs of sixteen, so that a term meets at
 # most 16 + 8 roundings of the 32 that the bound on sums allows. A packed panel of them is 8 KB

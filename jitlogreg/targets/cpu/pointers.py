@@ -36,7 +36,7 @@ register_model(MatrixPointer)(models.PointerModel)
 
 
 class StandardizedMatrix(types.Type):
-    """A pointer to the numbers of X and one to the centres and scales of its columns: see `vectors.row_moments`."""
+    """A pointer to the numbers of X and one to the centres and scales of its columns: see `matrix.py`."""
 
     def __init__(self, numbers):
         self.numbers, self.dtype, self.hint = numbers, numbers.dtype, numbers.hint

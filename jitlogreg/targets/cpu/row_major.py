@@ -18,23 +18,19 @@ padding, and never read.
 from jitlogreg.simd import LANES, fma, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu import compensated
+from jitlogreg.targets.cpu.matrix import fma_rows, load_row, load_two_columns, prefetch, weighted_rows
 from jitlogreg.targets.cpu.pointers import load_scalar, store_scalar
 from jitlogreg.targets.cpu.vectors import (
     broadcast_as,
-    fma_rows,
     horizontal_sum,
     load,
     load_each,
     load_masked,
-    load_row,
-    load_two_columns,
-    prefetch,
     room_for_eight,
     splat,
     splat_each,
     store,
     transpose_sum,
-    weighted_rows,
 )
 
 UNROLL = 4 * LANES  # columns of one row that are read together, in four independent chains
