@@ -179,7 +179,7 @@ def _place(t, w0):
     p.n_padded, p.packed, p.vectors = -(-n // LANES) * LANES if t.operation == GRADIENT else 0, 0, 1
     fields, _ = _memory(m, rows, tasks, panel, p.n_padded)
     p.width, p.totals, p.partials, p.work, p.work_size, p.parts, p.z, p.accumulators = fields[:8]
-    p.blocks, p.stage_tasks, p.stages = fields[8:]
+    p.blocks, p.stages, p.stage_tasks, p.first_tasks, p.second_tasks, p.third_tasks, p.total_blocks = fields[8:]
     executor.prepare(p, t.memory)
     if t.refusal != VALID:
         p.stages = 0

@@ -68,8 +68,8 @@ MUTANTS = [
         # bounds, remainders and indices
         (
             CPU + "row_major.py",
-            "    if full < n:\n        _prefetch(x, prefetched + step * full, alone)\n",
-            "    if full < 0:\n        _prefetch(x, prefetched + step * full, alone)\n",
+            "    if full < n:\n        prefetch(x, prefetched + step * full, 4)\n        sums",
+            "    if full < 0:\n        prefetch(x, prefetched + step * full, 4)\n        sums",
         ),
         (CPU + "matrix.py", "emit_fma(builder, row(k), args[5], a)", "emit_fma(builder, row(min(k, 2)), args[5], a)"),
         (CPU + "row_major.py", "full = n // UNROLL * UNROLL,", "full = (n - 1) // UNROLL * UNROLL,"),

@@ -168,13 +168,7 @@ def memory(m, rows, panels, n_padded, vectors, first):
     z = parts + 8 * vectors * panels * rows
     accumulators = z + 8 * vectors * rows
     stage_tasks, stages = panels if panels > blocks else blocks, (m + rows - 1) // rows * STAGES
-    fields = width, first, partials, work, WORK, parts, z, accumulators, blocks, stage_tasks, stages
+    accumulating = panels if n_padded > 0 else 0
+    of_stages = stages, stage_tasks, panels, blocks, accumulating, 1
+    fields = width, first, partials, work, WORK, parts, z, accumulators, blocks, *of_stages
     return fields, accumulators + 8 * n_padded
-
-
-@inline
-def tasks_of_stage(t, stage):
-    """How many tasks a stage has: none where nothing would be accumulated."""
-    if stage % STAGES == POINTWISE:
-        return t.blocks
-    return t.tasks if stage % STAGES == MARGINS or t.n_padded > 0 else 0

@@ -10,6 +10,9 @@ from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.pointers import load_scalar, store_scalar
 from jitlogreg.targets.cpu.vectors import load, splat, store, widen
 
+# Totals of tasks that are added up at once
+ADDED_AT_ONCE = 128
+
 
 @inline
 def clear(p, count):

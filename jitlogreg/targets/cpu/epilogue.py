@@ -22,7 +22,7 @@ from jitlogreg import pointwise
 from jitlogreg.simd import LANES, fma, ones, sqrt, where, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.compensated import add_number, two_sum
-from jitlogreg.targets.cpu.pointers import is_null, load_scalar, offset, pointer_to, store_scalar
+from jitlogreg.targets.cpu.pointers import load_scalar, offset, pointer_to, store_scalar
 from jitlogreg.targets.cpu.vectors import (
     broadcast_as,
     horizontal_compound,
@@ -81,29 +81,27 @@ def _nothing_left(state):
 
 
 @inline
-def _padded(p, rows, to):
-    """Copy fewer than LANES labels or weights, or ones in their place if p is null, and pad them with zeros."""
+def _examples(address, i, pad, to):
+    """Labels or weights at an address, from number i on. Those of a remainder are copied to `to`, padded with zeros.
+
+    There the weights are ones if there are none, and their address is 0.
+    """
+    p = offset(pointer_to(address, to), i)
+    if pad == 0:
+        return p
     for r in range(LANES):
         store_scalar(to, r, 0)
-        if r < rows:
+        if r < LANES - pad:
             store_scalar(to, r, 1)
-            if not is_null(p):
+            if address != 0:
                 store_scalar(to, r, load_scalar(p, r))
     return to
 
 
 @inline
-def _labels(t, i, pad, work):
-    """The labels from row i on; those of a remainder are copied."""
-    y = offset(pointer_to(t.y, work), i)
-    return y if pad == 0 else _padded(y, LANES - pad, offset(work, SEGMENTS * LANES))
-
-
-@inline
 def _weights(t, i, pad, work):
-    """The weights from row i on, null if there are none; those of a remainder are copied."""
-    s = offset(pointer_to(t.s, work), i * t.weighted)
-    return s if pad == 0 else _padded(s, LANES - pad, offset(work, (SEGMENTS + 1) * LANES))
+    """The weights from row i on."""
+    return _examples(t.s, i * t.weighted, pad, offset(work, (SEGMENTS + 1) * LANES))
 
 
 # ---------------------------------------------------------------- activations
@@ -160,7 +158,8 @@ def _no_sums(like):
 def _apply_loss(t, i, rows, pad, ends, z, u, state):
     """Replace margins by s·dz, and add to the sums."""
     sums, pending, merged, segments, high, low, work = state
-    y, s, weighted = _labels(t, i, pad, work), _weights(t, i, pad, work), t.weighted > 0 or pad > 0
+    y = _examples(t.y, i, pad, offset(work, SEGMENTS * LANES))
+    s, weighted = _weights(t, i, pad, work), t.weighted > 0 or pad > 0
     for r in range(0, rows, SEGMENT):
         examples = minimum(SEGMENT, rows - r)
         sums = _residuals(offset(z, r), offset(y, r), offset(s, r), weighted, examples, sums)

@@ -13,14 +13,14 @@ from jitlogreg.simd import LANES, where
 from jitlogreg.targets import normalize
 from jitlogreg.targets.compile import inline, parallel, serial
 from jitlogreg.targets.cpu import column_panels
-from jitlogreg.targets.cpu.compensated import clear, two_sum
+from jitlogreg.targets.cpu.compensated import ADDED_AT_ONCE, clear, two_sum
 from jitlogreg.targets.cpu.epilogue import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.cpu.pointers import call, load_scalar, load_sized, offset, pointer_to, store_scalar, store_sized
 from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, problem_at
 from jitlogreg.targets.cpu.vectors import load, minimum, splat, store
 
-# Totals that are added up at once, and the totals of all tasks from which on threads share such blocks
-ADDED_AT_ONCE, SHARED_SUMS = 128, 1 << 16
+# The totals of all tasks from which on threads share the blocks in which they are added up
+SHARED_SUMS = 1 << 16
 
 # The steps of a call, which `execute` takes in this order: hand out memory; run every task; add up and take the means
 PREPARE, RUN, FINISH = 1, 2, 4
@@ -86,8 +86,9 @@ def prepare(t, problem):
 def tasks_of(t, stage):
     """The kernel, the first task, and the number of tasks of a stage; the last stage adds up."""
     if stage == t.stages:
-        return t.reduction, 0, blocks_of_totals(t) if t.reduction != 0 else 0
-    count = column_panels.tasks_of_stage(t, stage) if t.panel > 0 else t.stage_tasks
+        return t.reduction, 0, t.total_blocks if t.reduction != 0 else 0
+    kind = stage % column_panels.STAGES
+    count = t.first_tasks if kind == 0 else t.second_tasks if kind == 1 else t.third_tasks
     return t.kernel, stage * t.stage_tasks, count
 
 
@@ -104,7 +105,7 @@ def run(t, problem):
 def finish(t, problem):
     """Add up the totals, and take the means if they are asked for and there is weight to divide by."""
     if t.reduction == 0:
-        for block in range(blocks_of_totals(t)):
+        for block in range(t.total_blocks):
             add_totals(t, problem, block)
     of_examples = offset(pointer_to(problem + t.totals, 0.0), t.n_padded)
     t.loss, t.db = load_scalar(of_examples, LOSS), load_scalar(of_examples, DB)
@@ -129,12 +130,6 @@ def take_means(t, problem):
 
 
 # ---------------------------------------------------------------- totals
-
-
-@inline
-def blocks_of_totals(t):
-    """Blocks of the totals, in whose sums no other takes part; of column panels there are just those of examples."""
-    return 1 if t.panel > 0 else (t.width + ADDED_AT_ONCE - 1) // ADDED_AT_ONCE
 
 
 @inline

@@ -108,16 +108,6 @@ def offset(typingctx, p, i):
 
 
 @intrinsic
-def is_null(typingctx, p):
-    """Whether a pointer is null."""
-
-    def codegen(context, builder, sig, args):
-        return builder.icmp_unsigned("==", args[0], ir.Constant(args[0].type, None))
-
-    return types.boolean(p), codegen
-
-
-@intrinsic
 def load_scalar(typingctx, p, i):
     """p[i], one number."""
 

@@ -36,8 +36,10 @@ PLAN = (
     # totals, and what it works in, in bytes from the record; of column panels, parts of the margins, the margins of a
     # strip, and accumulators
     *("width", "totals", "partials", "work", "work_size", "parts", "z", "accumulators"),
-    # row blocks of column panels; the tasks of a stage, at most, and how many stages there are
-    *("blocks", "stage_tasks", "stages"),
+    # row blocks of column panels; stages, the tasks of one, at most, and those of each of the three kinds of stage
+    *("blocks", "stages", "stage_tasks", "first_tasks", "second_tasks", "third_tasks"),
+    # blocks of totals that are added up on their own
+    "total_blocks",
 )
 
 _RESULTS = ("square", "loss", "db", "weight", "invalid")

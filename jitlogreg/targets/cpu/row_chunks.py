@@ -6,7 +6,7 @@ its own for every column, which the executor adds up in order. The rows that fil
 
 from jitlogreg.simd import LANES
 from jitlogreg.targets.compile import inline, jitable
-from jitlogreg.targets.cpu.compensated import clear
+from jitlogreg.targets.cpu.compensated import ADDED_AT_ONCE, clear
 from jitlogreg.targets.cpu.epilogue import TOTALS, WORK
 from jitlogreg.targets.cpu.pointers import load_scalar, matrix, offset, pointer_to, store_scalar
 from jitlogreg.targets.cpu.problem import problem_at
@@ -86,4 +86,6 @@ def memory(m, rows, tasks, n_padded, packed, first):
     work_size = 2 * rows + WORK + n_padded + packed
     partials = first + 8 * 2 * width
     work = partials + 8 * parts * 2 * width
-    return (width, first, partials, work, work_size, 0, 0, 0, 0, parts, 1), work + 8 * parts * work_size
+    total_blocks = (width + ADDED_AT_ONCE - 1) // ADDED_AT_ONCE
+    fields = width, first, partials, work, work_size, 0, 0, 0, 0, 1, parts, parts, 0, 0, total_blocks
+    return fields, work + 8 * parts * work_size

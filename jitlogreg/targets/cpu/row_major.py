@@ -65,20 +65,14 @@ def _four_dots(x, i, ld, n, w, like, prefetched, step, alone):
     sums = zeros(like), zeros(like), zeros(like), zeros(like)
     full = n // LANES * LANES
     for j in range(0, full, LANES):
-        _prefetch(x, prefetched + step * j, alone)
+        prefetch(x, prefetched + step * j, 2)
+        if alone:
+            prefetch(x, prefetched + step * j + 2 * LANES, 2)
         sums = fma_rows(x, i, j, ld, None, load(w, j, like), sums)
     if full < n:
-        _prefetch(x, prefetched + step * full, alone)
+        prefetch(x, prefetched + step * full, 4)
         sums = fma_rows(x, i, full, ld, n - full, load_masked(w, full, n - full, like), sums)
     return sums
-
-
-@inline
-def _prefetch(x, at, twice):
-    """Prefetch two vectors, or four."""
-    prefetch(x, at, 2)
-    if twice:
-        prefetch(x, at + 2 * LANES, 2)
 
 
 @inline
@@ -184,7 +178,5 @@ def _accumulate_remainder(x, i, ld, n, rows, dz, g, like):
             store(g, full, fma(load_row(x, row, full, n - full, like), d, load(g, full, like)))
 
 
-@inline
-def flush_gradient(g, high, low, count, like):
-    """Move the sums of the rows so far to the totals: a float32 accumulator takes at most 64 rows."""
-    compensated.flush(g, high, low, count, like)
+# Moves the sums of the rows so far to the totals: a float32 accumulator takes at most 64 rows
+flush_gradient = compensated.flush
