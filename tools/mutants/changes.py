@@ -155,8 +155,8 @@ MUTANTS = [
         (CPU + "epilogue.py", "            store_scalar(to, r, 1)\n", "            store_scalar(to, r, 0)\n"),
         (
             CPU + "epilogue.py",
-            "if r < rows:\n            store_scalar(to, r, 1)",
-            "if r <= rows:\n            store_scalar(to, r, 1)",
+            "if r < LANES - pad:\n            store_scalar(to, r, 1)",
+            "if r <= LANES - pad:\n            store_scalar(to, r, 1)",
         ),
         (_PANELS, "for panel in range(t.tasks):", "for panel in range(1, t.tasks):"),
         (_PANELS, "row + t.rows >= t.m", "row + t.rows > t.m"),
