@@ -228,20 +228,20 @@ def _from_what():
     return [
         *_paragraph(
             f"For an {machine.name}: {machine.bandwidth / 1e12:g} TB/s from memory,",
-            f"{machine.cache_bandwidth / 1e12:g} TB/s from the second-level cache of {device.l2_size >> 20} MB,",
+            f"{machine.cache_bandwidth / 1e12:g} TB/s from the second-level cache (L2) of {device.l2_size >> 20} MB,",
             f"{device.n_sms} multiprocessors with",
             f"{device.shared_per_block >> 10} KB of shared memory for a block, at {predictions.CLOCK / 1e9:g} GHz;",
-            "X has 4 GB. They are computed by `tools/gpu/predicted_page.py` from the target's own plans and the model",
+            "X has 4 GB. `tools/gpu/predicted_page.py` computes them from the target's own plans and the model",
             "in `tools/gpu/predictions.py`:",
         ),
         "",
         *predictions.__doc__.strip().split("\n\n", 1)[1].splitlines(),
         "",
         *_paragraph(
-            f"By Little's law {predictions.LATENCY * 1e9:.0f} ns of latency take {needed} KB in flight for each",
-            "multiprocessor. Registers of a thread are the compiler's for sm_90; blocks are those of a multiprocessor.",
-            "A share of 1.00 says that nothing in the model but memory limits: it knows no start, no end and no row",
-            "that fills no piece of 16 bytes.",
+            f"By Little's law {predictions.LATENCY * 1e9:.0f} ns of latency require {needed} KB in flight for each",
+            "multiprocessor. Registers are those of a thread, as compiled for sm_90; blocks are those of a",
+            "multiprocessor. A share of 1.00 says that memory alone limits the model, which knows no start, no end and",
+            "no row that does not fill 16-byte vectors.",
         ),
     ]
 
@@ -251,11 +251,11 @@ def _beside_others():
     worst = min(shares, key=shares.__getitem__)
     short = [" ".join(map(str, case)) for case, share in shares.items() if 2 * share < GEMV]
     return _paragraph(
-        f"Two products by cuBLAS read X twice: at the copy's bandwidth they take twice its time, and {GEMV:g} times",
-        f"their speed, which is asked, is a share of {GEMV / 2:g}. By that it is",
+        "Two products by cuBLAS read X twice, so at the copy's bandwidth they take twice its time.",
+        f"Being {GEMV:g} times as fast, as asked, requires a share of {GEMV / 2:g}. That is",
         f"not reached at {', '.join(short)}." if short else "reached everywhere.",
-        "PyTorch makes the same two products and passes over vectors of m numbers beside:",
-        f"{TORCH:g} times its speed, which is asked, takes that it stays below two thirds of the bandwidth there,",
+        "PyTorch makes the same two products, and also passes over vectors of m numbers.",
+        f"Being {TORCH:g} times as fast, as asked, requires that PyTorch stay below two thirds of the bandwidth,",
         "or that the vectors count, as they do at n = 28. The least predicted share is",
         f"{shares[worst]:.2f}, at {' '.join(map(str, worst))}.",
     )
