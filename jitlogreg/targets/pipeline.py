@@ -83,6 +83,14 @@ class _PieceLowering(NativeLowering):
 class _PieceLibrary(codegen.JITCodeLibrary):
     """The code of a piece and of the pieces it calls, as LLVM IR."""
 
+    def _optimize_functions(self, ll_module):
+        # Numba makes a pass manager for each function, also for those that are only declared
+        ll_module.data_layout = self._codegen._data_layout
+        passes, builder = self._codegen._function_pass_manager()
+        for function in ll_module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
+
     def finalize(self):
         for library in dict.fromkeys(self._linking_libraries):
             self._reload_init.update(library._reload_init)
