@@ -10,7 +10,7 @@ PROFILE = "jitlogreg/targets/cpu/profile.py"
 _MEANS = "    means = target.means(problem, w, b, l2, dw)\n"
 _SUMS = "    sums = target.sums(problem, w, b, with_gradient)\n"
 _PLAN = '    plan, n = _plan("loss_gradient", problem, w, with_gradient), problem.X.shape[1]\n'
-_PLAN_OF_MEANS = '    plan = _plan("loss_gradient", problem, w, True)\n    memory, (loss'
+_PLAN_OF_MEANS = '    plan = _plan("loss_gradient", problem, w, True)\n    (memory, record), (loss'
 _LANES, _OWN_COMPILE = "from jitlogreg.simd import", "from jitlogreg.targets.compile"
 _EXP, _EXP_BODY = (
     "\n@pointwise\ndef exp_nonpositive",

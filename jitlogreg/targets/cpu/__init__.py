@@ -51,7 +51,7 @@ def sums(problem, w, b, with_gradient):
     plan, n = _plan("loss_gradient", problem, w, with_gradient), problem.X.shape[1]
     if plan.by_panels and problem.frame is not None:  # panels take columns as they are
         return turned_sums(sums, problem, w, b, with_gradient)
-    memory, (loss, db, weight, invalid) = _run(plan, problem, w, b)
+    (memory, _), (loss, db, weight, invalid) = _run(plan, problem, w, b)
     dw = _totals(memory, plan)[:n].copy() if with_gradient else np.zeros(n)
     return Sums(loss, dw, db, weight, invalid == 0)
 
@@ -65,9 +65,9 @@ def residuals(problem, w, b, out):
 def means(problem, w, b, l2, dw):
     """`sums` and their normalization in one, with the gradient written to dw."""
     plan = _plan("loss_gradient", problem, w, True)
-    memory, (loss, db, weight, invalid) = _run(plan, problem, w, b, l2, w.dtype.itemsize, data_address(dw))
+    (memory, record), (loss, db, weight, invalid) = _run(plan, problem, w, b, l2, w.dtype.itemsize, data_address(dw))
     if plan.numbers < POOLED_NUMBERS:
-        plan.pool.append(memory)
+        plan.pool.append((memory, record))
     return loss, db, weight, invalid == 0
 
 
@@ -80,16 +80,15 @@ def bind(problem, l2):
     plan = _plan("loss_gradient", problem, zero, True)
     if not plan.serial:
         return None
-    first, _ = _run(plan, problem, zero, 0.0, l2, zero.itemsize)  # whose record later calls copy
-    execute, steps, bound = executor.execute, executor.ALL, _aligned(data_address(first))
+    (first, bound), _ = _run(plan, problem, zero, 0.0, l2, zero.itemsize)  # whose record later calls copy
+    execute, steps = executor.execute, executor.ALL
     pool: list = []  # memory of calls that have ended: several threads may call at once
 
     def evaluate(theta, gradient):
         try:
             memory, record = pool.pop()
         except IndexError:
-            memory = np.empty(plan.numbers)
-            record = _aligned(data_address(memory))
+            memory, record = _allocated(plan)
         means = execute(record, steps, bound, data_address(theta), data_address(gradient), len(theta) > n)
         pool.append((memory, record))
         return means[0]
@@ -104,14 +103,14 @@ def hessian_vector_sums(problem, w, b, v):
     if plan.by_panels and problem.frame is not None:
         return turned_hessian_vector_sums(hessian_vector_sums, problem, w, b, v)
     X, _, sample_weight, order, ld, frame = problem
-    memory, (_, along_b, _, _) = _run(plan, Problem(X, v, sample_weight, order, ld, frame), w, b)
+    (memory, _), (_, along_b, _, _) = _run(plan, Problem(X, v, sample_weight, order, ld, frame), w, b)
     return _totals(memory, plan)[: X.shape[1]].copy(), along_b
 
 
 def hessian_sums(problem, w, b):
     """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
     plan = _plan("hessian", problem, w, True)
-    memory, _ = _run(plan, problem._replace(y=None), w, b)
+    (memory, _), _ = _run(plan, problem._replace(y=None), w, b)
     return hessian.unpack_symmetric(_totals(memory, plan), problem.X.shape[1])
 
 
@@ -129,22 +128,20 @@ def _plan(operation, problem, w, with_gradient):
 
 
 def _run(plan, problem, w, b, l2=0.0, w_size=0, dw=0, out=0):
-    """Run a plan. Return the memory of the call, and of the examples the loss, db, Σs and how many are bad.
+    """Run a plan. Return the call's memory with its address, and the loss, db, Σs and number of bad examples.
 
     Means are taken if `w_size` says how many bytes a number of w has.
     """
     X, y, s, _, _, frame = problem
-    memory = _pooled(plan) if plan.pool else np.empty(plan.numbers)
-    address = data_address(memory)
-    record = _aligned(address)
+    memory, record = _pooled(plan) if plan.pool else _allocated(plan)
     of_examples = 0 if y is None else data_address(y), 0 if s is None else data_address(s), s is not None
     frame = 0 if frame is None else data_address(frame.packed)
     squares = plain_kernel("squares", w.dtype) if l2 != 0 else 0
     x, w = data_address(X), data_address(w)
-    _CALL.pack_into(memory, record - address, b, l2, plan.address, x, w, *of_examples, out, frame, w_size, dw, squares)
+    _CALL.pack_into(memory, 0, b, l2, plan.address, x, w, *of_examples, out, frame, w_size, dw, squares)
     if plan.serial or not may_use_threads() or numba.get_num_threads() == 1:
-        return memory, executor.execute(record, executor.ALL, 0, 0, 0, False)
-    return memory, _run_on_threads(record)
+        return (memory, record), executor.execute(record, executor.ALL, 0, 0, 0, False)
+    return (memory, record), _run_on_threads(record)
 
 
 def _pooled(plan):
@@ -152,19 +149,20 @@ def _pooled(plan):
     try:
         return plan.pool.pop()
     except IndexError:
-        return np.empty(plan.numbers)
+        return _allocated(plan)
 
 
-def _aligned(address):
-    """The first aligned address from this one on."""
-    return address + (ALIGNMENT - 1) & -ALIGNMENT
+def _allocated(plan):
+    """Memory for a call, aligned, and its address, which is that of its record."""
+    memory = np.empty(plan.numbers + ALIGNMENT // 8)
+    address = data_address(memory)
+    ahead = -address % ALIGNMENT
+    return memory[ahead // 8 :], address + ahead
 
 
 def _totals(memory, plan):
     """The totals in the memory of a call, high and low parts."""
-    address = data_address(memory)
-    first = (_aligned(address) - address) // 8 + WORDS
-    return memory[first : first + 2 * plan.width]
+    return memory[WORDS : WORDS + 2 * plan.width]
 
 
 def _run_on_threads(record):

@@ -10,7 +10,7 @@ from jitlogreg.targets.cpu import column_panels, dot, executor, hessian, profile
 from jitlogreg.targets.cpu.kernels import EPILOGUES, kernel, plain_kernel
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_count, partition
 from jitlogreg.targets.cpu.pointers import data_address
-from jitlogreg.targets.cpu.problem import ALIGNMENT, PLAN_START, PLAN_WORDS, WORDS
+from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, WORDS
 
 
 class Plan(NamedTuple):
@@ -24,7 +24,7 @@ class Plan(NamedTuple):
     """Whether it costs too little for threads."""
     by_panels: bool
     numbers: int
-    """The memory that a call takes, in numbers of eight bytes, and so many more that it can be aligned."""
+    """The memory that a call takes, in numbers of eight bytes."""
     width: int
     """The number of totals."""
     pool: list
@@ -73,7 +73,7 @@ def _planned(address, fixed, serial):
         reduction = plain_kernel("reduction")
     record = np.zeros(WORDS, np.int64)
     record[PLAN_START : PLAN_START + PLAN_WORDS] = address, reduction, *fixed, *fields
-    return Plan(record, data_address(record), serial, panel > 0, (size + ALIGNMENT) // 8, width, [])
+    return Plan(record, data_address(record), serial, panel > 0, -(-size // 8), width, [])
 
 
 def _hessian_cost(n):
