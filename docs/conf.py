@@ -1,0 +1,48 @@
+"""Builds the site: `python -m sphinx -W -b html docs OUT`. It needs no network, and its pages load nothing from one."""
+
+import latex2mathml.converter
+from docutils import nodes
+
+import jitlogreg
+
+project, author = "jitlogreg", "the jitlogreg developers"
+version = release = jitlogreg.__version__
+copyright = author  # noqa: A001 (Sphinx's own name)
+
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+html_math_renderer = "mathml"
+
+# Members stand on the page of their class: each of its methods has a full docstring there
+numpydoc_show_class_members = False
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints = "none"  # the docstrings say more: shapes, and what is accepted
+autosummary_generate = True
+
+html_theme = "furo"
+html_title = f"jitlogreg {version}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_copyright = False
+
+
+def _mathml(latex, display):
+    return latex2mathml.converter.convert(latex, display=display)
+
+
+def _visit_inline(writer, node):
+    writer.body.append(_mathml(node.astext(), "inline"))
+    raise nodes.SkipNode
+
+
+def _visit_block(writer, node):
+    writer.body.append(f'<div class="math">{_mathml(node.astext(), "block")}</div>\n')
+    raise nodes.SkipNode
+
+
+def setup(app):
+    """Formulas become MathML, which browsers render themselves."""
+    app.add_html_math_renderer("mathml", (_visit_inline, None), (_visit_block, None))
