@@ -87,8 +87,10 @@ def ours(data, tolerance, max_iterations=1000):
 
 
 def sklearn(solver, module, data, tolerance, max_iterations=10_000):
+    # liblinear refuses an infinite C, and scikit-learn-intelex leaves one to scikit-learn
+    unpenalized = 1e15 if solver == "liblinear" or module.startswith("sklearnex") else np.inf
     estimator = importlib.import_module(module).LogisticRegression(
-        C=1 / (data.l2 * len(data.y)) if data.l2 else (1e15 if solver == "liblinear" else np.inf),
+        C=1 / (data.l2 * len(data.y)) if data.l2 else unpenalized,
         tol=tolerance,
         solver=solver,
         max_iter=max_iterations,
