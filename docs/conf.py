@@ -1,5 +1,7 @@
 """Builds the site: `python -m sphinx -W -b html docs OUT`. It needs no network, and its pages load nothing from one."""
 
+import re
+
 import latex2mathml.converter
 from docutils import nodes
 
@@ -17,9 +19,11 @@ html_math_renderer = "mathml"
 
 # Members stand on the page of their class: each of its methods has a full docstring there
 numpydoc_show_class_members = False
+default_role = "py:obj"  # as numpydoc's readers expect of `name`
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "none"  # the docstrings say more: shapes, and what is accepted
 autosummary_generate = True
+templates_path = ["templates"]
 
 html_theme = "furo"
 html_title = f"jitlogreg {version}"
@@ -43,6 +47,25 @@ def _visit_block(writer, node):
     raise nodes.SkipNode
 
 
+# Pages link to these as files of the checkout; the site has them as pages
+_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "README.md": "index.md"}
+
+
+def _adapt(app, name, source):
+    up = "../" * name.count("/")
+    for file, page in _PAGES.items():
+        source[0] = source[0].replace(f"]({up}../{file}", f"]({up}{page}")
+    # the blank line in which a doctest's output ends
+    source[0] = re.sub(r"\n\n```\n(?=\n|\Z)", "\n```\n", source[0])
+
+
+def _skip_fields(app, what, name, member, skip, options):
+    """The fields of a named tuple stand in its docstring."""
+    return True if type(member).__name__ == "_tuplegetter" else None
+
+
 def setup(app):
     """Formulas become MathML, which browsers render themselves."""
+    app.connect("source-read", _adapt)
+    app.connect("autodoc-skip-member", _skip_fields)
     app.add_html_math_renderer("mathml", (_visit_inline, None), (_visit_block, None))

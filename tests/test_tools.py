@@ -31,10 +31,11 @@ def load(name):
 @pytest.fixture
 def tool(monkeypatch, tmp_path):
     tool = load("peer_table")
-    page = tmp_path / "page.md"
-    marked = f"<!-- {tool.MARKER} -->\nold\n<!-- end of {tool.MARKER} -->"
-    page.write_text(f"# before\n\n{marked}\n\nafter\n", encoding="utf-8")
-    monkeypatch.setattr(tool, "PAGE", page)
+    for name, marker in (("PAGE", tool.MARKER), ("READS_PAGE", tool.READS_MARKER)):
+        path = tmp_path / f"{name}.md"
+        marked = f"<!-- {marker} -->\nold\n<!-- end of {marker} -->"
+        path.write_text(f"# before\n\n{marked}\n\nafter\n", encoding="utf-8")
+        monkeypatch.setattr(tool, name, path)
     monkeypatch.setattr(tool, "RESULTS", tmp_path / "performance")
     tool.RESULTS.mkdir()
     return tool
@@ -109,6 +110,16 @@ def test_the_table_is_written_between_the_markers(tool):
     assert "load" not in between
     tool.main(["--write"])
     assert tool.PAGE.read_text(encoding="utf-8") == written
+
+
+def test_reads_of_large_x_by_machine(tool, monkeypatch):
+    monkeypatch.setattr(tool, "READS", [[1000, 20]])
+    in_c_order = [row | {"order": "C"} for row in results()["rows"]]
+    in_c_order[2] |= {"percent_of_limit": 40.0}
+    lines = tool.reads_text([results(rows=in_c_order), results()]).splitlines()
+    assert lines[0] == "| X | dtype | CPU | jitlogreg | oneDAL | NumPy | scikit-learn | PyTorch | JAX |"
+    assert [cell.strip() for cell in lines[2].split("|")[1:6]] == ["1000 x 20", "float64", "znver4", "2.5", ""]
+    assert len(lines) == 3
 
 
 def test_what_was_busy_is_told(tool):
@@ -188,8 +199,12 @@ def test_the_real_command_measures(tool):
 def test_the_pages_show_the_kept_figures():
     tool = load("peer_table")
     machines = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tool.RESULTS.glob("*.json"))]
-    page = tool.PAGE.read_text(encoding="utf-8")
-    assert tool.replaced(page, tool.MARKER, tool.text(machines)) == page
+    for path, marker, text in (
+        (tool.PAGE, tool.MARKER, tool.text(machines)),
+        (tool.READS_PAGE, tool.READS_MARKER, tool.reads_text(machines)),
+    ):
+        page = path.read_text(encoding="utf-8")
+        assert tool.replaced(page, marker, text) == page
 
 
 # ---------------------------------------------------------------- profile_table.py

@@ -1,4 +1,4 @@
-"""Measure `loss_and_gradient` beside the peers: figures by machine, and tables in docs/performance.md.
+"""Measure `loss_and_gradient` beside the peers: figures by machine, and tables in two pages of docs/.
 
     python tools/performance/peer_table.py          # this machine anew: half an hour on two cores
     python tools/performance/peer_table.py --write  # the tables alone, from results/performance/*.json
@@ -23,6 +23,7 @@ import pages
 from pages import DOCS, FIGURES, ROOT, digits, replaced
 
 PAGE, MARKER = DOCS / "performance.md", "performance: peers"
+READS_PAGE, READS_MARKER = DOCS / "explanation" / "one-read.md", "one read: peers"
 RESULTS = FIGURES / "performance"
 
 # Narrow, medium and wide, from memory, from a shared cache, and small
@@ -39,6 +40,8 @@ SHAPES = [
     ),
     *("1000x20:C,F", "64x8:C,F"),
 ]
+# What the page on reads shows: X that no cache holds
+READS = [[5_000_000, 28], [500_000, 256], [60_000, 2048]]
 OTHERS = ["NumPy", "scikit-learn", "PyTorch", "JAX", "oneDAL"]
 HEAD = ["X", "order", "dtype", "ms", "GB/s", "limit, GB/s", "% of limit", *(f"x {other}" for other in OTHERS)]
 # A ratio so close to 1 is measured again
@@ -58,8 +61,9 @@ def main(argv=None):
             results["rows"] = put_in(json.loads(kept.read_text(encoding="utf-8"))["rows"], results["rows"])
         kept.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     machines = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(replaced(page, MARKER, text(machines)), encoding="utf-8")
+    for path, marker, new in ((PAGE, MARKER, text(machines)), (READS_PAGE, READS_MARKER, reads_text(machines))):
+        page = path.read_text(encoding="utf-8")
+        path.write_text(replaced(page, marker, new), encoding="utf-8")
 
 
 def measure(shapes, rounds):
@@ -136,6 +140,22 @@ def section(results):
         f"{m} x {n}, {order}, {dtype}: {peer['times_ours']:.2f} x {peer['implementation']}."
     )
     return f"### {here['cpu']}, {here['threads']} threads\n\n{told}\n\n{table(results)}"
+
+
+def reads_text(machines):
+    """For large X in C order, how many reads of X fit into the time of each implementation, by machine."""
+    names = ["cpu", "oneDAL", *(other for other in OTHERS if other != "oneDAL")]
+    lines = [
+        [f"{m} x {n}", dtype, results["machine"]["cpu"], *(reads(rows.get(name)) for name in names)]
+        for results in machines
+        for (m, n, order, dtype), rows in by_case(results["rows"]).items()
+        if order == "C" and [m, n] in READS
+    ]
+    return pages.table(["X", "dtype", "CPU", "jitlogreg", *names[1:]], lines)
+
+
+def reads(row):
+    return "" if row is None else f"{100 / row['percent_of_limit']:.1f}"
 
 
 def table(results):
