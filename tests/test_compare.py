@@ -280,7 +280,7 @@ def test_the_page_shows_what_was_found(plants):
     other = found | {"status": 0, "slower": []}
     some = kept | {"found": {"a scalar exp": found, "a copy of y": other, "comments in kernels": other}}
     page = plants.page(some)
-    assert "1 of 2 regressions told; 1 of 1 innocent changes passed." in page
+    assert "1 of 2 regressions reported; 1 of 1 innocent changes passed." in page
     assert "| a scalar exp | slower | 2 | `b` | 2.35 | 10 | 3 |" in page
     assert "| a copy of y | no difference | 0 |  |  | 10 | 3 |" in page
 

@@ -1,14 +1,19 @@
-"""The docstrings that share entries are complete when `help()` shows them."""
+"""Docstrings that share entries are complete when `help()` shows them, and every link of a page leads somewhere."""
 
 import inspect
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import jitlogreg as jlr
 from jitlogreg import _docs
+
+ROOT = Path(__file__).parents[1]
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 DOCUMENTED = [jlr.forward, jlr.log_forward, jlr.loss, jlr.gradient, jlr.loss_and_gradient, jlr.Objective]
 
@@ -50,3 +55,47 @@ def test_without_docstrings():
     code = "import jitlogreg as jlr; print(jlr.loss.__doc__, jlr.Objective.__doc__)"
     done = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["None", "None"]
+
+
+# ---------------------------------------------------------------- links between pages
+
+
+def pages():
+    """Every page in Markdown that is kept in the repository."""
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "results").glob("*.md")])
+
+
+def anchors(text):
+    """The anchors that a forge, and MyST likewise, give to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page):
+    """The links of a page to a file that is not there, or to a heading that its page does not have."""
+    found = []
+    for link in LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"\w+:", link):
+            continue  # another site's
+        path, _, anchor = link.partition("#")
+        file = page.parent / path if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page):
+    assert broken_links(page) == []
+
+
+def test_a_broken_link_is_found(tmp_path):
+    (tmp_path / "other.md").write_text("# What it is, and is not\n\n```sh\n# no heading\n```\n", encoding="utf-8")
+    page = tmp_path / "page.md"
+    right = "# Here\n\n[a](other.md) [b](other.md#what-it-is-and-is-not) [c](#here) [d](https://example.org/x.md)\n"
+    page.write_text(right, encoding="utf-8")
+    assert broken_links(page) == []
+    page.write_text(
+        right + "[e](gone.md) [f](other.md#no-heading) [g](#there)\n```\n[h](code.md)\n```\n", encoding="utf-8"
+    )
+    assert broken_links(page) == ["gone.md", "other.md#no-heading", "#there"]
