@@ -1,6 +1,7 @@
 """Docstrings that share entries are complete when `help()` shows them, and every link of a page leads somewhere."""
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -99,3 +100,48 @@ def test_a_broken_link_is_found(tmp_path):
         right + "[e](gone.md) [f](other.md#no-heading) [g](#there)\n```\n[h](code.md)\n```\n", encoding="utf-8"
     )
     assert broken_links(page) == ["gone.md", "other.md#no-heading", "#there"]
+
+
+# ---------------------------------------------------------------- figures that README repeats
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def measured(name):
+    return json.loads((ROOT / "results" / name).read_text(encoding="utf-8"))
+
+
+def test_readme_has_the_measured_speed():
+    found = re.search(r"(\d+) % of the speed.*?([\d,]+) × (\d+) .*?(\d\.\d) times as long", README, re.DOTALL)
+    share, m, n, times = (float(number.replace(",", "")) for number in found.groups())
+    rows = {
+        row["implementation"]: row
+        for row in measured("performance/znver5.json")["rows"]
+        if (row["shape"], row["dtype"], row["order"]) == ([m, n], "float64", "C")
+    }
+    assert share == round(rows.pop("cpu")["percent_of_limit"])
+    del rows["limit"]
+    assert times == round(min(row["times_ours"] for row in rows.values()), 1)
+
+
+def test_readme_has_the_cells_that_are_slower():
+    count, cells, most = map(int, re.search(r"(\d+) of \[(\d+) measured cells\].*?(\d+) %", README, re.DOTALL).groups())
+    best = {}
+    for row in measured("performance/znver5.json")["rows"]:
+        if row["implementation"] not in ("cpu", "limit"):
+            case = (*row["shape"], row["order"], row["dtype"])
+            best[case] = min(row["times_ours"], best.get(case, 1e9))
+    assert (count, cells) == (sum(times < 1 for times in best.values()), len(best))
+    assert most == round(100 * (1 - min(best.values())))
+
+
+def test_readme_has_the_measured_digits():
+    worst = [row for row in measured("accuracy.json")["examples"] if row["bound"] == 2]
+    assert all(row["ulps"] <= 2 for row in worst)
+    assert "2 ulp at each of the 2³² float32 margins, and at ten\n  million of float64" in README
+    assert {row["tried"] for row in worst if row["dtype"] == "float32"} == {2**32}
+    assert {round(row["tried"] / 1e6) for row in worst if row["dtype"] == "float64"} == {10}
+    fuzz = measured("fit_fuzz.json")["kinds"]["together"]
+    assert fuzz["fits"] == int(re.search(r"([\d,]+) random fits", README)[1].replace(",", ""))
+    assert fuzz["faults"] == 0

@@ -112,7 +112,9 @@ def reduction(path):
         axes.text(6.7, 6.6, "tasks, on whichever thread is free", ha="center", fontsize=9, color=FAINT)
         axes.text(12.0, 6.6, "totals, high and low part", ha="center", fontsize=9, color=FAINT)
         axes.text(16.4, 6.6, "added in order", ha="center", fontsize=9, color=FAINT)
-        for k, (thread, colour) in enumerate((("thread 1", OWN), ("thread 2", SECOND), ("thread 2", SECOND), ("thread 1", OWN))):
+        for k, (thread, colour) in enumerate(
+            (("thread 1", OWN), ("thread 2", SECOND), ("thread 2", SECOND), ("thread 1", OWN))
+        ):
             y = 5.1 - 1.5 * k
             _box(axes, 0.4, y, 2.0, 1.2, f"chunk {k}", fill=pictures.PAPER, edge=FAINT)
             _arrow(axes, (2.45, y + 0.6), (4.9, y + 0.6), FAINT)

@@ -1,4 +1,4 @@
-"""Measure the error of one example's loss along the margin, here and elsewhere, and draw it: docs/pictures/accuracy.svg.
+"""Measure the error of one example's loss along the margin, here and elsewhere; draw docs/pictures/accuracy.svg.
 
     python tools/accuracy/margins.py                              # a minute
     python tools/accuracy/margins.py --from results/margins.json  # draw again
@@ -18,9 +18,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pictures
+from pages import FIGURES, provenance
+
 from accuracy.float64 import approximate, long_ulps
 from accuracy.peers import PEERS, WHAT
-from pages import FIGURES, provenance
 
 RESULTS = FIGURES / "margins.json"
 # exp(−z) is a normal number up to here
@@ -80,7 +81,9 @@ def draw(path, results):
                 ulps = np.maximum(row["ulps"], 0.1)
                 panel.plot(row["margins"], ulps, label=NAMES.get(row["peer"], row["peer"]), **LINES[row["peer"]])
             panel.axhline(lost, color=pictures.FAINT, linewidth=1, linestyle=":")
-            panel.annotate("no digit is right", (0.02, lost), xycoords=("axes fraction", "data"), va="bottom", fontsize=9)
+            panel.annotate(
+                "no digit is right", (0.02, lost), xycoords=("axes fraction", "data"), va="bottom", fontsize=9
+            )
             panel.set(title=f"loss of one example, {dtype}", xscale="log", yscale="log", xlabel="margin")
             panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             panel.grid()

@@ -2,6 +2,8 @@
 
     python tools/performance/peer_picture.py
     python tools/performance/peer_picture.py --from results/performance/znver5.json
+
+The second names the file that the first takes.
 """
 
 import argparse
