@@ -13,7 +13,7 @@ Everything rests on e = exp(−|z|), which lies in [0, 1], so nothing overflows 
 The coefficients come from `tools/accuracy/fit_polynomials.py`.
 """
 
-from jitlogreg.simd import exponent_from_low_bits, fma, literal, ones, polynomial, where, zeros
+from jitlogreg.simd import exponent_from_low_bits, fma, literal, ones, polynomial, split_exponent, where, zeros
 from jitlogreg.targets.compile import pointwise
 
 _twos = literal(2.0)
@@ -24,6 +24,10 @@ _log2_high = literal({"float64": 0.6931471805599453, "float32": 0.693147182})
 _log2_low = literal({"float64": 2.3190468138462996e-17, "float32": -1.90465421e-9})
 # Adding 1.5 * 2**52 (or 2**23) rounds to an integer and leaves it in the low bits; the exponent's bias is added with it
 _round_and_bias = literal({"float64": 1.5 * 2**52 + 1023, "float32": 1.5 * 2**23 + 127})
+# The same with so few digits that k * high is exact for every exponent k
+_log2_short = literal({"float64": float.fromhex("0x1.62e42fefa38p-1"), "float32": float.fromhex("0x1.62e4p-1")})
+_log2_rest = literal({"float64": float.fromhex("0x1.ef35793c7673p-45"), "float32": float.fromhex("0x1.7f7d1cp-20")})
+_infinity = literal(float("inf"))
 # The logarithm of the smallest normal number, rounded up: below it exp is 0
 _log_smallest = literal({"float64": -708.3964185322641, "float32": -87.3365402})
 
@@ -70,12 +74,30 @@ def exp_nonpositive(x):
     x = k log(2) + r with −log(2)/2 ≤ r ≤ log(2)/2, then e**x = 2**k (1 + r + r² P(r)) (Cody and Waite, 1980). `lost` is
     what the rounding of r left behind.
     """
+    scale, r, lost = _reduced(x)
+    return _exp_of_reduced(x, scale, r, lost)
+
+
+@pointwise
+def exp_nonpositive_sum(x, rest):
+    """e**(x + rest) for x ≤ 0 and a `rest` of at most half an ulp of x, within 1 ulp; otherwise `exp_nonpositive`."""
+    scale, r, lost = _reduced(x)
+    return _exp_of_reduced(x, scale, r, lost + rest)
+
+
+@pointwise
+def _reduced(x):
+    """2**k, r and `lost` of `exp_nonpositive`."""
     shifted = fma(x, _log2_of_e(x), _round_and_bias(x))
     k = shifted - _round_and_bias(x)
     exact = fma(-k, _log2_high(x), x)
     r = fma(-k, _log2_low(x), exact)
     lost = fma(-k, _log2_low(x), exact - r)
-    scale = exponent_from_low_bits(shifted)
+    return exponent_from_low_bits(shifted), r, lost
+
+
+@pointwise
+def _exp_of_reduced(x, scale, r, lost):
     value = fma(scale, fma(r * r, _exp_tail(r), lost) + r, scale)
     return where(x < _log_smallest(x), zeros(x), value)
 
@@ -92,6 +114,21 @@ def log1p_unit(e):
     left = fma(-s, d, e) - s * (e - (d - _twos(e)))
     t = s * s
     return fma(s * t, _log1p_tail(t), left * (ones(e) - s)) + (s + s)
+
+
+@pointwise
+def log1p_nonnegative(p):
+    """log(1 + p) for p ≥ 0, within 2 ulp; inf for inf, NaN for NaN.
+
+    1 + p = s + lost = 2ᵏ f + lost with 1 ≤ f < 2, so log(1 + p) = k log(2) + log(f) + lost / s, to first order in
+    lost / s, which is at most u.
+    """
+    s, lost = two_sum(ones(p), p)
+    k, f = split_exponent(s)
+    small = p <= ones(p)
+    value = log1p_unit(where(small, p, f - ones(p)))
+    large = k * _log2_short(p) + (k * _log2_rest(p) + (value + lost / s))
+    return where(small, value, where(p < _infinity(p), large, p))
 
 
 @pointwise
@@ -163,3 +200,43 @@ def two_sum(a, b):
 
 # The functions of a margin that a target can write for each example, by the names that targets know them by
 ACTIVATIONS = {"sigmoid": sigmoid, "log_sigmoid": log_sigmoid}
+
+
+# ---------------------------------------------------------------- softmax: K margins of an example
+
+# With the largest margin zₘ, eₖ = exp(zₖ − zₘ) and T = Σ eₖ over k ≠ m:
+#
+#     aₖ       = eₖ / (1 + T)                       1 − aₖ = (T for k = m, else 1 + T − eₖ) / (1 + T)
+#     log aₖ   = (zₖ − zₘ) − log(1 + T)
+#     L(z, y)  = log(1 + T) + Σₖ yₖ (zₘ − zₖ)       for Σₖ yₖ = 1
+#     dzₖ      = (1 − yₖ) aₖ − yₖ (1 − aₖ)
+#
+# Nothing overflows; every sum is one of terms of one sign, or has its rounding made good.
+
+
+@pointwise
+def below_largest(z, largest):
+    """z − largest ≤ 0, rounded, and what the rounding lost: alone it may cost hundreds of ulp of exp."""
+    difference, lost = two_sum(z, -largest)
+    return difference, where(abs(difference) < _infinity(z), lost, zeros(z))
+
+
+@pointwise
+def softmax_scale(high, low):
+    """1 / (1 + T) of a sum T of positive numbers in two parts."""
+    total, lost = two_sum(ones(high), high)
+    scale = ones(high) / total
+    rest = where(total < _infinity(high), lost + low, zeros(high))
+    return fma(-scale * rest, scale, scale)
+
+
+@pointwise
+def log_softmax(difference, lost, log_total):
+    """log aₖ of zₖ − zₘ in two parts and of log(1 + T)."""
+    return difference - (log_total - lost)
+
+
+@pointwise
+def softmax_residual(e, scale, others, y):
+    """dz = (1 − y) a − y (1 − a) of eₖ, 1 / (1 + T), the sum of the other classes' e, and a label 0 ≤ y ≤ 1."""
+    return fma(ones(e) - y, e, -(y * others)) * scale

@@ -122,7 +122,9 @@ _define(operator.neg, ir.IRBuilder.fneg)
 _define(abs, _emit_absolute)
 _define(operator.lt, lambda builder, x, y: builder.fcmp_ordered("<", x, y), returns_mask=True)
 _define(operator.gt, lambda builder, x, y: builder.fcmp_ordered(">", x, y), returns_mask=True)
+_define(operator.le, lambda builder, x, y: builder.fcmp_ordered("<=", x, y), returns_mask=True)
 _define(operator.ge, lambda builder, x, y: builder.fcmp_ordered(">=", x, y), returns_mask=True)
+_define(operator.eq, lambda builder, x, y: builder.fcmp_ordered("==", x, y), returns_mask=True)
 
 
 @intrinsic
@@ -222,6 +224,31 @@ def exponent_from_low_bits(typingctx, x):
         return builder.bitcast(builder.shl(builder.bitcast(args[0], integer), shift), args[0].type)
 
     return x(x), codegen
+
+
+@intrinsic
+def split_exponent(typingctx, x):
+    """k and f with x = 2ᵏ f and 1 ≤ f < 2, of a normal number x > 0; both in the type of x."""
+    if not _is_number(x):
+        return None
+    dtype = number_type(x)
+    fraction_bits, bias = (52, 1023) if dtype.bitwidth == 64 else (23, 127)
+
+    def codegen(context, builder, sig, args):
+        integer = llvm_integer(dtype)
+
+        def constant(value):
+            scalar = ir.Constant(integer, value)
+            return ir.Constant(ir.VectorType(integer, LANES), [scalar] * LANES) if isinstance(x, Vector) else scalar
+
+        bits = builder.bitcast(args[0], constant(0).type)
+        exponent = builder.sub(builder.ashr(bits, constant(fraction_bits)), constant(bias))
+        fraction = builder.and_(bits, constant((1 << fraction_bits) - 1))
+        fraction = builder.or_(fraction, constant(bias << fraction_bits))
+        parts = [builder.sitofp(exponent, args[0].type), builder.bitcast(fraction, args[0].type)]
+        return context.make_tuple(builder, sig.return_type, parts)
+
+    return types.UniTuple(x, 2)(x), codegen
 
 
 zeros, ones = literal(0.0), literal(1.0)

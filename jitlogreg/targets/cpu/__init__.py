@@ -6,10 +6,12 @@ import threading
 import numba
 import numpy as np
 
+from jitlogreg.simd import LANES
 from jitlogreg.targets.base import Problem, Sums
 from jitlogreg.targets.cpu import executor, hessian, profile
+from jitlogreg.targets.cpu.epilogue import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.cpu.kernels import plain_kernel
-from jitlogreg.targets.cpu.plan import make_plan, plan_of_dot
+from jitlogreg.targets.cpu.plan import make_outputs_plan, make_plan, plan_of_dot
 from jitlogreg.targets.cpu.pointers import data_address
 from jitlogreg.targets.cpu.problem import ALIGNMENT, CALL, CALL_FLOATS, WORDS
 from jitlogreg.targets.dispatch import may_use_threads
@@ -107,6 +109,26 @@ def hessian_vector_sums(problem, w, b, v):
     return _totals(memory, plan)[: X.shape[1]].copy(), along_b
 
 
+def activate_outputs(function, problem, W, b, out):
+    """Write a function of the K margins of each row to `out`, shape (m, K)."""
+    packed = _packed(W, b)
+    _run(_outputs_plan(f"outputs_{function}", problem, W, False), problem, packed, 0.0, out=data_address(out))
+    return out
+
+
+def sums_of_outputs(link, problem, W, b, with_gradient):
+    """`sums` of K outputs."""
+    (m, n), outputs = problem.X.shape, W.shape[1]
+    plan, packed = _outputs_plan(f"outputs_{link}_loss", problem, W, with_gradient), _packed(W, b)
+    (memory, _), _ = _run(plan, problem, packed, 0.0)
+    totals = _totals(memory, plan)[: plan.width].reshape(outputs, -1)
+    loss, db, weight, invalid = totals[:, -TOTALS:][:, [LOSS, DB, WEIGHT, INVALID]].T
+    dw = np.ascontiguousarray(totals[:, :n].T) if with_gradient else np.zeros((n, outputs))
+    if link == "softmax":
+        return Sums(float(loss[0]), dw, db, float(weight[0]), not invalid[0])
+    return Sums(loss, dw, db, weight, not invalid.any())
+
+
 def hessian_sums(problem, w, b):
     """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
     plan = _plan("hessian", problem, w, True)
@@ -127,6 +149,22 @@ def _plan(operation, problem, w, with_gradient):
     return make_plan(operation, *of_x, w.dtype, with_gradient, frame is not None, profile.current())
 
 
+def _outputs_plan(operation, problem, W, with_gradient):
+    X, _, _, order, ld, frame = problem
+    of_x = X.shape, W.shape[1], order, ld, X.dtype
+    return make_outputs_plan(operation, *of_x, W.dtype, with_gradient, frame is not None, profile.current())
+
+
+def _packed(W, b):
+    """Each column of W, padded with zeros to whole vectors, and behind it its intercept in another one; aligned."""
+    n, outputs = W.shape
+    padded = -(-n // LANES) * LANES
+    room = np.zeros(outputs * (padded + LANES) + ALIGNMENT // W.itemsize, W.dtype)
+    packed = room[-data_address(room) % ALIGNMENT // W.itemsize :][: outputs * (padded + LANES)].reshape(outputs, -1)
+    packed[:, :n], packed[:, padded] = W.T, b
+    return packed
+
+
 def _run(plan, problem, w, b, l2=0.0, w_size=0, dw=0, out=0):
     """Run a plan. Return the call's memory with its address, and the loss, db, Σs and number of bad examples.
 
@@ -137,8 +175,9 @@ def _run(plan, problem, w, b, l2=0.0, w_size=0, dw=0, out=0):
     of_examples = 0 if y is None else data_address(y), 0 if s is None else data_address(s), s is not None
     frame = 0 if frame is None else data_address(frame.packed)
     squares = plain_kernel("squares", w.dtype) if l2 != 0 else 0
-    x, w = data_address(X), data_address(w)
-    _CALL.pack_into(memory, 0, b, l2, plan.address, x, w, *of_examples, out, frame, w_size, dw, squares)
+    x, w_address = data_address(X), data_address(w)  # the caller keeps what is at an address
+    steps = 0 if y is None or y.ndim == 1 else y.shape[1], 0 if s is None or s.ndim == 1 else s.shape[1]
+    _CALL.pack_into(memory, 0, b, l2, plan.address, x, w_address, *of_examples, out, frame, *steps, w_size, dw, squares)
     if plan.serial or not may_use_threads() or numba.get_num_threads() == 1:
         return (memory, record), executor.execute(record, executor.ALL, 0, 0, 0, False)
     return (memory, record), _run_on_threads(record)

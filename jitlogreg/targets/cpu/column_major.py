@@ -49,22 +49,29 @@ def margins(x, shape, i, rows, pad, w, b, z, ahead, alone):
             store(z, 0, load(z, 0, b) + weighted_columns(x, first, ld, moments, LANES - pad, weights))
         else:
             for r in range(0, rows, LANES):
-                _prefetch4(x, first + r + ahead, ld)
+                prefetch4(x, first + r + ahead, ld)
                 if alone:
-                    _prefetch4(x, first + 4 * ld + r + ahead, ld)
+                    prefetch4(x, first + 4 * ld + r + ahead, ld)
                 store(z, r, load(z, r, b) + weighted_columns(x, first + r, ld, moments, None, weights))
     for j in range(full, n):
-        first, weight, moments = i + j * ld, splat(load_scalar(w, j)), column_moments(x, j, 1, b)
         if pad > 0:
-            store(z, 0, fma(load_column(x, first, moments, LANES - pad, b), weight, load(z, 0, b)))
+            moments, weight = column_moments(x, j, 1, b), splat(load_scalar(w, j))
+            store(z, 0, fma(load_column(x, i + j * ld, moments, LANES - pad, b), weight, load(z, 0, b)))
         else:
-            for r in range(0, rows, LANES):
-                prefetch(x, first + r + ahead, 1)
-                store(z, r, fma(load_column(x, first + r, moments, None, b), weight, load(z, r, b)))
+            add_column(x, i, j, ld, rows, w, z, ahead, b)
 
 
 @inline
-def _prefetch4(x, i, ld):
+def add_column(x, i, j, ld, rows, w, z, ahead, like):
+    """z[:rows] += x[:, j] w[j] for the rows from row i on."""
+    first, weight, moments = i + j * ld, splat(load_scalar(w, j)), column_moments(x, j, 1, like)
+    for r in range(0, rows, LANES):
+        prefetch(x, first + r + ahead, 1)
+        store(z, r, fma(load_column(x, first + r, moments, None, like), weight, load(z, r, like)))
+
+
+@inline
+def prefetch4(x, i, ld):
     """Prefetch a vector of each of four columns."""
     prefetch(x, i, 1)
     prefetch(x, i + ld, 1)

@@ -21,7 +21,7 @@ import numpy as np
 from jitlogreg import pointwise
 from jitlogreg.simd import LANES, fma, ones, sqrt, where, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.compensated import add_number, two_sum
+from jitlogreg.targets.cpu.compensated import add_number
 from jitlogreg.targets.cpu.pointers import load_scalar, offset, pointer_to, store_scalar
 from jitlogreg.targets.cpu.vectors import (
     broadcast_as,
@@ -31,7 +31,6 @@ from jitlogreg.targets.cpu.vectors import (
     load,
     minimum,
     splat,
-    split_exponent,
     store,
     widen,
 )
@@ -81,7 +80,7 @@ def _nothing_left(state):
 
 
 @inline
-def _examples(address, i, pad, to):
+def examples(address, i, pad, to):
     """Labels or weights at an address, from number i on. Those of a remainder are copied to `to`, padded with zeros.
 
     There the weights are ones if there are none, and their address is 0.
@@ -101,7 +100,7 @@ def _examples(address, i, pad, to):
 @inline
 def _weights(t, i, pad, work):
     """The weights from row i on."""
-    return _examples(t.s, i * t.weighted, pad, offset(work, (SEGMENTS + 1) * LANES))
+    return examples(t.s, i * t.weighted, pad, offset(work, (SEGMENTS + 1) * LANES))
 
 
 # ---------------------------------------------------------------- activations
@@ -157,9 +156,19 @@ def _no_sums(like):
 @inline
 def _apply_loss(t, i, rows, pad, ends, z, u, state):
     """Replace margins by s·dz, and add to the sums."""
-    sums, pending, merged, segments, high, low, work = state
-    y = _examples(t.y, i, pad, offset(work, SEGMENTS * LANES))
+    work = state[6]
+    y = examples(t.y, i, pad, offset(work, SEGMENTS * LANES))
     s, weighted = _weights(t, i, pad, work), t.weighted > 0 or pad > 0
+    state = add_losses((y, s, weighted), rows, ends, z, state)
+    if t.out != 0:
+        _write(z, t, i, rows, pad)
+    return state, state[1] == 0
+
+
+@inline
+def add_losses(of_examples, rows, ends, z, state):
+    """Replace margins by s·dz, given labels, weights, and whether there are weights, and add to the sums."""
+    (y, s, weighted), (sums, pending, merged, segments, high, low, work) = of_examples, state
     for r in range(0, rows, SEGMENT):
         examples = minimum(SEGMENT, rows - r)
         sums = _residuals(offset(z, r), offset(y, r), offset(s, r), weighted, examples, sums)
@@ -170,13 +179,11 @@ def _apply_loss(t, i, rows, pad, ends, z, u, state):
             if segments == SEGMENTS:
                 _add_segments(merged, work, segments, high, low)
                 merged, segments = _no_sums(sums[3]), segments - segments
-    if t.out != 0:
-        _write(z, t, i, rows, pad)
-    return (sums, pending, merged, segments, high, low, work), pending == 0
+    return sums, pending, merged, segments, high, low, work
 
 
 @inline
-def _finish_loss(state):
+def finish_loss(state):
     """Add the segments that are left to the totals."""
     _, _, merged, segments, high, low, work = state
     if segments > 0:
@@ -241,31 +248,12 @@ def _add_segments(merged, products, k, high, low):
             x, y = load(products, i * LANES, like), load(products, (i + half) * LANES, like)
             store(products, i * LANES, fma(x, y, x + y))  # (1 + x)(1 + y) − 1
         half //= 2
-    log_product = _log1p(horizontal_compound(load(products, 0, like)))
+    product = splat(horizontal_compound(load(products, 0, like)))
+    log_product = lane(pointwise.log1p_nonnegative(product), 0)  # libm's differs between systems
     add_number(offset(high, LOSS), offset(low, LOSS), horizontal_sum(loss) + log_product)
     add_number(offset(high, DB), offset(low, DB), horizontal_sum(db))
     add_number(offset(high, WEIGHT), offset(low, WEIGHT), horizontal_sum(weight))
     add_number(offset(high, INVALID), offset(low, INVALID), horizontal_sum(invalid))
-
-
-# log(2) = high + low, where k * high is exact for every exponent k of float64
-_LOG2_HIGH, _LOG2_LOW = float.fromhex("0x1.62e42fefa38p-1"), float.fromhex("0x1.ef35793c7673p-45")
-
-
-@inline
-def _log1p(p):
-    """log(1 + p) of a float64 p ≥ 0 whose 1 + p is finite, within 2 ulp: libm's differs between systems.
-
-    1 + p = s + lost = 2ᵏ f + lost with 1 ≤ f < 2, so log(1 + p) = k log(2) + log(f) + lost / s, to first order in
-    lost / s, which is at most 2⁻⁵³.
-    """
-    s, lost = two_sum(1.0, p)
-    k, f = split_exponent(s)
-    small = p <= 1
-    value = lane(pointwise.log1p_unit(splat(p if small else f - 1.0)), 0)
-    if not small:
-        value = k * _LOG2_HIGH + (k * _LOG2_LOW + (value + lost / s))
-    return value if p < np.inf else p  # NaN goes on as well
 
 
 # ---------------------------------------------------------------- curvature
@@ -301,6 +289,6 @@ def _apply_sqrt_curvature(t, i, rows, pad, ends, z, u, state):
     return state, True
 
 
-LOSS_GRADIENT = Epilogue("loss_gradient", _start_sums, _apply_loss, _finish_loss)
+LOSS_GRADIENT = Epilogue("loss_gradient", _start_sums, _apply_loss, finish_loss)
 PRODUCT = Epilogue("product", _no_state, _apply_product, _nothing_left, vectors=2)
 SQRT_CURVATURE = Epilogue("sqrt_curvature", _no_state, _apply_sqrt_curvature, _nothing_left)

@@ -8,9 +8,10 @@ from numba import types
 
 from jitlogreg.pointwise import ACTIVATIONS
 from jitlogreg.targets.compile import function_pointer
-from jitlogreg.targets.cpu import column_major, column_panels, epilogue, hessian, row_chunks, row_major
+from jitlogreg.targets.cpu import column_major, column_panels, epilogue, hessian, outputs, row_chunks, row_major
 from jitlogreg.targets.cpu.dot import dot_task
 from jitlogreg.targets.cpu.executor import reduction_task
+from jitlogreg.targets.cpu.outputs import chunks
 from jitlogreg.targets.cpu.pointers import MatrixPointer
 from jitlogreg.targets.cpu.squares import squares_task
 
@@ -21,6 +22,16 @@ EPILOGUES = {
     "loss_gradient": epilogue.LOSS_GRADIENT,
     "product": epilogue.PRODUCT,
     "hessian": epilogue.SQRT_CURVATURE,
+}
+
+# The same of K outputs
+OUTPUTS_LAYOUTS = {"C": outputs.row_major, "F": outputs.column_major}
+
+OUTPUTS_EPILOGUES = {
+    **{f"outputs_{name}": outputs.epilogue.each(function) for name, function in ACTIVATIONS.items()},
+    **{f"outputs_{name}": step for name, step in outputs.softmax.ACTIVATIONS.items()},
+    "outputs_sigmoid_loss": outputs.sigmoid.SIGMOID,
+    "outputs_softmax_loss": outputs.softmax.SOFTMAX,
 }
 
 _FLOAT64 = np.dtype(np.float64)
@@ -34,6 +45,8 @@ _OTHERS = {"dot": dot_task, "squares": squares_task, "reduction": reduction_task
 def _task(operation, order, by_panels):
     if operation in _OTHERS:
         return _OTHERS[operation]
+    if operation in OUTPUTS_EPILOGUES:
+        return chunks.make_task(OUTPUTS_LAYOUTS[order], OUTPUTS_EPILOGUES[operation])
     layout, pointwise_step = LAYOUTS[order], EPILOGUES[operation]
     if by_panels:
         return column_panels.make_task(layout, pointwise_step)

@@ -57,7 +57,7 @@ def _pairs(builder, moments):
 # ---------------------------------------------------------------- rows of X: C order
 
 
-def _rows(builder, x, args, count, like):
+def rows_of(builder, x, args, count, like):
     """A function that gives eight columns of the k-th row below x[i, j], standardized if x is."""
     matrix, i, j, ld = args[:4]
     moments = _row_moments(builder, matrix, j) if isinstance(x, StandardizedMatrix) else ()
@@ -76,7 +76,7 @@ def load_row(typingctx, x, i, j, count, like):
 
     def codegen(context, builder, sig, args):
         matrix, i, j, lanes, _ = args
-        return _rows(builder, x, (matrix, i, j, I64(0)), mask_of(count, lanes), like)(0)
+        return rows_of(builder, x, (matrix, i, j, I64(0)), mask_of(count, lanes), like)(0)
 
     return like(x, types.intp, types.intp, count, like), codegen
 
@@ -86,7 +86,7 @@ def fma_rows(typingctx, x, i, j, ld, count, v, sums):
     """sums[k] + x[k, j : j + count] · v for the rows k from the one that begins at element i on, as many as sums."""
 
     def codegen(context, builder, sig, args):
-        row = _rows(builder, x, args, mask_of(count, args[4]), v)
+        row = rows_of(builder, x, args, mask_of(count, args[4]), v)
         added = [emit_fma(builder, row(k), args[5], a) for k, a in enumerate(cgutils.unpack_tuple(builder, args[6]))]
         return context.make_tuple(builder, sums, added)
 
@@ -101,7 +101,7 @@ def weighted_rows(typingctx, x, i, j, ld, count, d):
     """
 
     def codegen(context, builder, sig, args):
-        row = _rows(builder, x, args, mask_of(count, args[4]), d.dtype)
+        row = rows_of(builder, x, args, mask_of(count, args[4]), d.dtype)
         weights, chains = cgutils.unpack_tuple(builder, args[5]), []
         for first in (0, 1):
             chain = builder.fmul(row(first), weights[first])
@@ -131,6 +131,25 @@ def load_two_columns(typingctx, x, i, like):
 
 
 # ---------------------------------------------------------------- columns of X: F order
+
+
+def columns_of(builder, x, matrix, moments, like, mask=None):
+    """A function that gives eight numbers of the k-th column, from an element on, standardized if x is."""
+    numbers, pairs = numbers_of(builder, x, matrix), _pairs(builder, moments)
+
+    def column(k, start):
+        return _standardized(builder, emit_load(builder, numbers, start, mask, x.dtype, like.dtype), pairs[k])
+
+    return column
+
+
+def emit_tree(builder, columns, weights):
+    """Σ w[k] · columns[k] over eight vectors: four pairs, added as a tree."""
+    sums = [
+        emit_fma(builder, columns[k + 1], weights[k + 1], builder.fmul(columns[k], weights[k]))
+        for k in range(0, LANES, 2)
+    ]
+    return builder.fadd(builder.fadd(sums[0], sums[1]), builder.fadd(sums[2], sums[3]))
 
 
 @intrinsic
@@ -198,18 +217,9 @@ def weighted_columns(typingctx, x, i, ld, moments, count, w):
 
     def codegen(context, builder, sig, args):
         matrix, i, ld, flat, lanes, weights = args
-        numbers, pairs, mask = numbers_of(builder, x, matrix), _pairs(builder, flat), mask_of(count, lanes)
-        weights = cgutils.unpack_tuple(builder, weights)
-
-        def column(k):
-            start = builder.add(i, builder.mul(ld, I64(k)))
-            return _standardized(builder, emit_load(builder, numbers, start, mask, x.dtype, w.dtype.dtype), pairs[k])
-
-        sums = [
-            emit_fma(builder, column(k + 1), weights[k + 1], builder.fmul(column(k), weights[k]))
-            for k in range(0, LANES, 2)
-        ]
-        return builder.fadd(builder.fadd(sums[0], sums[1]), builder.fadd(sums[2], sums[3]))
+        column = columns_of(builder, x, matrix, flat, w.dtype, mask_of(count, lanes))
+        columns = [column(k, builder.add(i, builder.mul(ld, I64(k)))) for k in range(LANES)]
+        return emit_tree(builder, columns, cgutils.unpack_tuple(builder, weights))
 
     return w.dtype(x, types.intp, types.intp, moments, count, w), codegen
 
@@ -220,12 +230,10 @@ def fma_columns(typingctx, x, starts, r, count, moments, d, sums):
 
     def codegen(context, builder, sig, args):
         matrix, columns, r, lanes, flat, d_value, totals = args
-        numbers, pairs, added = numbers_of(builder, x, matrix), _pairs(builder, flat), []
-        mask = mask_of(count, lanes)
+        column, added = columns_of(builder, x, matrix, flat, d, mask_of(count, lanes)), []
         columns, totals = cgutils.unpack_tuple(builder, columns), cgutils.unpack_tuple(builder, totals)
         for k, (start, total) in enumerate(zip(columns, totals, strict=True)):
-            column = emit_load(builder, numbers, builder.add(start, r), mask, x.dtype, d.dtype)
-            added.append(emit_fma(builder, _standardized(builder, column, pairs[k]), d_value, total))
+            added.append(emit_fma(builder, column(k, builder.add(start, r)), d_value, total))
         return context.make_tuple(builder, sums, added)
 
     return sums(x, starts, types.intp, count, moments, d, sums), codegen

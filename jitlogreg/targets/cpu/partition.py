@@ -104,6 +104,13 @@ def partition(m, n, itemsize, f_order, forward):
         return strip, (n + panel - 1) // panel, panel, 0
     if not f_order and not forward and row >= PANEL_ROW_BYTES:
         return LANES, (n + C_PANEL - 1) // C_PANEL, C_PANEL, 0
+    return row_partition(m, n, itemsize, f_order)
+
+
+@jitable
+def row_partition(m, n, itemsize, f_order):
+    """The partition into row chunks, however wide X is."""
+    row = n * itemsize
     if f_order:
         block = F_STRETCH // itemsize
         while block > SEGMENT and (block * n > F_NUMBERS or block * F_BLOCKS > m):

@@ -3,14 +3,20 @@
 import functools
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
 from jitlogreg.simd import LANES
 from jitlogreg.targets.cpu import column_panels, dot, executor, hessian, profile, row_chunks
-from jitlogreg.targets.cpu.kernels import EPILOGUES, kernel, plain_kernel
-from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_count, partition
+from jitlogreg.targets.cpu.kernels import EPILOGUES, OUTPUTS_EPILOGUES, kernel, plain_kernel
+from jitlogreg.targets.cpu.outputs import chunks
+from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_count, partition, row_partition
 from jitlogreg.targets.cpu.pointers import data_address
-from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, WORDS
+from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, PROBLEM, WORDS
+
+
+# What kernels of one output are told of outputs, coefficients and waves
+_ONE_OUTPUT = 1, 0, 0
 
 
 class Plan(NamedTuple):
@@ -51,19 +57,45 @@ def make_plan(operation, shape, order, ld, x_dtype, w_dtype, with_gradient, stan
     by_panels = parts.panel > 0
     # panels take columns as they are
     address = kernel(operation, x_dtype, w_dtype, order, prefetch.hint, by_panels, standardized and not by_panels)
-    fixed = m, n, ld, *parts, offset, n_padded, packed, EPILOGUES[operation].vectors
+    fixed = m, n, ld, *parts, offset, *_ONE_OUTPUT, n_padded, packed, EPILOGUES[operation].vectors
     return _planned(address, fixed, m * row_cost < tuned.serial_below)
+
+
+@functools.lru_cache(maxsize=512)
+def make_outputs_plan(operation, shape, outputs, order, ld, x_dtype, w_dtype, with_gradient, standardized, tuned):
+    """The plan of an operation of K outputs; tasks own rows, however wide X is."""
+    m, n = shape
+    epilogue = OUTPUTS_EPILOGUES[operation]
+    parts = Partition(*row_partition(m, n, x_dtype.itemsize, order == "F"))
+    prefetch = tuned.c_order if order == "C" else tuned.f_order
+    ahead = profile.prefetch_offset(
+        *(m, n, x_dtype.itemsize, ld, order == "F", parts.rows, 0),
+        *(prefetch.cached, prefetch.distance, prefetch.gradient_below),
+    )
+    columns = -(-n // LANES) * LANES
+    fixed = {
+        "kernel": kernel(operation, x_dtype, w_dtype, order, prefetch.hint, standardized=standardized),
+        **{"m": m, "n": n, "ld": ld, **parts._asdict(), "prefetch": ahead, "vectors": 1},
+        **{"outputs": outputs, "w_step": columns + LANES, "n_padded": columns if with_gradient else 0},
+    }
+    fields, size = chunks.memory(fixed, epilogue, w_dtype.itemsize, numba.config.NUMBA_NUM_THREADS, 8 * WORDS)
+    record = np.zeros(1, PROBLEM)
+    for name, value in (fixed | fields).items():
+        record[name] = value
+    record = record.view(np.int64)
+    serial = m * outputs * (n + POINTWISE_COST) < tuned.serial_below
+    return Plan(record, data_address(record), serial, False, -(-size // 8), fields["width"], [])
 
 
 def plan_of_dot(u, v):
     """The plan of a dot product of two vectors."""
-    chunks, serial = chunk_count(u.size, 1, dot.BLOCK), u.size < profile.current().serial_below
-    fixed = 0, u.size, 0, dot.BLOCK, chunks, 0, 0, 0, 0, 0, 1
+    tasks, serial = chunk_count(u.size, 1, dot.BLOCK), u.size < profile.current().serial_below
+    fixed = 0, u.size, 0, dot.BLOCK, tasks, 0, 0, 0, *_ONE_OUTPUT, 0, 0, 1
     return _planned(kernel("dot", u.dtype, v.dtype, "C", "t0"), fixed, serial)
 
 
 def _planned(address, fixed, serial):
-    m, _, _, rows, tasks, panel, _, _, n_padded, packed, vectors = fixed
+    m, _, _, rows, tasks, panel, *_, n_padded, packed, vectors = fixed
     if panel > 0:
         fields, size = column_panels.memory(m, rows, tasks, n_padded, vectors, 8 * WORDS)
     else:

@@ -16,6 +16,8 @@ CALL = (
     "plan",
     # addresses of X, w, labels, weights, activations, and of a frame's moments, or 0
     *("x", "w", "y", "s", "weighted", "out", "frame"),
+    # of K outputs: how far apart labels and weights of two models are, 0 if they share them
+    *("y_step", "s_step"),
     # bytes of a number of w if means are asked for, else 0; where those of the gradient go, or 0
     *("w_size", "dw"),
     # what computes Σ w² if there is a penalty, else 0
@@ -30,6 +32,8 @@ PLAN = (
     *("m", "n", "ld"),
     # the partition, and how far ahead to prefetch
     *("rows", "tasks", "panel", "sequential", "prefetch"),
+    # outputs; numbers from one's coefficients to the next's; tasks that have memory at once, if that is not all of them
+    *("outputs", "w_step", "wave"),
     # columns of the sums, in whole vectors; numbers that a task packs; vectors that X is multiplied by
     *("n_padded", "packed", "vectors"),
     # where a call's memory has the totals, high and low parts, and how many they are; each task's or row block's

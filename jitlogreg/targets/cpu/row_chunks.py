@@ -31,7 +31,7 @@ def make_task(layout, epilogue, accumulation):
 
     def task(number, problem, x0, w0):
         t = problem_at(problem)
-        start, stop, pad = _rows_of(t, number)
+        start, stop, pad = rows_of(t, number)
         high = offset(pointer_to(problem + t.partials, 0.0), number * 2 * t.width)
         low = offset(high, t.width)
         clear(high, 2 * t.width)
@@ -63,7 +63,7 @@ def make_task(layout, epilogue, accumulation):
 
 
 @inline
-def _rows_of(t, number):
+def rows_of(t, number):
     """The first row of a task, the row after its last, and how many of these are padding."""
     full = t.m // LANES * LANES
     if number == t.tasks:

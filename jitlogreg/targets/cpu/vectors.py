@@ -59,6 +59,11 @@ def emit_load(builder, p, i, count, source, target):
     return _convert(builder, call_llvm(builder, name, vector_type, arguments), source, target)
 
 
+def emit_store(builder, vector, p, i, dtype):
+    """p[i : i + LANES] = vector."""
+    builder.store(vector, _vector_at(builder, p, i, dtype), align=dtype.bitwidth // 8)
+
+
 def mask_of(count_type, count):
     """A count of lanes, or None for all of them: which it is, is part of its type."""
     return None if isinstance(count_type, types.NoneType) else count
@@ -75,20 +80,6 @@ def minimum(typingctx, i, j):
         return builder.select(builder.icmp_signed("<", *args), *args)
 
     return types.intp(types.intp, types.intp), codegen
-
-
-@intrinsic
-def split_exponent(typingctx, x):
-    """k, in float64, and f with x = 2ᵏ f and 1 ≤ f < 2, of a normal float64 x > 0."""
-
-    def codegen(context, builder, sig, args):
-        bits = builder.bitcast(args[0], I64)
-        exponent = builder.sub(builder.ashr(bits, I64(52)), I64(1023))
-        fraction = builder.or_(builder.and_(bits, I64((1 << 52) - 1)), I64(1023 << 52))
-        parts = [builder.sitofp(exponent, ir.DoubleType()), builder.bitcast(fraction, ir.DoubleType())]
-        return context.make_tuple(builder, sig.return_type, parts)
-
-    return types.UniTuple(types.float64, 2)(types.float64), codegen
 
 
 # ---------------------------------------------------------------- one vector
@@ -120,7 +111,7 @@ def store(typingctx, p, i, vector):
         return None
 
     def codegen(context, builder, sig, args):
-        builder.store(args[2], _vector_at(builder, args[0], args[1], p.dtype), align=p.dtype.bitwidth // 8)
+        emit_store(builder, args[2], *args[:2], p.dtype)
         return context.get_dummy_value()
 
     return types.void(p, types.intp, vector), codegen
@@ -272,7 +263,7 @@ def store_transposed(typingctx, p, i, vectors):
                     values[k], values[k + half] = emit_shuffle(builder, x, y, low), emit_shuffle(builder, x, y, high)
         for k, value in enumerate(values):
             start = builder.add(args[1], I64(k * LANES))
-            builder.store(value, _vector_at(builder, args[0], start, p.dtype), align=p.dtype.bitwidth // 8)
+            emit_store(builder, value, args[0], start, p.dtype)
         return context.get_dummy_value()
 
     return types.void(p, types.intp, vectors), codegen
