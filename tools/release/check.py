@@ -95,7 +95,7 @@ def version():
 
 def build(folder):
     """Build the sdist, and the wheel from the checkout and from the sdist: they must be the same, to the byte."""
-    command = [sys.executable, "-m", "build", "--installer", "uv", "--outdir"]
+    command = [sys.executable, "-m", "build", "--outdir"]
     run([*command, folder / "dist", "--sdist", "--wheel", ROOT])
     (sdist,), (wheel,) = ((folder / "dist").glob(ending) for ending in ("*.tar.gz", "*.whl"))
     with tarfile.open(sdist) as archive:
