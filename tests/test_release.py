@@ -70,16 +70,27 @@ def test_a_tag_must_be_the_versions_and_in_the_changelog(check, monkeypatch, tmp
     check.check_tag("v3.2.1")
 
 
-def test_differences_between_wheels_are_found(check, tmp_path):
-    def wheel(name, **files):
+@pytest.fixture
+def wheel(tmp_path):
+    def write(name, **files):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             for file, content in files.items():
                 archive.writestr(file, content)
         return tmp_path / name
 
+    return write
+
+
+def test_differences_between_wheels_are_found(check, wheel):
     one = wheel("one.whl", same="s", other="o", here="h")
     assert check.differences(one, one) == []
     assert check.differences(one, wheel("two.whl", same="s", other="O", there="t")) == ["here", "other", "there"]
+
+
+def test_data_in_a_wheel_is_found(check, wheel):
+    expected = {"p/a.py": "", "p/py.typed": "", "p-1.dist-info/METADATA": ""}
+    assert check.data_files(wheel("one.whl", **expected)) == []
+    assert check.data_files(wheel("two.whl", **expected, **{"p/bits.json": ""})) == ["p/bits.json"]
 
 
 def test_a_command_gets_no_settings_and_must_succeed(check, monkeypatch):
@@ -103,6 +114,7 @@ def test_an_environment_that_fails_is_a_row_and_a_status(check, monkeypatch, tmp
         (tmp_path / name).write_bytes(b"1234")
     monkeypatch.setattr(check, "run", run)
     monkeypatch.setattr(check, "build", lambda folder: (tmp_path / "p.tar.gz", tmp_path / "p.whl"))
+    monkeypatch.setattr(check, "check_archives", lambda sdist, wheel: None)
     kept = tmp_path / "dist"
     assert check.main(["--python", "3.99", "--output", str(kept)]) == 1
     printed = capsys.readouterr()

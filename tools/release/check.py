@@ -121,6 +121,15 @@ def check_archives(sdist, wheel):
     """The metadata, which PyPI must accept and show, and what the wheel contains."""
     run([sys.executable, "-m", "twine", "check", "--strict", sdist, wheel])
     run([sys.executable, "-m", "check_wheel_contents", "--config", ROOT / "pyproject.toml", wheel])
+    if found := data_files(wheel):
+        raise CheckError(f"{wheel.name}: expected modules, py.typed and metadata alone, got {', '.join(found)}")
+
+
+def data_files(wheel):
+    """The names of what is neither a module, nor py.typed, nor metadata: the package has no data."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+    return [name for name in names if not name.endswith((".py", "/py.typed"))]
 
 
 def try_wheel(wheel, python, age, folder):
