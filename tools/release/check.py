@@ -94,7 +94,7 @@ def version():
 
 
 def build(folder):
-    """Build the sdist, and the wheel from the checkout and from the sdist: they must be the same, to the byte."""
+    """Build the sdist, and the wheel from the checkout and from the sdist: both wheels must have the same bytes."""
     command = [sys.executable, "-m", "build", "--outdir"]
     run([*command, folder / "dist", "--sdist", "--wheel", ROOT])
     (sdist,), (wheel,) = ((folder / "dist").glob(ending) for ending in ("*.tar.gz", "*.whl"))
@@ -118,7 +118,7 @@ def differences(wheel, other):
 
 
 def check_archives(sdist, wheel):
-    """The metadata, which PyPI must accept and show, and what the wheel contains."""
+    """Check that PyPI accepts and shows the metadata, and that the wheel has the whole package and nothing else."""
     run([sys.executable, "-m", "twine", "check", "--strict", sdist, wheel])
     run([sys.executable, "-m", "check_wheel_contents", "--config", ROOT / "pyproject.toml", wheel])
     if found := data_files(wheel):
@@ -138,7 +138,7 @@ def try_wheel(wheel, python, age, folder):
     row = dict.fromkeys(DISTRIBUTIONS, "")
     try:
         run([*uv, "venv", "--python", python, environment])
-        interpreter = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
+        interpreter = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         python = run([interpreter, "-c", "import sys; print(sys.version)"]).partition(" (")[0]
         install = ["pip", "install", "--python", environment, "--only-binary", ":all:"]
         run([*uv, *install, "--resolution", RESOLUTIONS[age], wheel])

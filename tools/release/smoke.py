@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -55,7 +56,8 @@ def agrees_with_the_reference(dtype, order):
 
 
 def runs_on_the_command_line():
-    command = Path(sysconfig.get_path("scripts"), "jitlogreg")
+    command = shutil.which("jitlogreg", path=sysconfig.get_path("scripts"))
+    check(command, "jitlogreg info: expected the command beside Python, got none")
     strict = {**os.environ, "PYTHONWARNINGS": "error"}
     done = subprocess.run([command, "info"], capture_output=True, text=True, errors="replace", env=strict)
     check(done.returncode == 0, f"jitlogreg info: expected exit status 0, got {done.returncode}: {done.stderr}")
