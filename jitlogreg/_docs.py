@@ -15,30 +15,37 @@ X : ndarray of float32 or float64, shape (m, n)
 """,
     "y": """
 y : ndarray of bool, integer or float, shape (m,)
-    Labels from 0 to 1; soft labels are allowed.
+    Labels from 0 to 1; soft labels are allowed. Independent models may have labels of their own, shape (m, K). Of a
+    softmax, the integers 0 to K − 1; or probabilities (m, K), whose rows sum to 1.
 """,
     "w": """
-w : ndarray of X's dtype or float64, shape (n,)
-    The coefficients.
+w : ndarray of X's dtype or float64, shape (n,) or (n, K)
+    The coefficients; with K columns, of K outputs from one read of X.
 """,
     "b": """
 b : float
-    The intercept.
+    The intercept; of K outputs also an array (K,).
 """,
     "sample_weight": """
 sample_weight : ndarray of bool, integer or float, shape (m,), optional
-    Finite weights of at least 0 with a positive sum; by default 1 each.
+    Finite weights of at least 0 with a positive sum; by default 1 each. Independent models may have weights of their
+    own, shape (m, K).
 """,
     "l2": """
 l2 : float
-    The strength of the penalty l2/2 ‖w‖², at least 0. The intercept is not penalised.
+    The strength of the penalty l2/2 ‖w‖², at least 0. The intercept is not penalised. Independent models may have
+    penalties of their own, an array (K,).
+""",
+    "link": """
+link : {"sigmoid", "softmax"}
+    What w of shape (n, K) means: K independent models, or one model of K classes.
 """,
     "out": """
-out : ndarray of w's dtype, shape (m,), optional
+out : ndarray of w's dtype, shape (m,) or (m, K), optional
     Receives the result and is returned. It must be contiguous and share no memory with an input.
 """,
     "out_dw": """
-out : ndarray of w's dtype, shape (n,), optional
+out : ndarray of w's dtype, shape of w, optional
     Receives dw and is returned as dw. It must be contiguous and share no memory with an input. If the call raises, it
     stays unchanged.
 """,

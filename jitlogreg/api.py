@@ -22,7 +22,7 @@ u is the unit roundoff of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw +
 
 import numpy as np
 
-from jitlogreg import evaluation, validation
+from jitlogreg import evaluation, outputs, validation
 from jitlogreg._docs import documented
 from jitlogreg.evaluation import Gradient, LossAndGradient
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
@@ -32,7 +32,13 @@ from jitlogreg.targets.dispatch import choose
 @accepts_foreign_arrays
 @documented
 def forward(
-    X: np.ndarray, w: np.ndarray, b: float = 0.0, *, out: np.ndarray | None = None, target: str | None = None
+    X: np.ndarray,
+    w: np.ndarray,
+    b: float = 0.0,
+    *,
+    link: str = "sigmoid",
+    out: np.ndarray | None = None,
+    target: str | None = None,
 ) -> np.ndarray:
     """The probability of label 1: a = σ(Xw + b), σ(z) = 1 / (1 + e⁻ᶻ).
 
@@ -42,12 +48,14 @@ def forward(
         m = 0 and n = 0 are allowed.
     %(w)s
     %(b)s
+    %(link)s
     %(out)s
     %(target)s
 
     Returns
     -------
-    a : ndarray of w's dtype, shape (m,)
+    a : ndarray of w's dtype, shape (m,) or (m, K)
+        Of K outputs σ of each margin, or with link="softmax" aₖ = exp(zₖ) / Σⱼ exp(zⱼ), whose rows sum to 1.
 
     Raises
     ------
@@ -55,8 +63,8 @@ def forward(
 
     Notes
     -----
-    Within 2 ulp of σ of the margin, in both tails, down to the smallest normal number; 0 below. A NaN margin gives NaN.
-    Costs about 2mn flops and one read of X, which is mn numbers.
+    Within 2 ulp of σ of the margin, and within 4 ulp of the softmax of the margins, in both tails, down to the smallest
+    normal number; 0 below. A NaN margin gives NaN. Costs about 2mnK flops and one read of X, which is mn numbers.
 
     References
     ----------
@@ -68,14 +76,23 @@ def forward(
     >>> X = np.array([[1.0, 2.0], [-3.0, 0.5]])
     >>> jlr.forward(X, np.array([0.5, 0.25]), 0.0).round(6)
     array([0.731059, 0.201813])
+    >>> jlr.forward(X, np.array([[1.0, 0.0, 0.5], [0.0, 0.5, 0.0]]), link="softmax").round(6)
+    array([[0.383652, 0.383652, 0.232697],
+           [0.032156, 0.829286, 0.138558]])
     """
-    return choose(target, X).activate("sigmoid", *validation.check_forward(X, w, b, out))
+    return _activated(X, w, b, link, "sigmoid", out, target)
 
 
 @accepts_foreign_arrays
 @documented
 def log_forward(
-    X: np.ndarray, w: np.ndarray, b: float = 0.0, *, out: np.ndarray | None = None, target: str | None = None
+    X: np.ndarray,
+    w: np.ndarray,
+    b: float = 0.0,
+    *,
+    link: str = "sigmoid",
+    out: np.ndarray | None = None,
+    target: str | None = None,
 ) -> np.ndarray:
     """The logarithm of the probability of label 1, in nats: log σ(Xw + b).
 
@@ -89,12 +106,14 @@ def log_forward(
         m = 0 and n = 0 are allowed.
     %(w)s
     %(b)s
+    %(link)s
     %(out)s
     %(target)s
 
     Returns
     -------
-    log_a : ndarray of w's dtype, shape (m,)
+    log_a : ndarray of w's dtype, shape (m,) or (m, K)
+        Of K outputs log σ of each margin, or with link="softmax" zₖ − log Σⱼ exp(zⱼ).
 
     Raises
     ------
@@ -102,7 +121,8 @@ def log_forward(
 
     Notes
     -----
-    Within 2 ulp of log σ of the margin: min(z, 0) − log(1 + e^−|z|). Costs about 2mn flops and one read of X.
+    Within 2 ulp of log σ of the margin: min(z, 0) − log(1 + e^−|z|); within 4 ulp of the logarithm of a softmax. Costs
+    about 2mnK flops and one read of X.
 
     Examples
     --------
@@ -110,7 +130,7 @@ def log_forward(
     >>> jlr.log_forward(np.array([[700.0], [-700.0]]), np.array([1.0]))
     array([-9.85967654e-305, -7.00000000e+002])
     """
-    return choose(target, X).activate("log_sigmoid", *validation.check_forward(X, w, b, out))
+    return _activated(X, w, b, link, "log_sigmoid", out, target)
 
 
 @accepts_foreign_arrays
@@ -123,6 +143,7 @@ def loss(
     *,
     sample_weight: np.ndarray | None = None,
     l2: float = 0.0,
+    link: str = "sigmoid",
     target: str | None = None,
 ) -> float:
     """The objective J(w, b), in nats per example.
@@ -139,11 +160,13 @@ def loss(
     %(b)s
     %(sample_weight)s
     %(l2)s
+    %(link)s
     %(target)s
 
     Returns
     -------
     J : float
+        Of K independent models an array (K,).
 
     Raises
     ------
@@ -151,9 +174,8 @@ def loss(
 
     Notes
     -----
-    Each example's loss is within 2 ulp for labels 0 and 1, and within 4 ulp for others; their sum is within
-    32 u Σ|terms|.
-    Costs about 2mn flops and one read of X.
+    Each example's loss is within 2 ulp for labels 0 and 1, and within 4 ulp for others and of a softmax of class
+    numbers; their sum is within 32 u Σ|terms|. Costs about 2mnK flops and one read of X.
 
     References
     ----------
@@ -167,6 +189,9 @@ def loss(
     0.693147
     """
     chosen = choose(target, X)
+    if _has_outputs(w, link):
+        arguments = {"X": X, "y": y, "w": w, "b": b, "sample_weight": sample_weight}
+        return outputs.loss_and_gradient(chosen, arguments, link, l2, None, with_gradient=False).loss
     problem, w, b = validation.check_problem(X, y, w, b, sample_weight)
     l2 = validation.check_nonnegative("l2", l2)
     sums = evaluation.checked_sums(chosen, problem, w, b, with_gradient=False)
@@ -183,6 +208,7 @@ def gradient(
     *,
     sample_weight: np.ndarray | None = None,
     l2: float = 0.0,
+    link: str = "sigmoid",
     out: np.ndarray | None = None,
     target: str | None = None,
 ) -> Gradient:
@@ -198,13 +224,14 @@ def gradient(
     %(b)s
     %(sample_weight)s
     %(l2)s
+    %(link)s
     %(out_dw)s
     %(target)s
 
     Returns
     -------
     Gradient
-        dw of w's dtype, shape (n,), and db, a Python float.
+        dw of w's dtype and shape, and db, a Python float; of K outputs an array (K,).
 
     Raises
     ------
@@ -212,9 +239,9 @@ def gradient(
 
     Notes
     -----
-    dz is within 2 ulp for labels 0 and 1, and within 4 ulp of its larger term for others; each sum is within
-    32 u Σ|terms|. Costs about 4mn flops and one read of X from memory, or two reads in F order with 4096 columns or
-    more.
+    dz is within 2 ulp for labels 0 and 1, and within 4 ulp of its larger term for others and of a softmax; each sum is
+    within 32 u Σ|terms|. Costs about 4mnK flops and one read of X from memory, or two reads in F order with 4096 columns
+    or more.
 
     References
     ----------
@@ -227,7 +254,7 @@ def gradient(
     >>> jlr.gradient(X, y, np.zeros(2))
     Gradient(dw=array([-1.   , -0.375]), db=0.0)
     """
-    return Gradient(*_loss_and_gradient(X, y, w, b, sample_weight, l2, out, target)[1:])
+    return Gradient(*_loss_and_gradient(X, y, w, b, sample_weight, l2, link, out, target)[1:])
 
 
 @accepts_foreign_arrays
@@ -240,6 +267,7 @@ def loss_and_gradient(
     *,
     sample_weight: np.ndarray | None = None,
     l2: float = 0.0,
+    link: str = "sigmoid",
     out: np.ndarray | None = None,
     target: str | None = None,
 ) -> LossAndGradient:
@@ -255,13 +283,15 @@ def loss_and_gradient(
     %(b)s
     %(sample_weight)s
     %(l2)s
+    %(link)s
     %(out_dw)s
     %(target)s
 
     Returns
     -------
     LossAndGradient
-        loss, a Python float, in nats per example; dw of w's dtype, shape (n,); db, a Python float.
+        loss, a Python float, in nats per example; dw of w's dtype and shape; db, a Python float. Of K outputs db is an
+        array (K,), and so is the loss of independent models.
 
     Raises
     ------
@@ -269,9 +299,12 @@ def loss_and_gradient(
 
     Notes
     -----
-    The results have the same bits as those of `loss` and `gradient`, and so the same bounds. Costs about 4mn flops and
+    The results have the same bits as those of `loss` and `gradient`, and so the same bounds. Costs about 4mnK flops and
     one read of X from memory: a block of rows is used for the margins and for the gradient while it is in cache. In F
     order with 4096 columns or more, no such block fits a cache, and X is read twice.
+
+    Each of K independent models has the bits of one alone; on X so wide that tasks own columns (from 32,768 columns of
+    float64 on in C order, from 4,096 on in F order) they run one after another.
 
     References
     ----------
@@ -285,14 +318,33 @@ def loss_and_gradient(
     >>> round(result.loss, 6), result.dw, result.db
     (0.693147, array([-1.   , -0.375]), 0.0)
     """
-    return _loss_and_gradient(X, y, w, b, sample_weight, l2, out, target)
+    return _loss_and_gradient(X, y, w, b, sample_weight, l2, link, out, target)
 
 
-def _loss_and_gradient(X, y, w, b, sample_weight, l2, out, target) -> LossAndGradient:
+def _activated(X, w, b, link, name, out, target):
     chosen = choose(target, X)
+    if _has_outputs(w, link):
+        return outputs.activate(chosen, X, w, b, link, name == "log_sigmoid", out)
+    return chosen.activate(name, *validation.check_forward(X, w, b, out))
+
+
+def _loss_and_gradient(X, y, w, b, sample_weight, l2, link, out, target) -> LossAndGradient:
+    chosen = choose(target, X)
+    if _has_outputs(w, link):
+        arguments = {"X": X, "y": y, "w": w, "b": b, "sample_weight": sample_weight}
+        return outputs.loss_and_gradient(chosen, arguments, link, l2, out)
     problem, coefficients, b = validation.check_problem(X, y, w, b, sample_weight)
     l2 = validation.check_nonnegative("l2", l2)
     if out is not None:
         inputs = {"X": X, "y": y, "w": w, "sample_weight": sample_weight}
         validation.prepare_out(out, coefficients.shape, coefficients.dtype, inputs)
     return evaluation.loss_and_gradient(chosen, problem, coefficients, b, l2, out)
+
+
+def _has_outputs(w, link):
+    """Whether w has a column for each of K outputs; the link is checked where it has not."""
+    if type(w) is np.ndarray and w.ndim == 2:
+        return True
+    if link != "sigmoid":
+        outputs.check_link_of_one(link)
+    return False

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,6 +37,11 @@ class Objective:
         Whether θ ends with b; b is 0 otherwise.
     check_finite : bool
         Whether to refuse an X that contains NaN or infinity.
+    link : {"sigmoid", "softmax"}
+        With more than one output: K independent models, or one model of K classes.
+    n_outputs : int
+        K. θ is then (n + 1, K), raveled in C order, the rows of w before that of b; (n, K) without an intercept. A call
+        returns the losses (K,) of independent models, and one loss of a softmax.
     %(target)s
 
     Attributes
@@ -79,15 +85,34 @@ class Objective:
            [0.1    , 0.25   ]])
     """
 
-    def __init__(self, X, y, *, sample_weight=None, l2=0.0, fit_intercept=True, check_finite=True, target=None):
+    # what makes an objective of more than one output, once it is there
+    _of_outputs: ClassVar[type | None] = None
+
+    def __new__(cls, *args, link="sigmoid", n_outputs=1, **kwargs):
+        is_of_outputs = cls is Objective and (link != "sigmoid" or n_outputs != 1)
+        return object.__new__(cls._of_outputs if is_of_outputs else cls)
+
+    def __init__(
+        self,
+        X,
+        y,
+        *,
+        sample_weight=None,
+        l2=0.0,
+        fit_intercept=True,
+        check_finite=True,
+        link="sigmoid",
+        n_outputs=1,
+        target=None,
+    ):
         self._target, self._data = bind(X, y, sample_weight, target=target)
         self._describe(self._data.X, self._target.name, l2, fit_intercept)
-        self._problem = _held(self._target, self._data)
+        self._problem = hold_problem(self._target, self._data)
         sums = self._sums_at_zero()
         check_examples(sums.weight, sums.valid, self._data)
         if self._data.sample_weight is not None and not WEIGHT_RANGE[0] <= sums.weight <= WEIGHT_RANGE[1]:
             self._data = self._data._replace(sample_weight=rescaled(self._data.sample_weight))
-            self._problem = _held(self._target, self._data)
+            self._problem = hold_problem(self._target, self._data)
             sums = self._sums_at_zero()
         check_weight(sums.weight)
         self.total_weight, self._at_zero = sums.weight, sums
@@ -114,7 +139,7 @@ class Objective:
         self.__dict__.update(unpacked(state), _target=choose(state["target"]))
         X, y, sample_weight, *_, frame = self._data
         self._data = Problem.of(X, y, sample_weight, frame)
-        self._problem = _held(self._target, self._data)
+        self._problem = hold_problem(self._target, self._data)
         self._bound = self._target.bind(self._problem, self.l2) if self._bound else None
 
     def _describe(self, X, target, l2, fit_intercept):
@@ -122,6 +147,7 @@ class Objective:
         self.target, self.shape, self.dtype = target, X.shape, X.dtype
         self.n_features, self._has_b = X.shape[1], bool(fit_intercept)
         self.n_parameters = self.n_features + self._has_b
+        self.link, self.n_outputs = "sigmoid", 1
         self.has_hessian = has_hessian(target) and self.n_features <= HESSIAN_COLUMNS
         self._bound = self._at_zero = self.frame = None
         self.penalty = self.l2
@@ -226,17 +252,18 @@ class Objective:
         X in C order is not copied.
         """
         X, y, s = self._data[:3]
-        step = max(1, len(y) // rows)
+        step = max(1, self.shape[0] // rows)
         part = copy.copy(self)
         part._bound = part._at_zero = None
         if step > 1:
-            X, y, s = X[::step], np.ascontiguousarray(y[::step]), None if s is None else np.ascontiguousarray(s[::step])
+            X, y = X[::step], np.ascontiguousarray(y[..., ::step])
+            s = None if s is None else np.ascontiguousarray(s[..., ::step])
             if layout(X.shape, X.strides, X.itemsize) is None:
                 X = np.ascontiguousarray(X)
             part._data = Problem.of(X, y, s, self.frame)
-            part._problem = _held(self._target, part._data)
-            part.shape, part.total_weight = X.shape, float(len(y)) if s is None else float(np.sum(s))
-        return part if part.total_weight > 0 else None
+            part._problem = hold_problem(self._target, part._data)
+            part.shape, part.total_weight = X.shape, float(len(X)) if s is None else np.sum(s, axis=-1)
+        return part if np.all(part.total_weight > 0) else None
 
     def some_rows(self, count):
         """Every k-th row of X, about `count` of them, and their weights or None, as NumPy arrays."""
@@ -253,8 +280,8 @@ class Objective:
     def _rows_on_host(self, which):
         """Some rows of X, y and the weights, or None, as NumPy arrays."""
         return [
-            array.rows(which).to_numpy() if type(array) is DeviceArray else None if array is None else array[which]
-            for array in self._data[:3]
+            array.rows(which).to_numpy() if type(array) is DeviceArray else None if array is None else array[at]
+            for array, at in zip(self._data[:3], (which, (..., which), (..., which)), strict=True)
         ]
 
     def in_frame(self, columns):
@@ -265,6 +292,25 @@ class Objective:
         # 0 · inf would be NaN
         framed.penalty = np.zeros(self.n_features) if self.l2 == 0 else self.l2 * columns.scale * columns.scale
         return framed
+
+    # θ in the caller's columns and in those of the frame
+
+    def parameters(self, theta):
+        """w and b in the caller's columns."""
+        w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
+        return w.copy(), b
+
+    def from_caller(self, theta):
+        """θ in the columns of the frame."""
+        return theta if self.frame is None else self.frame.from_caller(theta)
+
+    def gradient_to_caller(self, gradient):
+        """The gradient in the caller's columns."""
+        return gradient if self.frame is None else self.frame.gradient_to_caller(gradient)
+
+    def per_parameter(self, of_columns):
+        """What is known of each column, for each parameter; 1 for an intercept."""
+        return np.append(of_columns, np.ones(self.n_parameters - self.n_features))
 
     def _into_frame(self, columns):
         self._data, self._problem = self._data._replace(frame=columns), self._problem._replace(frame=columns)
@@ -328,7 +374,7 @@ def bind(X, y, sample_weight=None, *, target=None, may_be_empty=False):
     return [chosen, Problem(X, y, s, order, ld)]
 
 
-def _held(target, data):
+def hold_problem(target, data):
     """The problem, with its arrays where the target's calls find them."""
     return data._replace(**{name: held(target, getattr(data, name)) for name in ("X", "y", "sample_weight")})
 

@@ -74,32 +74,26 @@ def exp_nonpositive(x):
     x = k log(2) + r with −log(2)/2 ≤ r ≤ log(2)/2, then e**x = 2**k (1 + r + r² P(r)) (Cody and Waite, 1980). `lost` is
     what the rounding of r left behind.
     """
-    scale, r, lost = _reduced(x)
-    return _exp_of_reduced(x, scale, r, lost)
+    scale, part = _scaled_exp(x)
+    return where(x < _log_smallest(x), zeros(x), fma(scale, part, scale))
 
 
 @pointwise
 def exp_nonpositive_sum(x, rest):
     """e**(x + rest) for x ≤ 0 and a `rest` of at most half an ulp of x, within 1 ulp; otherwise `exp_nonpositive`."""
-    scale, r, lost = _reduced(x)
-    return _exp_of_reduced(x, scale, r, lost + rest)
+    scale, part = _scaled_exp(x)
+    return where(x < _log_smallest(x), zeros(x), fma(scale, part + fma(part, rest, rest), scale))
 
 
 @pointwise
-def _reduced(x):
-    """2**k, r and `lost` of `exp_nonpositive`."""
+def _scaled_exp(x):
+    """2**k and e**r − 1 of `exp_nonpositive`."""
     shifted = fma(x, _log2_of_e(x), _round_and_bias(x))
     k = shifted - _round_and_bias(x)
     exact = fma(-k, _log2_high(x), x)
     r = fma(-k, _log2_low(x), exact)
     lost = fma(-k, _log2_low(x), exact - r)
-    return exponent_from_low_bits(shifted), r, lost
-
-
-@pointwise
-def _exp_of_reduced(x, scale, r, lost):
-    value = fma(scale, fma(r * r, _exp_tail(r), lost) + r, scale)
-    return where(x < _log_smallest(x), zeros(x), value)
+    return exponent_from_low_bits(shifted), fma(r * r, _exp_tail(r), lost) + r
 
 
 @pointwise

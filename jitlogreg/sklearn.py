@@ -1,4 +1,4 @@
-"""The kernels as an estimator of scikit-learn: `LogisticRegression`, for two classes and the L2 penalty."""
+"""The kernels as an estimator of scikit-learn: `LogisticRegression`, for two classes or more and the L2 penalty."""
 
 import math
 import warnings
@@ -18,7 +18,7 @@ try:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.utils import compute_class_weight
     from sklearn.utils._param_validation import Hidden, Interval, StrOptions
-    from sklearn.utils.multiclass import check_classification_targets, type_of_target
+    from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 except ImportError as error:
     raise ImportError(
@@ -28,16 +28,19 @@ except ImportError as error:
 # Other dtypes are converted to float64, as in scikit-learn
 FLOATS = [np.float64, np.float32]
 
+# Solvers of scikit-learn that look for the same minimum, and which one does here
+SAME_MINIMUM = {"newton-cholesky": "newton", "newton-cg": "auto", "sag": "auto", "saga": "auto"}
+
 # If rounding ends a run, the λ up to which there is no warning: the mean loss is within 5e-13 of its minimum
 FLAT = 1e-6
 
 
 class LogisticRegression(ClassifierMixin, BaseEstimator):
-    """Logistic regression of two classes with an L2 penalty, after scikit-learn's estimator of this name.
+    """Logistic regression with an L2 penalty, after scikit-learn's estimator of this name.
 
     It minimises C Σᵢ sᵢ L(yᵢ, σ(xᵢ·w + b)) + ½ ‖w‖², where L is the log loss and sᵢ the weight of an example, with the
     weight of its class. The intercept is not penalised. This is C S times the J of `jitlogreg.fit`, with
-    l2 = 1 / (C S) and S = Σ sᵢ.
+    l2 = 1 / (C S) and S = Σ sᵢ. More than two classes are those of a softmax.
 
     Parameters
     ----------
@@ -55,9 +58,10 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         Whether there is an intercept; it is 0 otherwise.
     class_weight : dict or "balanced", optional
         Weights of the classes, {label: weight}, which multiply the weights of the examples; "balanced" means
-        S / (2 · the class's sum of weights).
+        S / (K · the class's sum of weights) for K classes.
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
-        That of `jitlogreg.fit`: "auto" is "newton" if the data is small, else "lbfgs".
+        That of `jitlogreg.fit`: "auto" is "newton" if the data is small, else "lbfgs". Names of scikit-learn's that mean
+        the same minimum are taken too: "newton-cholesky" as "newton"; "newton-cg", "sag" and "saga" as "auto".
     max_iter : int
         The most iterations. A `ConvergenceWarning` says that they were not enough, or that there is no minimum, as
         with C=np.inf if a plane separates the classes.
@@ -70,12 +74,12 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
 
     Attributes
     ----------
-    classes_ : ndarray, shape (2,)
-        The labels, sorted. Probabilities and margins are those of the second.
-    coef_ : ndarray of X's dtype, shape (1, n)
+    classes_ : ndarray, shape (K,)
+        The labels, sorted. Of two classes, coefficients and margins are those of the second.
+    coef_ : ndarray of X's dtype, shape (1, n) or (K, n)
         w. The fit itself computes in float64.
-    intercept_ : ndarray of X's dtype, shape (1,)
-        b.
+    intercept_ : ndarray of X's dtype, shape (1,) or (K,)
+        b; of more than two classes they sum to 0.
     n_iter_ : ndarray of int32, shape (1,)
     n_features_in_ : int
     feature_names_in_ : ndarray of str, shape (n,)
@@ -85,8 +89,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
     -----
     X may be anything that scikit-learn converts to a dense matrix. float32 and float64 arrays are not copied, in C
     order or in F order, while scikit-learn's estimator copies the latter. A view without a unit stride is copied.
-    Negative weights and sparse data are refused. Use `sklearn.multiclass.OneVsRestClassifier` for more than two
-    classes.
+    Negative weights and sparse data are refused.
 
     Examples
     --------
@@ -106,7 +109,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
         "class_weight": [dict, StrOptions({"balanced"}), None],
-        "solver": [StrOptions(set(SOLVERS))],
+        "solver": [StrOptions({*SOLVERS, *SAME_MINIMUM})],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "n_jobs": [None, Integral],
@@ -146,7 +149,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         ----------
         X : array-like or data frame, shape (m, n)
         y : array-like, shape (m,)
-            Labels of two classes: strings, numbers or booleans.
+            Labels of two classes or more: strings, numbers or booleans.
         sample_weight : array-like, shape (m,), optional
             At least 0, not all of them 0.
 
@@ -157,7 +160,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            If scikit-learn refuses the data, if it is sparse, or if there are not exactly two classes.
+            If scikit-learn refuses the data, if it is sparse, or if there is but one class.
         """
         C = _inverse_strength(self.penalty, self.C)
         if self.n_jobs is not None:
@@ -171,13 +174,16 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         self.classes_, encoded = _encoded(y)
         weights = _weights(self.class_weight, self.classes_, X, y, encoded, sample_weight)
         l2 = _penalty(C, len(y), weights)
+        link = "sigmoid" if len(self.classes_) == 2 else "softmax"
         w, b = self._start(X.shape[1])
-        options = Options.checked(solver=self.solver, tolerance=self.tol, max_iterations=self.max_iter)
+        solver = SAME_MINIMUM.get(self.solver, self.solver)
+        options = Options.checked(solver=solver, tolerance=self.tol, max_iterations=self.max_iter)
         fitted, remedy = fit_quietly(
             X,
             encoded,
             options,
             l2=l2,
+            link=link,
             sample_weight=weights,
             fit_intercept=self.fit_intercept,
             w=w,
@@ -192,13 +198,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
                 + ("Increase the number of iterations (max_iter)." if fitted.n_iterations >= self.max_iter else ""),
                 ConvergenceWarning,
             )
-        self.coef_ = fitted.w.astype(X.dtype)[np.newaxis]
-        self.intercept_ = np.array([fitted.b], X.dtype)
+        self.coef_ = np.ascontiguousarray(np.atleast_2d(fitted.w.T), X.dtype)
+        self.intercept_ = np.atleast_1d(fitted.b).astype(X.dtype)
         self.n_iter_ = np.array([fitted.n_iterations], np.int32)
         return self
 
     def decision_function(self, X):
-        """The margins z = Xw + b. Above 0 the second class is more likely.
+        """The margins z = Xw + b. Of two classes, the second is more likely above 0; of more, that of the largest z.
 
         Parameters
         ----------
@@ -206,11 +212,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray, shape (m,)
+        ndarray, shape (m,) or (m, K)
             In float32 if both X and the coefficients are, else in float64.
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=FLOATS)
+        if len(self.coef_) > 1:
+            return X @ self.coef_.T + self.intercept_
         return X @ self.coef_[0] + self.intercept_[0]
 
     def predict(self, X):
@@ -223,13 +231,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray, shape (m,)
-            Elements of `classes_`; the first at a margin of exactly 0.
+            Elements of `classes_`; the first at a margin of exactly 0, or of equal margins.
         """
-        is_second = self.decision_function(X) > 0
-        return self.classes_[is_second.astype(int)]
+        z = self.decision_function(X)
+        return self.classes_[np.argmax(z, axis=1) if z.ndim == 2 else (z > 0).astype(int)]
 
     def predict_proba(self, X):
-        """The probabilities of both classes, σ(−z) and σ(z), each within 2 ulp for a given margin z.
+        """The probabilities of the classes, within 2 ulp for a given margin z, and within 4 ulp of more than two classes.
 
         Parameters
         ----------
@@ -237,13 +245,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray, shape (m, 2)
+        ndarray, shape (m, K)
             In the order of `classes_`.
         """
-        return self._of_both_classes(forward, X)
+        return self._of_classes(forward, X)
 
     def predict_log_proba(self, X):
-        """The logarithms of the probabilities of both classes, finite and within 2 ulp at every given margin.
+        """The logarithms of the probabilities of the classes, finite and with the same bounds at every given margin.
 
         Parameters
         ----------
@@ -251,19 +259,20 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray, shape (m, 2)
+        ndarray, shape (m, K)
             In nats, in the order of `classes_`.
         """
-        return self._of_both_classes(log_forward, X)
+        return self._of_classes(log_forward, X)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
+    def _of_classes(self, call, X):
+        """A call's results at the margins −z and z, or of a softmax.
 
-    def _of_both_classes(self, call, X):
-        """A call's results at the margins −z and z. X is read once, for z, which is then the one column of a matrix."""
-        z = self.decision_function(X)[:, np.newaxis]
+        X is read once, for z, which is then a matrix of its own.
+        """
+        z = self.decision_function(X)
+        if z.ndim == 2:
+            return call(z, np.eye(z.shape[1], dtype=z.dtype), link="softmax", target=self.target)
+        z = z[:, np.newaxis]
         one = np.ones(1, z.dtype)
         return np.column_stack([call(z, -one, target=self.target), call(z, one, target=self.target)])
 
@@ -271,9 +280,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         """The start of the fit: w in float64, or None, and b."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return None, 0.0
-        if self.coef_.shape != (1, n):
-            raise ValueError(f"coef_: expected shape (1, {n}) for a warm start, got {self.coef_.shape}")
-        return self.coef_[0].astype(np.float64), float(self.intercept_[0]) if self.fit_intercept else 0.0
+        models = 1 if len(self.classes_) == 2 else len(self.classes_)
+        if self.coef_.shape != (models, n):
+            raise ValueError(f"coef_: expected shape ({models}, {n}) for a warm start, got {self.coef_.shape}")
+        w, b = self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
+        if models > 1:
+            return np.ascontiguousarray(w.T), b if self.fit_intercept else 0.0
+        return w[0], float(b[0]) if self.fit_intercept else 0.0
 
 
 def _inverse_strength(penalty, C):
@@ -300,14 +313,9 @@ def _with_unit_stride(X):
 
 
 def _encoded(y):
-    """The two classes, and the index of each example's class."""
+    """The classes, and the index of each example's class."""
     check_classification_targets(y)
     classes, encoded = np.unique(y, return_inverse=True)
-    if len(classes) > 2:
-        raise ValueError(
-            f"Only binary classification is supported. The type of the target is {type_of_target(y)}, with "
-            f"{len(classes)} classes: sklearn.multiclass.OneVsRestClassifier makes one model for each."
-        )
     if len(classes) < 2:
         raise ValueError(
             "This solver needs samples of at least 2 classes in the data, but the data contains only one class: "

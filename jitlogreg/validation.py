@@ -39,7 +39,7 @@ def check_matrix(X):
 
     Return its order and leading dimension.
     """
-    _check_array("X", X)
+    check_array("X", X)
     check_float_dtype("X", X)
     if X.ndim != 2:
         raise ValueError(f"X: expected shape (m, n), one example per row, got {X.shape}")
@@ -55,13 +55,26 @@ def check_matrix(X):
 
 def check_coefficients(w, X):
     """Check w: an ndarray (n,) of X's dtype, or of float64. Return it contiguous."""
-    _check_array("w", w)
+    check_array("w", w)
+    _check_dtype_of_coefficients(w, X)
+    _check_length("w", w, X.shape[1], "one coefficient per column of X")
+    return _contiguous(w)
+
+
+def _check_dtype_of_coefficients(w, X):
     if w.dtype is not X.dtype and w.dtype != X.dtype and not (w.dtype == np.float64 and X.dtype == np.float32):
         expected = "float64" if X.dtype == np.float64 else "float32 or float64"
         hint = _in_dtype("w", w, X.dtype.name)
         raise TypeError(f"w: expected {expected} beside X of {X.dtype}, got {w.dtype}: {hint} converts it")
-    _check_length("w", w, X.shape[1], "one coefficient per column of X")
-    return _contiguous(w)
+
+
+def check_coefficients_of_outputs(W, X):
+    """Check w of K outputs: an ndarray (n, K) of X's dtype, or of float64."""
+    check_array("w", W)
+    _check_dtype_of_coefficients(W, X)
+    if W.ndim != 2 or W.shape[0] != X.shape[1]:
+        raise ValueError(f"w: expected shape ({X.shape[1]}, K), one row per column of X, got {W.shape}")
+    return W
 
 
 def initial_coefficients(X):
@@ -90,10 +103,10 @@ def check_rows(X, y, sample_weight, may_be_empty=False):
     """
     if X.shape[0] == 0 and not may_be_empty:
         raise ValueError(f"X: expected at least one row to take a mean over, got shape {X.shape}")
-    _check_array("y", y)
+    check_array("y", y)
     _check_length("y", y, X.shape[0], "one label per row of X")
     if sample_weight is not None:
-        _check_array("sample_weight", sample_weight)
+        check_array("sample_weight", sample_weight)
         _check_length("sample_weight", sample_weight, X.shape[0], "one weight per row of X")
 
 
@@ -110,9 +123,25 @@ def check_labels_and_weights(X, y, sample_weight, dtype, may_be_empty=False):
     return y, sample_weight
 
 
+def check_per_output(name, array, shape, dtype):
+    """Check labels or weights of K outputs: (m,), or (m, K) unless K is None.
+
+    Return them in w's dtype; of (m, K) the transposed array, with one row per output.
+    """
+    m, outputs = shape
+    check_array(name, array)
+    if array.shape != (m,) and (outputs is None or array.shape != (m, outputs)):
+        both = "" if outputs is None else f" or ({m}, {outputs})"
+        raise ValueError(f"{name}: expected shape ({m},){both}, got {array.shape}")
+    check = _check_label_values if name == "y" else _check_weight_values
+    array = array if array.dtype == dtype else _converted(name, array, dtype, check)
+    return _contiguous(array.T)
+
+
 def check_values(y, sample_weight):
     """Raise ValueError for the first label outside [0, 1], or the first weight that is negative or not finite."""
-    _check_label_values(on_host(y))
+    if y is not None:
+        _check_label_values(on_host(y))
     if sample_weight is not None:
         _check_weight_values(on_host(sample_weight))
 
@@ -126,7 +155,7 @@ def prepare_out(out, shape, dtype, inputs):
     if out is None:
         X = inputs["X"]
         return X.empty(shape, dtype) if type(X) is DeviceArray else np.empty(shape, dtype)
-    _check_array("out", out)
+    check_array("out", out)
     if out.dtype != dtype:
         raise TypeError(f"out: expected {dtype}, the dtype of w, got {out.dtype}")
     if out.shape != shape:
@@ -146,7 +175,7 @@ def prepare_out(out, shape, dtype, inputs):
 def check_vector(name, value, length, meaning):
     """Check a vector of parameters: an ndarray (length,) of real numbers. Return it contiguous and in float64."""
     if type(value) is not np.ndarray or value.dtype != FLOATS[0] or not value.flags.c_contiguous:
-        _check_array(name, value)
+        check_array(name, value)
         value = np.ascontiguousarray(value, FLOATS[0])
     _check_length(name, value, length, meaning)
     return value
@@ -216,7 +245,7 @@ def check_callable(name, value):
 # ---------------------------------------------------------------- shared by the checks above
 
 
-def _check_array(name, value):
+def check_array(name, value):
     # the common case, 0.3 us sooner: what NumPy makes itself has these very dtypes, in native byte order
     if type(value) is np.ndarray and (value.dtype is FLOAT64 or value.dtype is FLOAT32) and value.flags.aligned:
         return
@@ -322,8 +351,8 @@ def _check_weight_values(sample_weight):
 
 def _refuse_first(name, array, wrong, expected):
     if wrong.any():
-        i = int(np.argmax(wrong))
-        raise ValueError(f"{name}[{i}]: expected {expected}, got {array[i]!s}")
+        at = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+        raise ValueError(f"{name}[{', '.join(map(str, at))}]: expected {expected}, got {array[at]!s}")
 
 
 # ---------------------------------------------------------------- the same for ndarrays and for DeviceArrays

@@ -37,14 +37,14 @@ SEEN = {"interop.device_array", "targets.dispatch"}
 ARROWS = {
     # `overloads` and `scalar` on demand
     "": ({"_version", "api", "evaluation", "objective", "solvers.*", "targets.dispatch"}, {"importlib", "sys"}),
-    "api": ({"_docs", "evaluation", "interop.wrapping", "targets.dispatch", "validation"}, {"numpy"}),
+    "api": ({"_docs", "evaluation", "interop.wrapping", "outputs", "targets.dispatch", "validation"}, {"numpy"}),
     "interop": ({"interop.*", "targets.dispatch"}, STANDARD | {"cuda", "inspect", "numpy", "sys"}),
     "interop.device_array": ({"interop.libraries"}, {"cuda", "numpy", "typing"}),  # cuda when there is such an array
     "interop.libraries": (set(), STANDARD | {"numpy", "sys"}),
     "solvers": (
         SEEN
         | {"_docs", "_version", "evaluation", "interop.wrapping", "linear_algebra", "norms", "objective", "solvers.*"}
-        | {"targets.base", "targets.frame", "validation"},
+        | {"outputs", "outputs_objective", "targets.base", "targets.frame", "validation"},
         STANDARD | {"io", "itertools", "json", "numpy", "pathlib", "rich", "zipfile"},
     ),
     "solvers.progress": (set(), {"contextlib", "rich"}),
@@ -65,6 +65,11 @@ ARROWS = {
     "evaluation": (
         {"interop.device_array", "targets.base", "targets.normalize", "validation"},
         {"math", "numpy", "typing"},
+    ),
+    "outputs": ({"evaluation", "targets.base", "targets.normalize", "validation"}, {"math", "numpy"}),
+    "outputs_objective": (
+        {"interop.wrapping", "linear_algebra", "objective", "outputs", "targets.base", "targets.dispatch", "validation"},
+        {"copy", "math", "numpy"},
     ),
     "norms": (set(), {"math", "numpy"}),
     "pickling": ({"targets.base"}, STANDARD | {"mmap", "numpy"}),
@@ -88,7 +93,7 @@ ARROWS = {
     "targets.reference": ({"targets.base"}, {"math", "numpy"}),
     # the record and the pointers below the kernels, the plans above them
     "targets.cpu": (
-        {"targets.base", "targets.cpu.*", "targets.dispatch", "targets.frame"},
+        {"pointwise", "simd", "targets.base", "targets.cpu.*", "targets.dispatch", "targets.frame"},
         {"numba", "numpy", "struct", "threading"},
     ),
     "targets.cpu.pointers": (set(), {"ctypes", "llvmlite", "numba", "numpy", "sys"}),
@@ -100,6 +105,7 @@ ARROWS = {
         STANDARD | {"dataclasses", "json", "llvmlite", "numpy"},
     ),
     **{f"targets.cpu.{name}": (COMPILED | {"targets.cpu.*"}, STANDARD | {"numba", "numpy"}) for name in KERNELS},
+    "targets.cpu.outputs": (COMPILED | {"pointwise", "targets.cpu.*"}, STANDARD | {"llvmlite", "numba"}),
     "targets.cpu.kernels": (COMPILED | {"pointwise", "targets.cpu.*"}, {"functools", "numba", "numpy"}),
     "targets.cpu.compensated": (COMPILED | {"pointwise", "targets.cpu.pointers", "targets.cpu.vectors"}, set()),
     "targets.cpu.epilogue": (

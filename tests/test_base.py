@@ -33,7 +33,7 @@ def test_a_target_offers_what_the_protocol_says(name):
         pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
     module = importlib.import_module(f"jitlogreg.targets.{name}")
     assert module.name == name
-    assert len(PROTOCOL) == 10
+    assert len(PROTOCOL) == 13
     for function, parameters in PROTOCOL.items():
         found = inspect.signature(getattr(module, function)).parameters
         assert list(found) == parameters, function

@@ -21,14 +21,14 @@ from jitlogreg.evaluation import Gradient, LossAndGradient
 
 
 def _activations(function):
-    def typed(X, w, b=0.0, out=None, target=None):
-        _check_types(X=X, w=w, b=b, out=out, target=target)
+    def typed(X, w, b=0.0, link="sigmoid", out=None, target=None):
+        _check_types(X=X, w=w, b=b, link=link, out=out, target=target)
         from jitlogreg.njit.call_frame import ACTIVATE
         from jitlogreg.njit.stub import beginning, finish, result, run
 
         begin = beginning(ACTIVATE, function, "F")
 
-        def implementation(X, w, b=0.0, out=None, target=None):
+        def implementation(X, w, b=0.0, link="sigmoid", out=None, target=None):
             a = result(out, X.shape[0], w)
             record, memory = begin(X, None, w, b, None, 0.0, out, a)
             run(record, X, w)
@@ -40,12 +40,12 @@ def _activations(function):
     return typed
 
 
-def _loss(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
-    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, target=target)
+def _loss(X, y, w, b=0.0, sample_weight=None, l2=0.0, link="sigmoid", target=None):
+    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, link=link, target=target)
     from jitlogreg.njit.stub import begin_loss as begin
     from jitlogreg.njit.stub import finish, run
 
-    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
+    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, link="sigmoid", target=None):
         record, memory = begin(X, y, w, b, sample_weight, l2, None, None)
         run(record, X, w)
         return finish(record, memory, X, y, w, sample_weight, None)[0]
@@ -53,12 +53,12 @@ def _loss(X, y, w, b=0.0, sample_weight=None, l2=0.0, target=None):
     return implementation
 
 
-def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
-    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, out=out, target=target)
+def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, link="sigmoid", out=None, target=None):
+    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, link=link, out=out, target=target)
     from jitlogreg.njit.stub import begin_gradient as begin
     from jitlogreg.njit.stub import finish, result, run
 
-    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
+    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, link="sigmoid", out=None, target=None):
         dw = result(out, X.shape[1], w)
         record, memory = begin(X, y, w, b, sample_weight, l2, out, dw)
         run(record, X, w)
@@ -67,12 +67,12 @@ def _gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None)
     return implementation
 
 
-def _loss_and_gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
-    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, out=out, target=target)
+def _loss_and_gradient(X, y, w, b=0.0, sample_weight=None, l2=0.0, link="sigmoid", out=None, target=None):
+    _check_types(X=X, y=y, w=w, b=b, sample_weight=sample_weight, l2=l2, link=link, out=out, target=target)
     from jitlogreg.njit.stub import begin_gradient as begin
     from jitlogreg.njit.stub import finish, result, run
 
-    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, out=None, target=None):
+    def implementation(X, y, w, b=0.0, sample_weight=None, l2=0.0, link="sigmoid", out=None, target=None):
         dw = result(out, X.shape[1], w)
         record, memory = begin(X, y, w, b, sample_weight, l2, out, dw)
         run(record, X, w)
@@ -119,7 +119,7 @@ def register():
 # ---------------------------------------------------------------- types
 
 
-def _check_types(*, X, w, b, target, **others):
+def _check_types(*, X, w, b, link, target, **others):
     """Raise Numba's TypingError if an argument has an unsupported type."""
     _array("X", X, 2, (float32, float64), "a matrix (m, n) of float32 or float64")
     _array("w", w, 1, {X.dtype, float64}, f"a vector (n,) of {X.dtype}" + " or float64" * (X.dtype == float32))
@@ -134,15 +134,21 @@ def _check_types(*, X, w, b, target, **others):
         _array("out", out, 1, (w.dtype,), f"a vector of {w.dtype}, the dtype of w")
         if not out.mutable:
             raise TypingError("out: expected a writable array, got a read-only one")
-    if _given(target) and not (isinstance(target, StringLiteral) and target.literal_value == "cpu"):
-        came = repr(target.literal_value) if isinstance(target, StringLiteral) else f"a value of type {target}"
-        raise TypingError(f"target: expected 'cpu' or nothing in compiled code, got {came}")
+    for name, argument, only in (("target", target, "cpu"), ("link", link, "sigmoid")):
+        if _given(argument) and not _is_literal(argument, only):
+            came = repr(argument.literal_value) if isinstance(argument, StringLiteral) else f"a value of type {argument}"
+            raise TypingError(f"{name}: expected {only!r} or nothing in compiled code, got {came}")
 
 
 def _given(argument):
     if isinstance(argument, Omitted):
         argument = argument.value
     return argument is not None and not isinstance(argument, NoneType)
+
+
+def _is_literal(argument, text):
+    value = argument.value if isinstance(argument, Omitted) else getattr(argument, "literal_value", argument)
+    return value == text
 
 
 def _array(name, argument, ndim, dtypes, expected):

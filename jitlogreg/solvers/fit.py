@@ -3,15 +3,16 @@
 import os
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitlogreg import validation
+from jitlogreg import outputs, validation
 from jitlogreg._docs import documented
 from jitlogreg.interop.device_array import like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
+from jitlogreg.outputs_objective import OutputsObjective
 from jitlogreg.solvers.direction import Method
 from jitlogreg.solvers.lbfgs import LBFGS
 from jitlogreg.solvers.monitor import Monitor, State
@@ -39,8 +40,9 @@ class Fit(NamedTuple):
     Attributes
     ----------
     w : ndarray of float64, shape (n,)
+        Of a softmax, (n, K).
     b : float
-        0 without an intercept.
+        0 without an intercept. Of a softmax, an array (K,) that sums to 0; without a penalty each row of w does too.
     loss : float
         The objective there, penalty included.
     gradient_norm : float
@@ -60,7 +62,7 @@ class Fit(NamedTuple):
     """
 
     w: np.ndarray
-    b: float
+    b: Any
     loss: float
     gradient_norm: float
     n_iterations: int
@@ -78,6 +80,7 @@ def fit(
     *,
     solver: str = "auto",
     l2: float = 0.0,
+    link: str = "sigmoid",
     sample_weight: np.ndarray | None = None,
     fit_intercept: bool = True,
     w: np.ndarray | None = None,
@@ -107,6 +110,9 @@ def fit(
         iterations. "lbfgs" needs gradients alone; where the target has a Hessian, that of a sample of the rows
         preconditions it. "gradient_descent" steps along −gradient. "auto" is "newton" for small data, else "lbfgs".
     %(l2)s
+    link : {"sigmoid", "softmax"}
+        "softmax" fits one model of K classes. K follows from y: it is the largest class number and one more, or the
+        number of columns.
     %(sample_weight)s
     fit_intercept : bool
         Whether there is a b; it is 0 otherwise.
@@ -195,9 +201,8 @@ def fit(
         checkpoint_every=checkpoint_every,
         resume=resume,
     )
-    fitted, remedy = fit_quietly(
-        X, y, options, l2=l2, sample_weight=sample_weight, fit_intercept=fit_intercept, w=w, b=b, target=target
-    )
+    described = {"l2": l2, "link": link, "sample_weight": sample_weight, "fit_intercept": fit_intercept}
+    fitted, remedy = fit_quietly(X, y, options, **described, w=w, b=b, target=target)
     if remedy == "penalty":
         fitted = fitted._replace(message=f"{fitted.message}; with l2 above 0 it has one")
     if remedy is not None:
@@ -242,14 +247,14 @@ class Options(NamedTuple):
         )
 
 
-def fit_quietly(X, y, options, *, l2, sample_weight, fit_intercept, w, b, target):
+def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
     """`fit` of NumPy arrays, without a warning. Returns the `Fit`, and its `Outcome.remedy`."""
-    objective = _objective(X, y, sample_weight=sample_weight, l2=l2, fit_intercept=fit_intercept, target=target)
-    run, point = _begin(objective, _initial_theta(X, w, b, objective.n_parameters), options)
+    objective = _objective(X, y, link=link, **described)
+    run, point = _begin(objective, _initial_theta(X, w, b, objective), options)
     outcome = run.minimise(point, options.max_iterations, options.monitor)
     point = outcome.point
     w, b = run.parameters(point)
-    if np.isfinite(point.theta).all() and not (np.isfinite(w).all() and np.isfinite(b)):
+    if np.isfinite(point.theta).all() and not (np.isfinite(w).all() and np.isfinite(b).all()):
         raise ValueError("X: expected columns that are larger, or less far from 0, got a w or b beyond float64")
     fitted = Fit(
         w=like(X, w),
@@ -265,17 +270,29 @@ def fit_quietly(X, y, options, *, l2, sample_weight, fit_intercept, w, b, target
     return fitted, outcome.remedy
 
 
-def _objective(X: np.ndarray | Objective, y, *, sample_weight, l2, fit_intercept, target) -> SolverObjective:
-    """X itself if it is an `Objective`, else the objective of these arrays."""
-    if not isinstance(X, Objective):
-        return Objective(X, y, sample_weight=sample_weight, l2=l2, fit_intercept=fit_intercept, target=target)
-    given = {"y": y, "sample_weight": sample_weight, "l2": l2 or None, "target": target}
-    validation.check_none_beside_objective(**given, fit_intercept=None if fit_intercept else fit_intercept)
-    return X
+def _objective(X: np.ndarray | Objective, y, *, link, sample_weight, l2, fit_intercept, target) -> SolverObjective:
+    """X itself if it is an `Objective`, else the objective of these arrays; of a softmax without flat directions."""
+    if isinstance(X, Objective):
+        given = {"y": y, "sample_weight": sample_weight, "l2": l2 or None, "target": target}
+        given["link"] = None if link == "sigmoid" else link
+        validation.check_none_beside_objective(**given, fit_intercept=None if fit_intercept else fit_intercept)
+        objective = X
+    else:
+        n_outputs = outputs.number_of_classes(y) if outputs.check_link(link) == "softmax" else 1
+        described = {"l2": l2, "link": link, "n_outputs": n_outputs, "sample_weight": sample_weight}
+        objective = Objective(X, y, **described, fit_intercept=fit_intercept, target=target)
+    if not isinstance(objective, OutputsObjective):
+        return objective
+    if objective.link != "softmax":
+        raise ValueError(f"X: expected an Objective of one output or of a softmax, got one of {objective.n_outputs} models")
+    return objective.gauged()
 
 
-def _initial_theta(X, w, b, n_parameters):
+def _initial_theta(X, w, b, objective):
     """Where the run starts, as one vector."""
+    if isinstance(objective, OutputsObjective):
+        return objective.initial_theta(w, b)
+    n_parameters = objective.n_parameters
     w = np.zeros(X.shape[1]) if w is None else on_host(validation.check_coefficients(w, X)).astype(np.float64)
     b = validation.check_initial_intercept(b, w.dtype, n_parameters > len(w))
     return np.append(w, b)[:n_parameters]
@@ -291,8 +308,10 @@ def _begin(objective, theta, options):
         "l2": objective.l2,
         "shape": list(objective.shape),
         "dtype": objective.dtype.name,
-        "fit_intercept": objective.n_parameters > objective.n_features,
+        "fit_intercept": objective.n_parameters > objective.n_features * objective.n_outputs,
     }
+    if objective.n_outputs > 1:
+        description |= {"link": objective.link, "n_outputs": objective.n_outputs}
     restored = checkpoint.restore(description, ("start", *Point._fields))
     run = Run(objective, METHODS[solver], options.tolerance, theta if restored is None else restored["start"])
     checkpoint.begin(run.start.loss, run.start.gradient, start=run.theta)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from jitlogreg.norms import norm
-from jitlogreg.objective import split
 from jitlogreg.solvers import separation
 from jitlogreg.solvers.curvature import MIN_SHARE
 from jitlogreg.solvers.direction import Method
@@ -69,7 +68,7 @@ class Run:
         self._objective, self._make_method, self._tolerance = objective, make_method, tolerance
         self.theta = theta
         self._tested_theta = self._is_separation_possible = self._separation = None
-        has_b = objective.n_parameters > objective.n_features
+        has_b = objective.n_parameters > objective.n_features * objective.n_outputs
         self._columns = column_statistics(*objective.some_rows(ROWS), l2=objective.l2, has_intercept=has_b)
         if not self._columns.needs_frame:
             self._set_up(objective, self._columns.rms, np.ones(objective.n_features))
@@ -79,27 +78,24 @@ class Run:
 
     def _set_up(self, objective, rms, spread):
         """Start in the columns of an objective, which have these statistics."""
-        n, p = objective.n_features, objective.n_parameters
-        theta = self.theta if objective.frame is None else objective.frame.from_caller(self.theta)
+        theta = objective.from_caller(self.theta)
         loss, gradient = objective(theta) if np.any(theta) else objective.at_zero()
         self.start = initial_point(theta, loss, gradient)
         gtol = self._tolerance * max(1.0, self.start.gradient_norm)
-        rms, spread = (np.append(of_columns, np.ones(p - n)) for of_columns in (rms, spread))
+        rms, spread = objective.per_parameter(rms), objective.per_parameter(spread)
         self._task = Task(objective, self._tolerance, gtol, rms, spread)
         self._method = self._make_method(self._task)
 
     @np.errstate(all="ignore")
     def parameters(self, point):
         """w and b in the caller's columns."""
-        frame = self._task.objective.frame
-        w, b = split(point.theta if frame is None else frame.to_caller(point.theta), self._objective.n_features)
-        return w.copy(), b
+        return self._task.objective.parameters(point.theta)
 
     @np.errstate(all="ignore")
     def gradient_norm(self, point):
         """The Euclidean norm of the gradient in the caller's columns."""
-        frame = self._task.objective.frame
-        return point.gradient_norm if frame is None else norm(frame.gradient_to_caller(point.gradient))
+        objective = self._task.objective
+        return point.gradient_norm if objective.frame is None else norm(objective.gradient_to_caller(point.gradient))
 
     # ---------------------------------------------------------------- the iterations
 
@@ -188,7 +184,7 @@ class Run:
             return None, None
         found = self._separation or separation.find(objective, point, self._columns.frame)
         if found is not None:
-            remedy = "labels" if found.kind.startswith("one class") else "penalty"
+            remedy = "labels" if found.kind.startswith(("one class", "missing class")) else "penalty"
             return f"the objective has no minimum: {found.described()}{self._separating_columns(found)}", remedy
         if np.all(objective.penalty > 0):  # there are two classes
             return None, None
@@ -210,8 +206,8 @@ class Run:
 
     def _separating_columns(self, found):
         """The columns that separate, in words, where they are few and not all."""
-        n = self._objective.n_features
-        size = np.abs(found.direction[:n]) * self._columns.spread
+        n, outputs = self._objective.n_features, self._objective.n_outputs
+        size = np.max(np.abs(found.direction[: n * outputs].reshape(n, outputs)), axis=1) * self._columns.spread
         columns = np.flatnonzero(size > MIN_SHARE * np.max(size, initial=0.0))
         if not 0 < len(columns) < min(n, MAX_NAMED_COLUMNS):
             return ""
@@ -219,8 +215,8 @@ class Run:
 
     def _named(self, parameters):
         """Columns that depend on each other, in words."""
-        n = self._objective.n_features
-        columns = [str(j) for j in parameters if j < n]
+        n, outputs = self._objective.n_features, self._objective.n_outputs
+        columns = [str(j) for j in sorted({parameter // outputs for parameter in parameters}) if j < n]
         if len(columns) == 1:
             return f"column {columns[0]} of X is constant or depends on others"
         return f"columns {', '.join(columns)} of X depend on each other"

@@ -5,6 +5,9 @@ A direction d = [w, c] proves that there is none if no example fits worse along 
 
 The doubt of an example is the probability that the model gives to the wrong label.
 
+Of a softmax, d has a column for each class, and every example of class c must not fit worse against any other class k:
+x·(d_c − d_k) ≥ 0. Each such pair counts as an example of label 1 below.
+
 Source: Albert & Anderson, On the existence of maximum likelihood estimates in logistic regression models, Biometrika
 71, 1984: complete and quasi-complete separation.
 """
@@ -34,6 +37,9 @@ MAX_THRESHOLDS = 4
 # Standardized data of up to so many numbers is kept for the next pass
 MAX_KEPT = 1 << 22
 
+# The most parameters of a softmax for which a proof is looked for
+MAX_PARAMETERS = 2000
+
 # Eigenvalues below this are 0, of a matrix with a unit diagonal
 NULL_EIGENVALUE = 1e-10
 
@@ -50,7 +56,7 @@ class Separation(NamedTuple):
 
     Attributes
     ----------
-    kind : {"complete", "quasi-complete", "one class", "one class with weight"}
+    kind : {"complete", "quasi-complete", "one class", "one class with weight", "missing class"}
     direction : ndarray of float64, shape (p,)
         The proof, in the columns of the frame: the objective falls along it for ever.
     """
@@ -65,6 +71,7 @@ class Separation(NamedTuple):
             "quasi-complete": "a plane separates the classes but for examples on it (quasi-complete separation)",
             "one class": "all examples are of one class",
             "one class with weight": "all examples with weight are of one class",
+            "missing class": "a class has no examples with weight",
         }[self.kind]
 
 
@@ -90,24 +97,28 @@ def find(objective, point, frame):
 
     The search is in the columns of the frame.
     """
+    if objective.n_outputs > 1 and objective.n_parameters > MAX_PARAMETERS:
+        return None
     examples = _Examples(objective, frame)
     theta, step = point.theta, (point.s_history[-1] if len(point.s_history) else point.theta)
     if objective.frame is None:
-        theta, step = frame.from_caller(theta), frame.from_caller(step)
+        framed = objective.in_frame(frame)
+        theta, step = framed.from_caller(theta), framed.from_caller(step)
     is_free = _unpenalised(objective)
     doubts = np.concatenate([rows.doubts(theta) for rows in examples])
     for threshold in _thresholds(doubts):
         for direction in _candidate_directions(examples, threshold, theta, (step, theta), is_free):
             counts = _strict_and_unmoved(examples, direction)
             if counts is not None:
-                return Separation(_kind(examples, n_unmoved=counts[1]), direction)
+                return Separation(_kind(objective, examples, n_unmoved=counts[1]), direction)
     return None
 
 
 def _unpenalised(objective):
     """Which parameters have no penalty: those that may grow without end."""
-    is_free = np.broadcast_to(np.equal(objective.penalty, 0), objective.n_features)
-    return np.append(is_free, np.ones(objective.n_parameters - objective.n_features, dtype=bool))
+    n, outputs = objective.n_features, objective.n_outputs
+    is_free = np.broadcast_to(np.equal(objective.penalty, 0), (n, outputs) if outputs > 1 else n).reshape(-1)
+    return np.append(is_free, np.ones(objective.n_parameters - len(is_free), dtype=bool))
 
 
 class _Examples:
@@ -122,20 +133,45 @@ class _Examples:
         return self._row_blocks() if self._kept is None else iter(self._kept)
 
     def _row_blocks(self):
+        objective = self._objective
+        n, p, outputs = objective.n_features, objective.n_parameters, objective.n_outputs
         for X, y, s in self._objective.row_blocks():
-            yield _Rows(X, y, s, self._frame, self._objective.n_parameters)
+            has_weight = s > 0
+            columns = self._frame.columns(X[has_weight])
+            if outputs > 1:
+                columns = np.append(columns, np.ones((len(columns), p // outputs - n)), axis=1)
+                yield from _pairs_of_classes(columns, y[..., has_weight], outputs)
+            else:
+                Z = np.ones((len(columns), p))
+                Z[:, :n] = columns
+                yield _Rows(Z, y[has_weight], np.array([np.any(y < 1), np.any(y > 0)]))
+
+
+def _pairs_of_classes(Z, y, outputs):
+    """Each example of a softmax beside each class that is not its own, as `_Rows` of label 1."""
+    rows = max(1, MAX_KEPT // (Z.shape[1] * outputs * outputs))
+    for first in range(0, len(Z), rows):
+        of_rows, labels = Z[first : first + rows], y[..., first : first + rows]
+        is_soft = np.zeros(len(of_rows), dtype=bool)
+        if labels.ndim == 2:
+            is_soft, labels = np.max(labels, axis=0) < 1, np.argmax(labels, axis=0)
+        labels, every = labels.astype(np.intp), np.arange(len(of_rows))
+        pairs = np.zeros((outputs - 1, len(of_rows), Z.shape[1], outputs))
+        for shift in range(1, outputs):
+            pairs[shift - 1, every, :, labels] = of_rows
+            pairs[shift - 1, every, :, (labels + shift) % outputs] = -of_rows
+        pairs = pairs.reshape(-1, Z.shape[1] * outputs)
+        found = _Rows(pairs, np.ones(len(pairs)), np.array([True, True]))
+        found.is_soft = np.tile(is_soft, outputs - 1)
+        yield found
 
 
 class _Rows:
-    """Some examples of positive weight: Z, their columns in a frame followed by a 1, and y."""
+    """Some examples of positive weight: Z, what their parameters are multiplied by, and y."""
 
-    def __init__(self, X, y, s, frame, n_parameters):
-        has_weight = s > 0
-        self.has_each_class = np.array([np.any(y < 1), np.any(y > 0)])
-        self.y = y[has_weight]
-        self.Z = np.ones((len(self.y), n_parameters))
-        self.Z[:, : X.shape[1]] = frame.columns(X[has_weight])
-        self.is_soft = (self.y > 0) & (self.y < 1)
+    def __init__(self, Z, y, has_each_class):
+        self.Z, self.y, self.has_each_class = Z, y, has_each_class
+        self.is_soft = (y > 0) & (y < 1)
 
     def doubts(self, theta):
         """The probability of the wrong label; 1 for soft labels."""
@@ -195,7 +231,11 @@ def _strict_and_unmoved(examples, direction):
     return (n_strict, n_unmoved) if n_strict else None
 
 
-def _kind(examples, n_unmoved):
+def _kind(objective, examples, n_unmoved):
+    if objective.n_outputs > 1:
+        if abs(objective.imbalance) >= ONE_CLASS_IMBALANCE:
+            return "missing class"
+        return "complete" if n_unmoved == 0 else "quasi-complete"
     labels = np.concatenate([rows.y for rows in examples])
     if np.all(labels == 0) or np.all(labels == 1):
         has_both = np.any([rows.has_each_class for rows in examples], axis=0).all()

@@ -19,8 +19,8 @@ class SolverObjective(Protocol):
     ----------
     shape : tuple of int
         (m, n).
-    n_features, n_parameters : int
-        n, and p.
+    n_features, n_outputs, n_parameters : int
+        n; K, of which each column has a parameter; and p.
     target : str
         The name of the target that computes.
     l2 : float
@@ -40,6 +40,7 @@ class SolverObjective(Protocol):
     shape: tuple[int, ...]
     dtype: np.dtype
     n_features: int
+    n_outputs: int
     n_parameters: int
     target: str
     l2: float
@@ -75,6 +76,18 @@ class SolverObjective(Protocol):
 
     def in_frame(self, columns: Frame) -> "SolverObjective":
         """The same objective as a function of θ in a frame's columns."""
+
+    def parameters(self, theta):
+        """w and b in the caller's columns."""
+
+    def from_caller(self, theta):
+        """θ in the columns of the frame."""
+
+    def gradient_to_caller(self, gradient):
+        """A gradient in the caller's columns."""
+
+    def per_parameter(self, of_columns):
+        """What is known of each column, for each parameter; 1 for an intercept."""
 
     def smallest_doubt(self, theta, enough: float) -> float:
         """The smallest sᵢ times the probability of the wrong label, over examples with weight and a label of 0 or 1.

@@ -54,8 +54,10 @@ class Problem(NamedTuple):
     ----------
     X : ndarray or DeviceArray of float32 or float64, shape (m, n)
     y : ndarray or DeviceArray of w's dtype, shape (m,), contiguous; or None
-        None where no labels are needed.
+        None where no labels are needed. Of K independent models also (K, m); of a softmax the numbers of classes (m,),
+        or probabilities (K, m).
     sample_weight : like y, or None
+        Of a softmax (m,).
     order : {"C", "F"}
     ld : int
         The leading dimension of X.
@@ -82,21 +84,21 @@ class Sums(NamedTuple):
     Attributes
     ----------
     loss : float
-        Σ sᵢ Lᵢ, in nats.
+        Σ sᵢ Lᵢ, in nats. Of K independent models, an array (K,).
     dw : ndarray of float64, shape (n,)
-        Σ sᵢ dzᵢ xᵢ; zeros where no gradient was asked for.
+        Σ sᵢ dzᵢ xᵢ; zeros where no gradient was asked for. Of K outputs, shape (n, K).
     db : float
-        Σ sᵢ dzᵢ.
+        Σ sᵢ dzᵢ. Of K outputs, an array (K,).
     weight : float
-        Σ sᵢ.
+        Σ sᵢ. Of K independent models, an array (K,).
     valid : bool
         Whether every label lay in [0, 1] and no weight was negative: a target looks at them as they pass.
     """
 
-    loss: float
+    loss: Any
     dw: np.ndarray
-    db: float
-    weight: float
+    db: Any
+    weight: Any
     valid: bool
 
 
@@ -166,6 +168,24 @@ class Target(Protocol):
 
     def sums(self, problem: Problem, w: Any, b: Any, with_gradient: bool) -> Sums:
         """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
+
+    def activate_outputs(self, function: str, problem: Problem, W: Any, b: Any, out: Any) -> Any:
+        """Write a function of the K margins xW + b of each row to `out`, shape (m, K), and return it.
+
+        One of `pointwise.ACTIVATIONS`, of each margin; or "softmax" or "log_softmax". A target that
+        `dispatch.has_outputs` does not name raises TargetUnavailableError, here and in `sums_of_outputs`.
+        """
+
+    def sums_of_outputs(self, link: str, problem: Problem, W: Any, b: Any, with_gradient: bool) -> Sums:
+        """`sums` of K independent models (link "sigmoid"), or of one model of K classes ("softmax"); W (n, K), b (K,)."""
+
+    def hessian_vector_sums_of_outputs(
+        self, link: str, problem: Problem, W: Any, b: Any, V: Any, c: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`hessian_vector_sums` along V (n, K) and c (K,): Σ s·hₖ·x (n, K) and Σ s·hₖ (K,), with u = xV + c.
+
+        hₖ = σ(zₖ)σ(−zₖ)·uₖ of independent models, aₖ (uₖ − Σⱼ aⱼuⱼ) of a softmax.
+        """
 
     def hessian_vector_sums(self, problem: Problem, w: Any, b: Any, v: Any) -> tuple[np.ndarray, float]:
         """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v."""

@@ -115,6 +115,55 @@ def sums(problem, w, b, with_gradient):
     return Sums(float(np.sum(s * loss)), dw, float(np.sum(s * dz)), float(np.sum(s)), valid)
 
 
+@_ieee
+def activate_outputs(function, problem, W, b, out):
+    """Write a function of the K margins of each row to `out`: of each alone, or their softmax or its logarithm."""
+    Z = _columns(problem) @ W.astype(np.float64) + b.astype(np.float64)
+    out[:] = _ROW_ACTIVATIONS[function](Z) if function in _ROW_ACTIVATIONS else _ACTIVATIONS[function](Z)
+    return out
+
+
+@_ieee
+def sums_of_outputs(link, problem, W, b, with_gradient):
+    """`sums` of K independent models, one after another; or of a softmax."""
+    outputs = W.shape[1]
+    if link == "sigmoid":
+        y, s = problem.y, problem.sample_weight
+        parts = [
+            sums(
+                problem._replace(
+                    y=y if y.ndim == 1 else y[k], sample_weight=s if s is None or s.ndim == 1 else s[k]
+                ),
+                *(W[:, k], b[k], with_gradient),
+            )
+            for k in range(outputs)
+        ]
+        loss, dw, db, weight, valid = zip(*parts, strict=True)
+        return Sums(np.array(loss), np.stack(dw, axis=1), np.array(db), np.array(weight), all(valid))
+    X, y, s = _columns(problem), problem.y.astype(np.float64), _weights(problem)
+    y = y.T if y.ndim == 2 else np.equal.outer(y, np.arange(outputs)).astype(np.float64)
+    Z = X @ W.astype(np.float64) + b.astype(np.float64)
+    loss = -np.sum(np.where(y > 0, y * _log_softmax(Z), 0), axis=1)
+    dz = s[:, np.newaxis] * (_softmax(Z) - y)
+    dw = X.T @ dz if with_gradient else np.zeros(W.shape)
+    return Sums(float(np.sum(s * loss)), dw, np.sum(dz, axis=0), float(np.sum(s)), bool(np.all(s >= 0)))
+
+
+@_ieee
+def hessian_vector_sums_of_outputs(link, problem, W, b, V, c):
+    """`hessian_vector_sums` of K outputs along V (n, K) and c (K,)."""
+    X, s = _columns(problem), problem.sample_weight
+    Z, U = X @ W.astype(np.float64) + b.astype(np.float64), X @ V + c
+    if link == "sigmoid":
+        upper, lower = _both_tails(Z)
+        H = upper * lower * U
+    else:
+        A = _softmax(Z)
+        H = A * (U - np.sum(A * U, axis=1, keepdims=True))
+    H = H if s is None else H * (s.T if s.ndim == 2 else s[:, np.newaxis]).astype(np.float64)
+    return X.T @ H, np.sum(H, axis=0)
+
+
 def means(problem, w, b, l2, dw):
     """None: the means come from `sums`."""
 
@@ -176,3 +225,24 @@ def _both_tails(z):
 
 
 _ACTIVATIONS = {"sigmoid": lambda z: _both_tails(z)[0], "log_sigmoid": lambda z: -np.logaddexp(0, -z)}
+
+
+def _softmax(Z):
+    """aₖ = e^zₖ / Σ e^zⱼ of each row."""
+    e = np.exp(_below_largest(Z))
+    return e / np.sum(e, axis=1, keepdims=True)
+
+
+def _log_softmax(Z):
+    """log aₖ = zₖ − log Σ e^zⱼ of each row."""
+    D = _below_largest(Z)
+    return D - np.log(np.sum(np.exp(D), axis=1, keepdims=True))
+
+
+def _below_largest(Z):
+    """zₖ − maxⱼ zⱼ: an infinite largest margin is 0 below itself."""
+    largest = np.max(Z, axis=1, keepdims=True)
+    return np.where((Z == largest) & (largest == np.inf), 0, Z - largest)
+
+
+_ROW_ACTIVATIONS = {"softmax": _softmax, "log_softmax": _log_softmax}

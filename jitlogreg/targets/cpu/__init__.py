@@ -6,6 +6,7 @@ import threading
 import numba
 import numpy as np
 
+from jitlogreg.pointwise import ACTIVATIONS
 from jitlogreg.simd import LANES
 from jitlogreg.targets.base import Problem, Sums
 from jitlogreg.targets.cpu import executor, hessian, profile
@@ -111,13 +112,22 @@ def hessian_vector_sums(problem, w, b, v):
 
 def activate_outputs(function, problem, W, b, out):
     """Write a function of the K margins of each row to `out`, shape (m, K)."""
+    if function in ACTIVATIONS and _plan(function, problem, W, False).by_panels:
+        for k in range(W.shape[1]):
+            out[:, k] = activate(function, problem, W[:, k].copy(), b[k], np.empty(len(out), out.dtype))
+        return out
     packed = _packed(W, b)
     _run(_outputs_plan(f"outputs_{function}", problem, W, False), problem, packed, 0.0, out=data_address(out))
     return out
 
 
 def sums_of_outputs(link, problem, W, b, with_gradient):
-    """`sums` of K outputs."""
+    """`sums` of K outputs.
+
+    Where tasks of one model own columns, independent models run one after another, to the same bits.
+    """
+    if link == "sigmoid" and _plan("loss_gradient", problem, W, with_gradient).by_panels:
+        return _sums_in_turn(problem, W, b, with_gradient)
     (m, n), outputs = problem.X.shape, W.shape[1]
     plan, packed = _outputs_plan(f"outputs_{link}_loss", problem, W, with_gradient), _packed(W, b)
     (memory, _), _ = _run(plan, problem, packed, 0.0)
@@ -127,6 +137,28 @@ def sums_of_outputs(link, problem, W, b, with_gradient):
     if link == "softmax":
         return Sums(float(loss[0]), dw, db, float(weight[0]), not invalid[0])
     return Sums(loss, dw, db, weight, not invalid.any())
+
+
+def _sums_in_turn(problem, W, b, with_gradient):
+    y, s = problem.y, problem.sample_weight
+    found = [
+        sums(
+            problem._replace(y=y if y.ndim == 1 else y[k], sample_weight=s if s is None or s.ndim == 1 else s[k]),
+            *(W[:, k].copy(), b[k], with_gradient),
+        )
+        for k in range(W.shape[1])
+    ]
+    loss, dw, db, weight, valid = zip(*found, strict=True)
+    return Sums(np.array(loss), np.stack(dw, axis=1), np.array(db), np.array(weight), all(valid))
+
+
+def hessian_vector_sums_of_outputs(link, problem, W, b, V, c):
+    """`hessian_vector_sums` of K outputs: shapes (n, K) and (K,)."""
+    plan = _outputs_plan(f"outputs_{link}_product", problem, W, True)
+    packed = np.concatenate([_packed(W, b), _packed(V, c)])
+    (memory, _), _ = _run(plan, problem._replace(y=None), packed, 0.0)
+    totals = _totals(memory, plan)[: plan.width].reshape(W.shape[1], -1)
+    return np.ascontiguousarray(totals[:, : len(W)].T), totals[:, DB - TOTALS].copy()
 
 
 def hessian_sums(problem, w, b):

@@ -263,7 +263,14 @@ def _add_segments(merged, products, k, high, low):
 def _apply_product(t, i, rows, pad, ends, z, u, state):
     """Replace margins z by s·σ(z)σ(−z)·u, and add these to DB, a segment at a time."""
     high, low, work = state
-    s, weighted, like = _weights(t, i, pad, work), t.weighted > 0 or pad > 0, broadcast_as(0.0, z)
+    add_products((_weights(t, i, pad, work), t.weighted > 0 or pad > 0), rows, z, u, (high, low))
+    return state, True
+
+
+@inline
+def add_products(of_examples, rows, z, u, totals):
+    """Replace margins z by s·σ(z)σ(−z)·u, given weights and whether there are any, and add these to DB."""
+    (s, weighted), (high, low), like = of_examples, totals, broadcast_as(0.0, z)
     for first in range(0, rows, SEGMENT):
         total = splat(0.0)
         for r in range(first, minimum(first + SEGMENT, rows), LANES):
@@ -273,7 +280,6 @@ def _apply_product(t, i, rows, pad, ends, z, u, state):
             store(z, r, h)
             total += widen(h)
         add_number(offset(high, DB), offset(low, DB), horizontal_sum(total))
-    return state, True
 
 
 @inline

@@ -32,6 +32,8 @@ OUTPUTS_EPILOGUES = {
     **{f"outputs_{name}": step for name, step in outputs.softmax.ACTIVATIONS.items()},
     "outputs_sigmoid_loss": outputs.sigmoid.SIGMOID,
     "outputs_softmax_loss": outputs.softmax.SOFTMAX,
+    "outputs_sigmoid_product": outputs.sigmoid.PRODUCT,
+    "outputs_softmax_product": outputs.softmax.PRODUCT,
 }
 
 _FLOAT64 = np.dtype(np.float64)

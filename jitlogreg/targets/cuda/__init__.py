@@ -127,6 +127,24 @@ def hessian_sums(problem, w, b):
     )
 
 
+def activate_outputs(function, problem, W, b, out):
+    """Raise TargetUnavailableError: there is no kernel for it yet."""
+    raise TargetUnavailableError(_NO_OUTPUTS)
+
+
+def sums_of_outputs(link, problem, W, b, with_gradient):
+    """Raise TargetUnavailableError: there is no kernel for it yet."""
+    raise TargetUnavailableError(_NO_OUTPUTS)
+
+
+def hessian_vector_sums_of_outputs(link, problem, W, b, V, c):
+    """Raise TargetUnavailableError: there is no kernel for it yet."""
+    raise TargetUnavailableError(_NO_OUTPUTS)
+
+
+_NO_OUTPUTS = f"target: expected 'cpu' or 'reference' for w of shape (n, K), got {name!r}, which has no such kernels yet"
+
+
 def _reduced_sums(operation, problem, w, b):
     """The column sums, 0 where the operation has none, followed by the totals."""
     X, y, sample_weight = problem[:3]

@@ -1,9 +1,13 @@
-"""K independent models: each has the sums of one alone, in the same order, and keeps them in memory between blocks."""
+"""K independent models: each has the sums of one alone, in the same order, and keeps them in memory between blocks.
+
+    SIGMOID    z ← s·dz; totals LOSS, DB, WEIGHT, INVALID of each
+    PRODUCT    z ← s·σ(z)σ(−z)·u, with the margins u of K more vectors; total DB of each
+"""
 
 from jitlogreg.simd import LANES
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.epilogue import SEGMENTS, TOTALS, add_losses, examples, finish_loss
-from jitlogreg.targets.cpu.outputs.epilogue import OutputsEpilogue
+from jitlogreg.targets.cpu.epilogue import SEGMENTS, TOTALS, add_losses, add_products, examples, finish_loss
+from jitlogreg.targets.cpu.outputs.epilogue import OutputsEpilogue, finish_nothing
 from jitlogreg.targets.cpu.pointers import offset, pointer_to
 from jitlogreg.targets.cpu.vectors import broadcast_as, load, splat, store
 
@@ -72,3 +76,21 @@ def _store(state, z, after, k):
 
 
 SIGMOID = OutputsEpilogue(_apply, _finish, shared=_SHARED, own=_OWN)
+
+
+# ---------------------------------------------------------------- curvature
+
+
+@inline
+def _apply_product(t, i, block, z, state, totals, counts):
+    """Replace the margins z of each model by s·σ(z)σ(−z)·u, with the margins u of its vector, and add these to DB."""
+    (rows, pad, _), copies, width = block, pointer_to(state, z), t.n_padded + TOTALS
+    for k in range(t.outputs):
+        s = examples(t.s, i * t.weighted + k * t.s_step, pad, copies)
+        u = offset(z, (t.outputs + k) * t.rows)
+        own = offset(totals[0], k * width + t.n_padded), offset(totals[1], k * width + t.n_padded)
+        add_products((s, t.weighted > 0 or pad > 0), rows, offset(z, k * t.rows), u, own)
+    return counts
+
+
+PRODUCT = OutputsEpilogue(_apply_product, finish_nothing, shared=_SHARED, inputs=2)

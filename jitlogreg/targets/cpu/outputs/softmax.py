@@ -1,11 +1,14 @@
 """One model of K classes: the formulas of `pointwise` for eight rows at a time, in three passes over their margins.
 
-The sums of a segment's examples are kept in lanes: losses, weights and bad labels for all, dz for each class.
+    SOFTMAX    z ← s·dz; LOSS, WEIGHT and INVALID among the totals of class 0, DB of each class
+    PRODUCT    z ← s·aₖ (uₖ − Σⱼ aⱼuⱼ), with the margins u of K more vectors; DB of each class
+
+The sums of a segment's examples are kept in lanes: losses, weights and bad weights for all, dz for each class.
 """
 
 from jitlogreg import pointwise
 from jitlogreg.pointwise import two_sum
-from jitlogreg.simd import LANES, ones, where, zeros
+from jitlogreg.simd import LANES, fma, ones, where, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.compensated import add_number
 from jitlogreg.targets.cpu.epilogue import DB, INVALID, LOSS, SEGMENT, TOTALS, WEIGHT, examples
@@ -131,6 +134,53 @@ def _finish(t, state, z, totals, counts):
 
 
 SOFTMAX = OutputsEpilogue(_apply, _finish, shared=_SHARED, own=1)
+
+
+# ---------------------------------------------------------------- curvature
+
+
+@inline
+def _apply_product(t, i, block, z, state, totals, counts):
+    """Replace margins by s·aₖ (uₖ − Σⱼ aⱼuⱼ), with the margins u of K more vectors, and add these to DB of each class."""
+    rows, pad, _ = block
+    own = pointer_to(state + 8 * LANES * _SHARED, 0.0)
+    for first in range(0, rows, SEGMENT):
+        for r in range(first, minimum(first + SEGMENT, rows), LANES):
+            _multiply_eight(t, i + r, pad, offset(z, r), state)
+        for k in range(t.outputs):
+            to = k * (t.n_padded + TOTALS) + t.n_padded + DB
+            _move(offset(own, k * LANES), offset(totals[0], to), offset(totals[1], to))
+    return counts
+
+
+@inline
+def _multiply_eight(t, i, pad, z, state):
+    """The rows from row i on.
+
+    Margins u are taken from that of the likeliest class: the others' shares are then all that is summed.
+    """
+    step, copies = t.rows, pointer_to(state + 8 * LANES * _SUMS, z)
+    u, own, wide = offset(z, t.outputs * step), pointer_to(state + 8 * LANES * _SHARED, 0.0), splat(0.0)
+    largest, number = _largest(z, t.outputs, step)
+    high, low = _exponentials(z, t.outputs, step, largest, number)
+    scale, which = pointwise.softmax_scale(high, low), zeros(high)
+    u_largest, mean, s = zeros(high), zeros(high), ones(high)
+    for k in range(t.outputs):
+        u_largest = where(which == number, load(u, k * step, scale), u_largest)
+        which = which + ones(which)
+    for k in range(t.outputs):
+        a = load(z, k * step, scale) * scale
+        store(z, k * step, a)
+        mean = fma(a, load(u, k * step, scale) - u_largest, mean)
+    if t.weighted > 0 or pad > 0:
+        s = load(examples(t.s, i * t.weighted, pad, copies), 0, s)
+    for k in range(t.outputs):
+        h = s * load(z, k * step, scale) * ((load(u, k * step, scale) - u_largest) - mean)
+        store(z, k * step, h)
+        store(own, k * LANES, load(own, k * LANES, wide) + widen(h))
+
+
+PRODUCT = OutputsEpilogue(_apply_product, finish_nothing, shared=_SHARED, own=1, inputs=2)
 
 
 # ---------------------------------------------------------------- activations

@@ -1,0 +1,285 @@
+"""The `Objective` of K outputs: K independent models, or one softmax, of θ = [W, b] raveled."""
+
+import copy
+import math
+
+import numpy as np
+
+from jitlogreg import outputs, validation
+from jitlogreg.interop.wrapping import accepts_foreign_arrays
+from jitlogreg.objective import HESSIAN_COLUMNS, Objective, hold_problem
+from jitlogreg.targets.base import Problem
+from jitlogreg.targets.dispatch import choose, has_hessian
+
+# Rows whose probabilities are computed at a time
+_ROWS = 1 << 14
+
+
+class OutputsObjective(Objective):
+    """What `Objective` makes for more than one output; see there."""
+
+    def __init__(
+        self,
+        X,
+        y,
+        *,
+        sample_weight=None,
+        l2=0.0,
+        fit_intercept=True,
+        check_finite=True,
+        link="sigmoid",
+        n_outputs=1,
+        target=None,
+    ):
+        self.link, self.n_outputs = outputs.check_link(link), validation.check_count("n_outputs", n_outputs, 1)
+        outputs.check_outputs(link, n_outputs, "n_outputs")
+        self._target, self._data = _bind(X, y, sample_weight, link, n_outputs, target=target)
+        self._describe(self._data.X, self._target.name, l2, fit_intercept)
+        self._gauge = None
+        self._problem = hold_problem(self._target, self._data)
+        zero = self._matrix(np.zeros(self.n_parameters))
+        sums = outputs.checked_sums(self._target, link, self._problem, *self._model(zero))
+        outputs.normalize(sums, zero, 0.0)  # refuses weights without a sum
+        self.total_weight = sums.weight
+        # a class without weight has an intercept that falls for ever, as where there is but one class
+        self.imbalance = 0.5 if link == "softmax" and self._has_b and np.any(self._class_weights() == 0) else 0.0
+        if check_finite and not np.isfinite(sums.loss).all():  # 0 times NaN or infinity is NaN
+            validation.check_finite(self._data.X)
+
+    def _describe(self, X, target, l2, fit_intercept):
+        link, n_outputs = self.link, self.n_outputs
+        super()._describe(X, target, 0.0, fit_intercept)
+        self.link, self.n_outputs = link, n_outputs
+        self.l2 = self.penalty = outputs.check_penalty(l2, self.link, self.n_outputs)
+        self.n_parameters *= self.n_outputs
+        self.has_hessian = self.link == "softmax" and has_hessian(target) and self.n_parameters <= HESSIAN_COLUMNS
+
+    def __call__(self, theta):
+        T = self._matrix(validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says"))
+        result = self._means(T, with_gradient=True)
+        gradient = np.empty_like(T)
+        gradient[: self.n_features] = result.dw
+        gradient[self.n_features :] = result.db
+        loss = result.loss
+        if self._gauge is not None:
+            totals = self._gauge * np.sum(T, axis=1)
+            loss += 0.5 * float(np.sum(totals * np.sum(T, axis=1)))
+            gradient += totals[:, np.newaxis]
+        return loss, gradient.reshape(-1)
+
+    def loss(self, theta):
+        T = self._matrix(validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says"))
+        return self._means(T, with_gradient=False).loss
+
+    def hessian_vector(self, theta, v):
+        T, V = (
+            self._matrix(validation.check_vector(name, value, self.n_parameters, "as n_parameters says"))
+            for name, value in (("theta", theta), ("v", v))
+        )
+        of_w, of_b = self._target.hessian_vector_sums_of_outputs(
+            self.link, self._problem, *self._model(T), *self._model(V)
+        )
+        product = np.empty_like(T)
+        product[: self.n_features] = of_w / self.total_weight + self.penalty * V[: self.n_features]
+        product[self.n_features :] = of_b / self.total_weight
+        if self._gauge is not None:
+            product += (self._gauge * np.sum(V, axis=1))[:, np.newaxis]
+        return product.reshape(-1)
+
+    def hessian(self, theta):
+        """The Hessian of a softmax at θ; from K (K + 1) / 2 reads of X."""
+        if not self.has_hessian:
+            raise ValueError(
+                f"n_outputs: expected a softmax of at most {HESSIAN_COLUMNS} parameters for a Hessian, got "
+                f"{self.n_parameters} of link {self.link!r}: hessian_vector has no limit"
+            )
+        T = self._matrix(validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says"))
+        rows, K = len(T), self.n_outputs
+        sums = np.zeros((rows, K, rows, K))
+        for problem, A in self._probabilities(T):
+            s = 1.0 if problem.sample_weight is None else problem.sample_weight
+            for k in range(K):
+                others = [A[:, j] for j in range(K) if j != k]
+                self._add_block(sums, problem, s * A[:, k] * np.add.reduce(others), k, k)
+                for j in range(k):
+                    self._add_block(sums, problem, s * A[:, k] * A[:, j], k, j)
+        hessian = sums.reshape(self.n_parameters, -1) / self.total_weight
+        diagonal = hessian.reshape(-1)[:: self.n_parameters + 1].reshape(T.shape)
+        diagonal[: self.n_features] += self.penalty
+        if self._gauge is not None:
+            of_gauge = hessian.reshape(sums.shape)
+            for j, strength in enumerate(self._gauge):
+                of_gauge[j, :, j, :] += strength
+        return hessian
+
+    def _add_block(self, sums, problem, weights, k, j):
+        """Add Σ weights·[x, 1][x, 1]ᵀ to one block of the Hessian, with the sign of a softmax's."""
+        # the Hessian of a model at 0 has the weights s/4
+        of_rows = problem._replace(y=None, sample_weight=4.0 * weights)
+        block = self._target.hessian_sums(of_rows, np.zeros(self.n_features), 0.0)[: len(sums), : len(sums)]
+        if k == j:
+            sums[:, k, :, k] += block
+        else:
+            sums[:, k, :, j] -= block
+            sums[:, j, :, k] -= block
+
+    def _probabilities(self, T):
+        """Row blocks of the problem, and the probabilities of their classes."""
+        W, b = self._model(T)
+        X, y, s, _, _, frame = self._problem
+        for first in range(0, len(X), _ROWS):
+            block = slice(first, first + _ROWS)
+            problem = Problem.of(X[block], None, None if s is None else np.ascontiguousarray(s[block]), frame)
+            out = np.empty((problem.X.shape[0], self.n_outputs))
+            yield problem, self._target.activate_outputs("softmax", problem, W, b, out)
+
+    # ---------------------------------------------------------------- for solvers
+
+    def initial_theta(self, w, b):
+        """θ in the caller's columns, from w (n, K) or None, and b (K,) or a number."""
+        T = np.zeros((self.n_parameters // self.n_outputs, self.n_outputs))
+        if w is not None:
+            W = validation.check_coefficients_of_outputs(w, self._data.X)
+            if W.shape[1] != self.n_outputs:
+                raise ValueError(f"w: expected {self.n_outputs} columns, one per class, got {W.shape[1]}")
+            T[: self.n_features] = W
+        b = outputs.check_intercepts(b, self.n_outputs, T.dtype)
+        if self._has_b:
+            T[self.n_features] = b
+        elif np.any(b):
+            raise ValueError(f"b: expected 0 with fit_intercept=False, got {b}")
+        return T.reshape(-1)
+
+    def at_zero(self):
+        """The objective and its gradient at θ = 0."""
+        return self(np.zeros(self.n_parameters))
+
+    def in_frame(self, columns):
+        """The same objective as a function of θ in a frame's columns."""
+        framed = copy.copy(self)
+        framed.frame = columns
+        framed._into_frame(columns)
+        framed.penalty = self.l2 * (columns.scale * columns.scale)[:, np.newaxis] if np.any(self.l2) else 0.0
+        return framed if self._gauge is None else framed.gauged()
+
+    def parameters(self, theta):
+        """W and b in the caller's columns. Of a softmax, their free sums over the classes are 0 to the last digit."""
+        T = self._matrix(theta)
+        if self.frame is not None:
+            T = np.stack([self.frame.to_caller(of_class) for of_class in T.T], axis=1)
+        W, b = (part.copy() for part in self._model(T))
+        if self.link == "softmax":
+            b -= np.mean(b)
+            if not np.any(self.l2):
+                W -= np.mean(W, axis=1, keepdims=True)
+        return W, b
+
+    def from_caller(self, theta):
+        """θ in the columns of the frame."""
+        if self.frame is None:
+            return theta
+        return np.stack([self.frame.from_caller(of_class) for of_class in self._matrix(theta).T], axis=1).reshape(-1)
+
+    def gradient_to_caller(self, gradient):
+        """The gradient in the caller's columns."""
+        if self.frame is None:
+            return gradient
+        G = self._matrix(gradient)
+        return np.stack([self.frame.gradient_to_caller(of_class) for of_class in G.T], axis=1).reshape(-1)
+
+    def per_parameter(self, of_columns):
+        """What is known of each column, for each parameter; 1 for an intercept."""
+        return np.repeat(np.append(of_columns, np.ones(int(self._has_b))), self.n_outputs)
+
+    def smallest_doubt(self, theta, enough=math.inf):
+        """The least of sᵢ (1 − a) over examples with weight, a the probability of their class."""
+        least, first = math.inf, 0
+        for problem, A in self._probabilities(self._matrix(theta)):
+            s, rows = problem.sample_weight, len(A)
+            y = self._data.y[..., first : first + rows]
+            first += rows
+            if y.ndim == 2:
+                hard = np.max(y, axis=0) == 1
+                A, y = A[hard], np.argmax(y[:, hard], axis=0)
+                s = None if s is None else s[hard]
+            labels = y.astype(np.intp)
+            A[np.arange(len(A)), labels] = 0.0
+            doubt = np.sum(A, axis=1) * (1.0 if s is None else s)
+            doubt = doubt if s is None else doubt[s > 0]
+            least = min(least, float(np.min(doubt, initial=math.inf)))
+        return least
+
+    def root(self, theta):
+        """The triangular R with RᵀR = S H of a softmax. One read of X, and about 2 m K p² flops on one thread."""
+        from jitlogreg import linear_algebra  # and with it Numba
+
+        T = self._matrix(theta)
+        p, K = self.n_parameters, self.n_outputs
+        R = np.zeros((p, p))
+        for problem, A in self._probabilities(T):
+            X = problem.X if self.frame is None else self.frame.columns(problem.X)
+            X = np.append(X.astype(np.float64), np.ones((len(X), int(self._has_b))), axis=1)
+            s = np.ones(len(X)) if problem.sample_weight is None else problem.sample_weight
+            roots = np.sqrt(A)
+            for c in range(K):  # diag(a) − aaᵀ = BBᵀ with B = diag(√a) − a√aᵀ
+                B = -A * roots[:, c : c + 1]
+                B[:, c] += roots[:, c]
+                rows = (np.sqrt(s)[:, np.newaxis] * X)[:, :, np.newaxis] * B[:, np.newaxis, :]
+                linear_algebra.add_rows(R, np.ascontiguousarray(rows.reshape(len(X), p)))
+        extra = np.zeros(T.shape)
+        extra[: self.n_features] = np.sqrt(self.total_weight * self.penalty)
+        linear_algebra.add_rows(R, np.diag(extra.reshape(-1)))
+        if self._gauge is not None:
+            rows = np.zeros((len(T), len(T), K))
+            rows[np.arange(len(T)), np.arange(len(T))] = np.sqrt(self.total_weight * self._gauge)[:, np.newaxis]
+            linear_algebra.add_rows(R, rows.reshape(len(T), p))
+        return R
+
+    def gauged(self):
+        """A softmax with a penalty on what does not change its probabilities: the sums of parameters over the classes.
+
+        The minimum is the same, without the directions along which the objective is flat.
+        """
+        other = copy.copy(self)
+        X, s = self.some_rows(64)
+        columns = X if self.frame is None else self.frame.columns(X)
+        squares = np.append(np.mean(columns.astype(np.float64) ** 2, axis=0), 1.0)[: self.n_parameters // self.n_outputs]
+        squares = np.where(np.isfinite(squares) & (squares > 0), squares, 1.0)
+        is_free = np.append(np.full(self.n_features, np.all(self.penalty == 0)), True)[: len(squares)]
+        other._gauge = np.where(is_free, squares / self.n_outputs, 0.0)
+        return other
+
+    # ---------------------------------------------------------------- θ as a matrix
+
+    def _matrix(self, theta):
+        """θ as (n + 1, K), or (n, K) without an intercept."""
+        return theta.reshape(-1, self.n_outputs)
+
+    def _model(self, T):
+        """W and b."""
+        b = T[self.n_features] if self._has_b else np.zeros(self.n_outputs)
+        return T[: self.n_features], b
+
+    def _means(self, T, with_gradient):
+        W, b = self._model(T)
+        sums = self._target.sums_of_outputs(self.link, self._problem, W, b, with_gradient)
+        return outputs.normalize(sums, W, self.penalty)
+
+    def _class_weights(self):
+        """Σ sᵢ yᵢₖ of each class."""
+        _, y, s = self._data[:3]
+        if y.ndim == 2:
+            return np.sum(y if s is None else y * s, axis=1)
+        return np.bincount(y.astype(np.intp), s, self.n_outputs)
+
+
+@accepts_foreign_arrays
+def _bind(X, y, sample_weight, link, n_outputs, *, target=None):
+    """The target, and the problem of the checked data, whose labels and weights are float64."""
+    chosen = choose(target, X)
+    order, ld = validation.check_matrix(X)
+    y, s = outputs.check_labels_and_weights(X, y, sample_weight, link, n_outputs, np.dtype(np.float64))
+    return [chosen, Problem(X, y, s, order, ld)]
+
+
+Objective._of_outputs = OutputsObjective
