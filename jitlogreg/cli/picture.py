@@ -1,4 +1,4 @@
-"""The pictures that `jitlogreg demo` and `jitlogreg bench --plot` write."""
+"""The picture that `jitlogreg bench --plot` draws, and what it shares with that of `jitlogreg demo`."""
 
 import math
 from pathlib import Path
@@ -25,42 +25,6 @@ def check(option, path):
         raise UsageError(f"{option}: expected a file in a folder that exists, got {path}")
 
 
-def draw(path, loss_history, title, tables):
-    """Write a picture of a descent and of the times of one step.
-
-    Parameters
-    ----------
-    path : str
-    loss_history : ndarray
-    title : str
-    tables : dict of str to list of Timing
-        Groups of bars, by the data that was timed; every group has the same implementations.
-    """
-    figure = _figure(11, 4.2)
-    curve, bars = figure.subplots(1, 2, width_ratios=(1, 1.25))
-
-    curve.plot(range(len(loss_history)), loss_history, color="#1f4e79")
-    curve.set(title=title, xlabel="steps", ylabel="loss (nats per example)")
-    curve.xaxis.get_major_locator().set_params(integer=True)
-    curve.grid(alpha=0.3)
-
-    for group, (label, timings) in enumerate(tables.items()):
-        places = [row + _offset(group, len(tables)) for row in range(len(timings))]
-        drawn = bars.barh(places, [1e3 * t.seconds for t in timings], 0.8 / len(tables), label=label)
-        bars.bar_label(drawn, [_note(timing) for timing in timings], padding=3, fontsize=8)
-    names = [timing.name for timing in timings]
-    bars.set(title="one step of gradient descent", xlabel="time (ms)", xscale="log")
-    bars.set_yticks(range(len(names)), names)
-    bars.invert_yaxis()
-    shortest, longest = (pick(t.seconds for group in tables.values() for t in group) for pick in (min, max))
-    room = (longest / shortest) ** 0.4  # for the numbers beside the longest bars
-    bars.set_xlim(1e3 * shortest / 3, 1e3 * longest * max(room, 10))
-    bars.grid(axis="x", alpha=0.3)
-    bars.set_axisbelow(True)
-    figure.legend(loc="outside lower right", ncols=len(tables), fontsize=8)
-    _save(figure, "--output", path)
-
-
 def draw_shares(path, rows):
     """Write a picture of the share of the limit that each implementation reaches, with a panel for each shape.
 
@@ -75,13 +39,13 @@ def draw_shares(path, rows):
     names = list(dict.fromkeys(row["implementation"] for row in rows if row["implementation"] != "limit"))
     columns = min(_COLUMNS, len(shapes))
     lines = math.ceil(len(shapes) / columns)
-    figure = _figure(1.5 + 4.2 * columns, lines * (1 + 0.17 * len(names) * (len(cases) + 1)) + 0.8)
+    figure = figure_of(1.5 + 4.2 * columns, lines * (1 + 0.17 * len(names) * (len(cases) + 1)) + 0.8)
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
     for panel, shape in zip(panels, shapes, strict=False):
         here = [row for row in rows if tuple(row["shape"]) == shape]
         for k, (dtype, order) in enumerate(cases):
             bars = [row for row in here if (row["dtype"], row["order"]) == (dtype, order)][1:]
-            places = [names.index(row["implementation"]) + _offset(k, len(cases)) for row in bars]
+            places = [names.index(row["implementation"]) + offset(k, len(cases)) for row in bars]
             shares = [row["percent_of_limit"] for row in bars]
             drawn = panel.barh(places, shares, 0.8 / len(cases), label=f"{dtype}, {order} order")
             notes = [f"{row['percent_of_limit']:.0f} %, {1e3 * row['seconds']:.3g} ms" for row in bars]
@@ -98,26 +62,27 @@ def draw_shares(path, rows):
     first.invert_yaxis()
     figure.suptitle(f"{rows[0]['operation']}: share of the speed at which the same bytes are read", fontsize=11)
     figure.legend(*first.get_legend_handles_labels(), loc="outside lower right", ncols=len(cases), fontsize=8)
-    _save(figure, "--plot", path)
+    save(figure, "--plot", path)
 
 
-def _figure(width, height):
+def figure_of(width, height):
+    """An empty figure, in inches."""
     return optional_module("matplotlib.figure", "matplotlib").Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure, option, path):
+def save(figure, option, path):
+    """Write a figure to the path that an option gave.
+
+    Raises
+    ------
+    UsageError
+    """
     try:
         figure.savefig(path, dpi=130)
     except OSError as error:
         raise UsageError(f"cannot write {option} {path}: {error.strerror}") from error
 
 
-def _offset(k, count):
+def offset(k, count):
     """The offset of the k-th of `count` bars, which together are 0.8 wide, from their middle."""
     return (k - (count - 1) / 2) * 0.8 / count
-
-
-def _note(timing):
-    digits = ".0f" if timing.seconds >= 0.1 else ".3g"
-    scaled = ", scaled" if timing.remark else ""
-    return f"{1e3 * timing.seconds:{digits}} ms, {timing.speedup:{'.0f' if timing.speedup >= 100 else '.3g'}}x{scaled}"
