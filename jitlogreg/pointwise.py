@@ -67,8 +67,8 @@ _log1p_tail = polynomial(
 def exp_nonpositive(x):
     """e**x for x ≤ 0, within 1 ulp; 0 below the logarithm of the smallest normal number; NaN for NaN.
 
-    x = k log(2) + r with |r| ≤ log(2)/2, then e**x = 2**k (1 + r + r² P(r)) (Cody and Waite, 1980). `lost` is what the
-    rounding of r left behind.
+    x = k log(2) + r with −log(2)/2 ≤ r ≤ log(2)/2, then e**x = 2**k (1 + r + r² P(r)) (Cody and Waite, 1980). `lost` is
+    what the rounding of r left behind.
     """
     shifted = fma(x, _log2_of_e(x), _round_and_bias(x))
     k = shifted - _round_and_bias(x)

@@ -47,9 +47,10 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         The inverse of the penalty's strength, above 0. np.inf means no penalty.
     tol : float
         The fit stops once Newton's decrement λ = √(gᵀH⁻¹g) of J is at most this: the `tolerance` of `jitlogreg.fit`. λ
-        has no units, while scikit-learn's "lbfgs" requires max |∇J| ≤ tol, by default 1e-4, in units of X. With 1e-10,
-        two fits to the same data in another order or from another start agree to 1e-7 of the largest coefficient,
-        except on ill-conditioned data. A run also ends if no step lowers J by more than its rounding error.
+        has no units, while scikit-learn's "lbfgs" bounds the largest element of ∇J, by default 1e-4, in units of X.
+        With 1e-10, two fits to the same data in another order or from another start agree to 1e-7 of the largest
+        coefficient, except on ill-conditioned data. A run also ends if no step lowers J by more than its rounding
+        error.
     fit_intercept : bool
         Whether there is an intercept; it is 0 otherwise.
     class_weight : dict or "balanced", optional

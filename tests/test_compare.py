@@ -280,7 +280,7 @@ def test_the_page_shows_what_was_found(plants):
     other = found | {"status": 0, "slower": []}
     some = kept | {"found": {"a scalar exp": found, "a copy of y": other, "comments in kernels": other}}
     page = plants.page(some)
-    assert "1 of 2 regressions told; 1 of 1 innocent changes passed." in page
+    assert "1 of 2 regressions reported; 1 of 1 innocent changes passed." in page
     assert "| a scalar exp | slower | 2 | `b` | 2.35 | 10 | 3 |" in page
     assert "| a copy of y | no difference | 0 |  |  | 10 | 3 |" in page
 
@@ -288,7 +288,7 @@ def test_the_page_shows_what_was_found(plants):
 @pytest.fixture
 def history(monkeypatch, tmp_path):
     tool = load("history")
-    monkeypatch.setattr(tool, "DOCS", tmp_path)
+    monkeypatch.setattr(tool.pictures, "PICTURES", tmp_path)
     monkeypatch.setattr(tool, "FIGURES", tmp_path)
     return tool
 
@@ -308,10 +308,10 @@ def test_history_is_drawn_from_what_asv_kept(history, tmp_path):
     kept = json.loads((tmp_path / "history.json").read_text())
     assert kept["commits"] == [commit[:8] for commit in (oldest, middle, newest)]
     assert kept["lines"] == {"A.time_b('cpu', 'C')": [1.0, 3.0, 4.0], "A.time_b('cpu', 'F')": [2.0, None, None]}
-    assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
-    (tmp_path / "history.png").unlink()
+    assert b"<svg" in (tmp_path / "history.svg").read_bytes()
+    (tmp_path / "history.svg").unlink()
     history.main(["--from", str(tmp_path / "history.json")])
-    assert (tmp_path / "history.png").exists()
+    assert (tmp_path / "history.svg").exists()
 
 
 def test_no_results_no_picture(history, tmp_path):

@@ -31,9 +31,10 @@ def load(name):
 @pytest.fixture
 def tool(monkeypatch, tmp_path):
     tool = load("peer_table")
-    for name in ("README", "PAGE"):
+    for name, marker in (("PAGE", tool.MARKER), ("READS_PAGE", tool.READS_MARKER)):
         path = tmp_path / f"{name}.md"
-        path.write_text(f"# before\n\n{tool.BEGIN}\nold\n{tool.END}\n\nafter\n", encoding="utf-8")
+        marked = f"<!-- {marker} -->\nold\n<!-- end of {marker} -->"
+        path.write_text(f"# before\n\n{marked}\n\nafter\n", encoding="utf-8")
         monkeypatch.setattr(tool, name, path)
     monkeypatch.setattr(tool, "RESULTS", tmp_path / "performance")
     tool.RESULTS.mkdir()
@@ -72,8 +73,8 @@ def test_the_table_is_written_between_the_markers(tool):
     (tool.RESULTS / "znver4.json").write_text(json.dumps(results()))
     tool.main(["--write"])
     written = tool.PAGE.read_text(encoding="utf-8")
-    before, _, rest = written.partition(tool.BEGIN)
-    between, _, after = rest.partition(tool.END)
+    before, _, rest = written.partition(f"<!-- {tool.MARKER} -->")
+    between, _, after = rest.partition(f"<!-- end of {tool.MARKER} -->")
     assert (before, after) == ("# before\n\n", "\n\nafter\n")
     assert "old" not in between
     lines = between.strip().splitlines()
@@ -111,16 +112,14 @@ def test_the_table_is_written_between_the_markers(tool):
     assert tool.PAGE.read_text(encoding="utf-8") == written
 
 
-def test_readme_has_each_machine_beside_the_others(tool):
-    for cpu, share in (("znver4", 50.0), ("z80", 7.0)):
-        here = results(machine=results()["machine"] | {"cpu": cpu})
-        here["rows"][2]["percent_of_limit"] = share
-        (tool.RESULTS / f"{cpu}.json").write_text(json.dumps(here))
-    tool.main(["--write"])
-    written = tool.README.read_text(encoding="utf-8")
-    assert "| X | order | dtype | z80: % of limit | x best peer | znver4: % of limit | x best peer |" in written
-    assert "| 1000 x 20 | F | float64 | 7 | 12.3 (NumPy) | 50 | 12.3 (NumPy) |" in written
-    assert "z80: 2 threads, 2031-02-03; znver4: 2 threads, 2031-02-03." in written
+def test_reads_of_large_x_by_machine(tool, monkeypatch):
+    monkeypatch.setattr(tool, "READS", [[1000, 20]])
+    in_c_order = [row | {"order": "C"} for row in results()["rows"]]
+    in_c_order[2] |= {"percent_of_limit": 40.0}
+    lines = tool.reads_text([results(rows=in_c_order), results()]).splitlines()
+    assert lines[0] == "| X | dtype | CPU | jitlogreg | oneDAL | NumPy | scikit-learn | PyTorch | JAX |"
+    assert [cell.strip() for cell in lines[2].split("|")[1:6]] == ["1000 x 20", "float64", "znver4", "2.5", ""]
+    assert len(lines) == 3
 
 
 def test_what_was_busy_is_told(tool):
@@ -128,19 +127,11 @@ def test_what_was_busy_is_told(tool):
     assert "The load" not in tool.table(results(machine=results()["machine"] | {"load": None}))
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0012345, "0.00123"), (0.9996, "1.00"), (99.96, "100"), (1.005e4, "10050"), (12.34, "12.3")]
-)
-def test_three_digits(tool, value, text):
-    assert tool.digits(value) == text
-
-
-@pytest.mark.parametrize("name", ["README", "PAGE"])
-def test_a_page_without_markers_is_left_alone(tool, name):
-    page = getattr(tool, name)
+def test_a_page_without_markers_is_left_alone(tool):
+    page = tool.PAGE
     page.write_text("# nothing\n")
     (tool.RESULTS / "znver4.json").write_text(json.dumps(results()))
-    with pytest.raises(SystemExit, match="performance table"):
+    with pytest.raises(SystemExit, match="performance: peers"):
         tool.main(["--write"])
     assert page.read_text() == "# nothing\n"
 
@@ -162,7 +153,7 @@ def test_shapes_are_measured_by_bench_and_put_together(tool, monkeypatch):
         ["--shapes", "5x4", "--order", "C", "--rounds", "2"],
         ["--shapes", "6x3", "--order", "C,F", "--rounds", "2"],
     ]
-    assert "| 1000 x 20 | F |" in tool.README.read_text(encoding="utf-8")
+    assert "| 1000 x 20 | F |" in tool.PAGE.read_text(encoding="utf-8")
 
 
 def test_a_cell_close_to_its_best_peer_is_measured_again(tool, monkeypatch):
@@ -208,11 +199,12 @@ def test_the_real_command_measures(tool):
 def test_the_pages_show_the_kept_figures():
     tool = load("peer_table")
     machines = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tool.RESULTS.glob("*.json"))]
-    for path, text in (
-        (tool.PAGE, "\n\n".join(map(tool.section, machines))),
-        (tool.README, tool.short_table(machines)),
+    for path, marker, text in (
+        (tool.PAGE, tool.MARKER, tool.text(machines)),
+        (tool.READS_PAGE, tool.READS_MARKER, tool.reads_text(machines)),
     ):
-        assert tool.replaced(path, text) == path.read_text(encoding="utf-8")
+        page = path.read_text(encoding="utf-8")
+        assert tool.replaced(page, marker, text) == page
 
 
 # ---------------------------------------------------------------- profile_table.py
@@ -267,7 +259,7 @@ def test_the_page_shows_the_kept_profiles():
 @pytest.fixture
 def sweep(monkeypatch, tmp_path):
     sweep = load("sweep")
-    monkeypatch.setattr(sweep, "DOCS", tmp_path)
+    monkeypatch.setattr(sweep.pictures, "PICTURES", tmp_path)
     monkeypatch.setattr(sweep, "FIGURES", tmp_path)
     monkeypatch.setattr(sweep, "DRAWN", 2**10)
     return sweep
@@ -284,11 +276,11 @@ def test_a_quick_sweep_measures_and_draws(sweep, tmp_path):
         assert row["seconds"] > 0
         if row["sweep"] == "columns":
             assert 0.9 * 0.02 * 2**20 < sweep.nbytes(row) <= 0.02 * 2**20
-    first = (tmp_path / "sweep.png").read_bytes()
-    assert first.startswith(b"\x89PNG")
-    (tmp_path / "sweep.png").unlink()
+    first = (tmp_path / "sweep.svg").read_bytes()
+    assert b"<svg" in first
+    (tmp_path / "sweep.svg").unlink()
     sweep.main(["--from", str(tmp_path / "sweep.json")])
-    assert (tmp_path / "sweep.png").read_bytes() == first
+    assert (tmp_path / "sweep.svg").read_bytes() == first
 
 
 def test_the_full_sweep_goes_through_columns_and_sizes(sweep):

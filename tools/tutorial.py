@@ -1,12 +1,14 @@
-"""Draw the pictures of docs/from-notes-to-kernels.md: docs/tutorial-*.png.
+"""Draw the pictures of docs/from-notes-to-kernels.md: docs/pictures/tutorial-*.svg.
 
 python tools/tutorial.py
 """
 
+import contextlib
+
 import numba
 import numpy as np
-from matplotlib.figure import Figure
-from pages import DOCS, digits
+import pictures
+from pages import digits
 
 import jitlogreg as jlr
 from jitlogreg.cli.timing import in_turn
@@ -27,28 +29,27 @@ def two_clouds():
 
 def draw_loss(X, y):
     run = jlr.gradient_descent(X, y, learning_rate=LEARNING_RATE, n_iterations=STEPS)
-    figure, axes = _figure()
-    axes.plot(run.loss_history)
-    axes.axhline(jlr.fit(X, y).loss, color="grey", linestyle="--", label="the minimum, by fit")
-    axes.set(xlabel="steps of gradient descent", ylabel="J, nats per example", title="The loss falls with every step")
-    axes.legend()
-    _save(figure, "loss")
+    with _axes("loss") as axes:
+        axes.plot(run.loss_history)
+        axes.axhline(jlr.fit(X, y).loss, color=pictures.PEER, linestyle="--", label="the minimum, by fit")
+        title = "The loss falls with every step"
+        axes.set(xlabel="steps of gradient descent", ylabel="J, nats per example", title=title)
+        axes.legend()
     return run
 
 
 def draw_boundary(X, y, run):
-    figure, axes = _figure()
-    for label, marker in ((0, "o"), (1, "^")):
-        axes.scatter(*X[y == label].T, marker=marker, s=18, label=f"y = {label}")
     low, high = X.min(axis=0) - 0.5, X.max(axis=0) + 0.5
     grid = np.stack(np.meshgrid(*(np.linspace(a, b, 100) for a, b in zip(low, high, strict=True))), axis=-1)
     a = jlr.forward(grid.reshape(-1, 2), run.w, run.b).reshape(100, 100)
     levels, widths = [0.1, 0.5, 0.9], [0.5, 1.5, 0.5]
-    lines = axes.contour(grid[..., 0], grid[..., 1], a, levels=levels, colors="black", linewidths=widths)
-    axes.clabel(lines, fmt="a = %.1f")
-    axes.set(xlabel="x₁", ylabel="x₂", title="Where a = σ(w₁x₁ + w₂x₂ + b) is a half")
-    axes.legend()
-    _save(figure, "boundary")
+    with _axes("boundary") as axes:
+        for label, marker in ((0, "o"), (1, "^")):
+            axes.scatter(*X[y == label].T, marker=marker, s=18, label=f"y = {label}")
+        lines = axes.contour(grid[..., 0], grid[..., 1], a, levels=levels, colors=pictures.INK, linewidths=widths)
+        axes.clabel(lines, fmt="a = %.1f")
+        axes.set(xlabel="x₁", ylabel="x₂", title="Where a = σ(w₁x₁ + w₂x₂ + b) is a half")
+        axes.legend()
 
 
 def numpy_twice(X, y, w, b):
@@ -89,23 +90,19 @@ def draw_times():
     }
     seconds = np.median(in_turn(list(calls.values()), 7), axis=1)
     seconds[0] *= TIMED[0] / LOOP_ROWS
-    figure, axes = _figure()
-    bars = axes.barh(list(calls), 1e3 * seconds)
-    axes.bar_label(bars, [f"{digits(1e3 * s)} ms" for s in seconds], padding=3)
-    axes.set(xscale="log", xlabel="ms for J, dw and db", title=f"{TIMED[0]:,} examples of {TIMED[1]} features")
-    axes.invert_yaxis()
-    axes.margins(x=0.3)
-    _save(figure, "times")
+    with _axes("times") as axes:
+        bars = axes.barh(list(calls), 1e3 * seconds)
+        axes.bar_label(bars, [f"{digits(1e3 * s)} ms" for s in seconds], padding=3)
+        axes.set(xscale="log", xlabel="ms for J, dw and db", title=f"{TIMED[0]:,} examples of {TIMED[1]} features")
+        axes.invert_yaxis()
+        axes.margins(x=0.3)
     return dict(zip(calls, seconds.tolist(), strict=True))
 
 
-def _figure():
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _save(figure, name):
-    figure.savefig(DOCS / f"tutorial-{name}.png", dpi=110, metadata={"Software": None})
+@contextlib.contextmanager
+def _axes(name):
+    with pictures.drawing(pictures.PICTURES / f"tutorial-{name}.svg", 6, 3.6) as figure:
+        yield figure.subplots()
 
 
 def main():

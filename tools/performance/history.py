@@ -1,7 +1,7 @@
 """Draw what asv has measured, commit by commit, as a picture that opens anywhere.
 
 asv's own pages load their libraries from the network. This reads the same results: results/history.json keeps what is
-drawn, docs/history.png is the picture.
+drawn, docs/pictures/history.svg is the picture.
 """
 
 import argparse
@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, FIGURES, ROOT
+import pictures
+from pages import FIGURES, ROOT
 
 RESULTS = ROOT / ".asv" / "results"
 
@@ -54,21 +55,18 @@ def collect(folder, repository):
 
 def draw(kept, path):
     """A panel for each benchmark, a line for each combination of parameters that was measured more than once."""
-    from matplotlib.figure import Figure
-
     panels = {}
     for name, line in kept["lines"].items():
         if sum(v is not None for v in line) > 1:
             panels.setdefault(name.partition("(")[0], {})[name.partition("(")[2].removesuffix(")")] = line
-    figure = Figure(figsize=(10, 3.4 * len(panels)), layout="constrained")
-    for axes, (title, lines) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
-        for label, line in lines.items():
-            axes.plot(range(len(line)), [float("nan") if v is None else v for v in line], marker="o", label=label)
-        axes.set(title=title, yscale="log", ylabel="s" if ".time_" in title else "")
-        axes.set_xticks(range(len(kept["commits"])), kept["commits"], rotation=60, fontsize="small")
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with pictures.drawing(path, 10, 3.4 * len(panels)) as figure:
+        for axes, (title, lines) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
+            for label, line in lines.items():
+                axes.plot(range(len(line)), [float("nan") if v is None else v for v in line], marker="o", label=label)
+            axes.set(title=title, yscale="log", ylabel="s" if ".time_" in title else "")
+            axes.set_xticks(range(len(kept["commits"])), kept["commits"], rotation=60, fontsize="small")
+            axes.grid()
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def main(arguments=None):
@@ -81,7 +79,7 @@ def main(arguments=None):
     else:
         kept = collect(options.results, ROOT)
         (FIGURES / "history.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    draw(kept, DOCS / "history.png")
+    draw(kept, pictures.PICTURES / "history.svg")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure `loss_and_gradient` beside the peers: figures by machine, and as tables into docs/performance.md and README.
+"""Measure `loss_and_gradient` beside the peers: figures by machine, and tables in two pages of docs/.
 
     python tools/performance/peer_table.py          # this machine anew: half an hour on two cores
     python tools/performance/peer_table.py --write  # the tables alone, from results/performance/*.json
@@ -19,11 +19,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, FIGURES, ROOT
+import pages
+from pages import DOCS, FIGURES, ROOT, digits, replaced
 
-README, PAGE = ROOT / "README.md", DOCS / "performance.md"
+PAGE, MARKER = DOCS / "performance.md", "performance: peers"
+READS_PAGE, READS_MARKER = DOCS / "explanation" / "one-read.md", "one read: peers"
 RESULTS = FIGURES / "performance"
-BEGIN, END = "<!-- performance table: tools/performance/peer_table.py -->", "<!-- end of the performance table -->"
 
 # Narrow, medium and wide, from memory, from a shared cache, and small
 SHAPES = [
@@ -39,8 +40,8 @@ SHAPES = [
     ),
     *("1000x20:C,F", "64x8:C,F"),
 ]
-# What README shows
-SHORT = [[5_000_000, 28], [500_000, 256], [60_000, 2048], [100, 200_000], [20_000, 50], [1000, 20], [64, 8]]
+# What the page on reads shows: X that no cache holds
+READS = [[5_000_000, 28], [500_000, 256], [60_000, 2048]]
 OTHERS = ["NumPy", "scikit-learn", "PyTorch", "JAX", "oneDAL"]
 HEAD = ["X", "order", "dtype", "ms", "GB/s", "limit, GB/s", "% of limit", *(f"x {other}" for other in OTHERS)]
 # A ratio so close to 1 is measured again
@@ -60,8 +61,9 @@ def main(argv=None):
             results["rows"] = put_in(json.loads(kept.read_text(encoding="utf-8"))["rows"], results["rows"])
         kept.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     machines = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
-    for path, text in ((PAGE, "\n\n".join(map(section, machines))), (README, short_table(machines))):
-        path.write_text(replaced(path, text), encoding="utf-8")
+    for path, marker, new in ((PAGE, MARKER, text(machines)), (READS_PAGE, READS_MARKER, reads_text(machines))):
+        page = path.read_text(encoding="utf-8")
+        path.write_text(replaced(page, marker, new), encoding="utf-8")
 
 
 def measure(shapes, rounds):
@@ -121,6 +123,11 @@ def close_cases(rows):
     return [case for case, own in by_case(rows).items() if abs(best_peer(own)["times_ours"] - 1) <= CLOSE]
 
 
+def text(machines):
+    """The tables of all machines."""
+    return "\n\n".join(map(section, machines))
+
+
 def section(results):
     """One machine's part of docs/performance.md."""
     here = results["machine"]
@@ -135,37 +142,26 @@ def section(results):
     return f"### {here['cpu']}, {here['threads']} threads\n\n{told}\n\n{table(results)}"
 
 
-def short_table(machines):
-    """README's table: the share of the limit, and the factor over the best peer, by machine."""
-    head = ["X", "order", "dtype"]
-    for results in machines:
-        cpu = results["machine"]["cpu"]
-        head += [f"{cpu}: % of limit", "x best peer"]
-    lines = [head, ["--", "--", "--", *["--:"] * (len(head) - 3)]]
-    found = [by_case(results["rows"]) for results in machines]
-    for case in dict.fromkeys(case for cases in found for case in cases if list(case[:2]) in SHORT):
-        m, n, order, dtype = case
-        line = [f"{m} x {n}", order, dtype]
-        for cases in found:
-            line += short_cells(cases[case]) if case in cases else ["", ""]
-        lines.append(line)
-    told = "; ".join(
-        f"{results['machine']['cpu']}: {results['machine']['threads']} threads, {results['date']}"
+def reads_text(machines):
+    """For large X in C order, how many reads of X fit into the time of each implementation, by machine."""
+    names = ["cpu", "oneDAL", *(other for other in OTHERS if other != "oneDAL")]
+    lines = [
+        [f"{m} x {n}", dtype, results["machine"]["cpu"], *(reads(rows.get(name)) for name in names)]
         for results in machines
-    )
-    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", f"{told}."])
+        for (m, n, order, dtype), rows in by_case(results["rows"]).items()
+        if order == "C" and [m, n] in READS
+    ]
+    return pages.table(["X", "dtype", "CPU", "jitlogreg", *names[1:]], lines)
 
 
-def short_cells(rows):
-    peer = best_peer(rows)
-    return [f"{rows['cpu']['percent_of_limit']:.0f}", f"{digits(peer['times_ours'])} ({peer['implementation']})"]
+def reads(row):
+    return "" if row is None else f"{100 / row['percent_of_limit']:.1f}"
 
 
 def table(results):
     """The table in Markdown, what was measured on, and what is to be said of single figures."""
-    lines = [HEAD, ["--", "--", "--", *["--:"] * (len(HEAD) - 3)]]
-    lines += [cells(case, rows) for case, rows in by_case(results["rows"]).items()]
-    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", *notes(results)])
+    lines = [cells(case, rows) for case, rows in by_case(results["rows"]).items()]
+    return "\n".join([pages.table(HEAD, lines), "", *notes(results)])
 
 
 def cells(case, rows):
@@ -189,15 +185,6 @@ def ratio(row):
     return digits(row["times_ours"]) + ("*" if row["remark"] else "")
 
 
-def digits(value):
-    """Three significant digits, written out."""
-    return f"{value:.{max(0, 2 - exponent(value))}f}"
-
-
-def exponent(value):
-    return int(f"{value:.2e}".partition("e")[2])
-
-
 def notes(results):
     here = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
@@ -214,16 +201,6 @@ def notes(results):
         if row["remark"]:
             m, n = row["shape"]
             yield f"\\* {row['implementation']}, {m} x {n}, {row['order']}, {row['dtype']}: {row['remark']}."
-
-
-def replaced(path, new):
-    """A file's text with what stands between its markers replaced."""
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{path} has no {BEGIN} with {END} after it")
-    return f"{before}{begin}\n\n{new}\n\n{end}{after}"
 
 
 if __name__ == "__main__":

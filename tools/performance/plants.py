@@ -1,7 +1,7 @@
 """What `compare.py` finds: regressions planted one at a time, innocent changes, and the same commit twice.
 
 Each is committed in a scratch clone and compared with the commit it was made from. What was found is kept in
-results/plants.json, one by one, and not measured again; the table in docs/benchmarking.md follows from it.
+results/plants.json, one by one, and not measured again; the table in docs/how-to/track-speed.md follows from it.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from pages import DOCS, FIGURES, measured_on, provenance, replaced, table
 
 from performance import compare, planted
 
-RESULTS, PAGE = FIGURES / "plants.json", DOCS / "benchmarking.md"
+RESULTS, PAGE = FIGURES / "plants.json", DOCS / "how-to" / "track-speed.md"
 PLACE = "what is found: tools/performance/plants.py"
 WORDS = ["no difference", "slower", "could not be measured", "faster"]  # by exit status
 KINDS = {
-    "slower": "regressions told",
+    "slower": "regressions reported",
     "same": "comparisons of a commit with itself passed",
     "innocent": "innocent changes passed",
 }
@@ -78,14 +78,16 @@ def page(kept):
         if name not in kept["found"]:
             continue
         found = kept["found"][name]
-        ratio, told = found["ratio"], found["slower"] + found["faster"]
-        most = max(told, key=lambda n: abs(math.log(ratio[n])), default=None)
+        ratio, reported = found["ratio"], found["slower"] + found["faster"]
+        most = max(reported, key=lambda n: abs(math.log(ratio[n])), default=None)
         of_most = (f"`{most}`", f"{ratio[most]:.2f}") if most else ("", "")
-        rows.append([name, WORDS[found["status"]], len(told), *of_most, round(found["seconds"]), found.get("load", "")])
+        rows.append(
+            [name, WORDS[found["status"]], len(reported), *of_most, round(found["seconds"]), found.get("load", "")]
+        )
         total[kind] += 1
         right[kind] += found["status"] == (compare.SLOWER if kind == "slower" else compare.NO_DIFFERENCE)
     summary = "; ".join(f"{right[kind]} of {total[kind]} {KINDS[kind]}" for kind in KINDS if total[kind])
-    head = ["change", "answer", "told of", "most of all", "takes so many times as much", "s", "load"]
+    head = ["change", "verdict", "benchmarks reported", "the largest change", "ratio", "seconds", "load"]
     return f"{summary}.\n\n{table(head, rows)}\n\n{measured_on(kept)} In commit {kept['base'][:8]}."
 
 

@@ -81,17 +81,19 @@ DATA = {
 # ---------------------------------------------------------------- the solvers: data, tolerance → w, b
 
 
-def ours(data, tolerance):
-    fitted = jlr.fit(data.X, data.y, l2=data.l2, tolerance=tolerance, max_iterations=1000)
+def ours(data, tolerance, max_iterations=1000):
+    fitted = jlr.fit(data.X, data.y, l2=data.l2, tolerance=tolerance, max_iterations=max_iterations)
     return fitted.w, fitted.b
 
 
-def sklearn(solver, module, data, tolerance):
+def sklearn(solver, module, data, tolerance, max_iterations=10_000):
+    # liblinear refuses an infinite C, and scikit-learn-intelex leaves one to scikit-learn
+    unpenalized = 1e15 if solver == "liblinear" or module.startswith("sklearnex") else np.inf
     estimator = importlib.import_module(module).LogisticRegression(
-        C=1 / (data.l2 * len(data.y)) if data.l2 else (1e15 if solver == "liblinear" else np.inf),
+        C=1 / (data.l2 * len(data.y)) if data.l2 else unpenalized,
         tol=tolerance,
         solver=solver,
-        max_iter=10_000,
+        max_iter=max_iterations,
         # liblinear penalises the intercept too: like this by a millionth of what a weight costs
         intercept_scaling=1e3 if solver == "liblinear" and data.l2 else 1,
     )

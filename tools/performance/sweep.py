@@ -1,4 +1,4 @@
-"""Sweep `loss_and_gradient` over the number of columns and the size of X: results/sweep.json, drawn as docs/sweep.png.
+"""Sweep `loss_and_gradient` over the number of columns and the size of X: results/sweep.json, and a picture.
 
     python tools/performance/sweep.py                            # a minute or two on two cores, and 3 GB of memory
     python tools/performance/sweep.py --from results/sweep.json  # draw again
@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import jitlogreg as jlr
 from jitlogreg.cli import bandwidth
@@ -26,7 +25,8 @@ from jitlogreg.cli.timing import in_turn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pages import DOCS, FIGURES
+import pictures
+from pages import FIGURES
 
 DTYPES, ORDERS = ("float64", "float32"), ("C", "F")
 # The columns of HIGGS, a data set of 11 million collisions that classifiers are often timed on
@@ -50,7 +50,7 @@ def main(argv=None):
         fixed = int(2**20 * (options.size or (1 if options.quick else 256)))
         results = measure(shapes_by_columns(fixed, options.quick), shapes_by_size(options.quick), options.rounds)
         (FIGURES / "sweep.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    draw(DOCS / "sweep.png", results)
+    draw(pictures.PICTURES / "sweep.svg", results)
 
 
 def shapes_by_columns(n_bytes, quick):
@@ -138,34 +138,34 @@ def evaluate(X, y, w):
 
 
 def draw(path, results):
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True, width_ratios=(1.3, 1))
     size = next(nbytes(row) for row in results["rows"] if row["sweep"] == "columns")
     settings = {
         "columns": ("columns of X", f"X of {in_units(size)}, by columns", lambda row: row["shape"][1]),
         "size": ("size of X", f"X of {COLUMNS} columns, by size", nbytes),
     }
-    for panel, (sweep, (label, title, place)) in zip(panels, settings.items(), strict=True):
-        for dtype, colour in zip(DTYPES, ("#1f4e79", "#c55a11"), strict=True):
-            for order, style in zip(ORDERS, ("-", "--"), strict=True):
-                rows = [
-                    row
-                    for row in results["rows"]
-                    if (row["sweep"], row["dtype"], row["order"]) == (sweep, dtype, order)
-                ]
-                points = [place(row) for row in rows], [row["percent_of_limit"] for row in rows]
-                panel.plot(*points, style, color=colour, marker=".", markersize=4, label=f"{dtype}, {order} order")
-        panel.axhline(100, color="black", linewidth=0.8)
-        panel.set(xlabel=label, title=title)
-        panel.set_xscale("log", base=2)
-        panel.grid(alpha=0.3)
-    panels[0].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    panels[1].xaxis.set_major_formatter(lambda value, _: in_units(value))
-    panels[1].tick_params("x", labelsize=8)
-    panels[0].set_ylabel("% of the limit")
-    panels[0].set_ylim(bottom=0)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=4, fontsize=8)
-    figure.savefig(path, dpi=130)
+    with pictures.drawing(path, 11, 4.6) as figure:
+        panels = figure.subplots(1, 2, sharey=True, width_ratios=(1.3, 1))
+        for panel, (sweep, (label, title, place)) in zip(panels, settings.items(), strict=True):
+            draw_lines(panel, [row for row in results["rows"] if row["sweep"] == sweep], place)
+            panel.axhline(100, color=pictures.INK, linewidth=0.8)
+            panel.set(xlabel=label, title=title)
+            panel.set_xscale("log", base=2)
+            panel.grid()
+        panels[0].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panels[1].xaxis.set_major_formatter(lambda value, _: in_units(value))
+        panels[1].tick_params("x", labelsize=8)
+        panels[0].set_ylabel("% of the speed at which memory is read")
+        panels[0].set_ylim(bottom=0)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=4)
+
+
+def draw_lines(panel, rows, place):
+    """A line for each dtype and order."""
+    for dtype, colour in zip(DTYPES, (pictures.OWN, pictures.SECOND), strict=True):
+        for order, style in zip(ORDERS, ("-", "--"), strict=True):
+            line = [row for row in rows if (row["dtype"], row["order"]) == (dtype, order)]
+            points = [place(row) for row in line], [row["percent_of_limit"] for row in line]
+            panel.plot(*points, style, color=colour, marker=".", markersize=4, label=f"{dtype}, {order} order")
 
 
 def nbytes(row):
