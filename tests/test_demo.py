@@ -10,8 +10,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import jitlogreg as jlr
-from jitlogreg import cli
-from jitlogreg.cli import data, demo, demo_learning, demo_picture, demo_timing, held_out
+from jitlogreg.cli import data, demo, demo_learning, demo_timing, next_steps, picture
 from jitlogreg.cli.demo_timing import Timing
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +29,20 @@ def examples(m=80, noise=0.3):
     rng = np.random.default_rng(1)
     X = rng.standard_normal((m, 3))
     return X, (X[:, 0] + noise * rng.standard_normal(m) > 0).astype(np.float64)
+
+
+def test_the_guess_is_printed(run, tmp_path):
+    rows = [f"{k},{k % 3 % 2},text {k}" for k in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["a,ill,note", *rows]))
+    arguments = ("--target", "reference", "--iterations", "2", "--output", str(tmp_path / "a.svg"))
+    lines = run("demo", "--data", str(tmp_path / "a.csv"), *arguments).splitlines()
+    assert lines[:4] == [
+        "a.csv: 40 rows, 1 columns; 10 of the rows held out",
+        "label: column ill, the only one of two values; --label NAME chooses another",
+        "left out, as text of more than 20 values: note",
+        "labels: 0 is 0, 1 is 1 (32.5 % of the rows)",
+    ]
+    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
 
 
 # ---------------------------------------------------------------- learning
@@ -78,21 +91,27 @@ def test_quality_on_held_out_rows():
     rng = np.random.default_rng(5)
     a = rng.uniform(size=40)
     y = (rng.uniform(size=40) < a).astype(float)
-    quality = held_out.evaluate(y, a)
+    quality = demo_learning.evaluate(y, a)
     assert quality.accuracy == np.mean((a >= 0.5) == (y == 1))
     assert quality.most_frequent == max(y.mean(), 1 - y.mean())
     pairs = a[y == 1][:, None] > a[y == 0]
     assert quality.roc_area == pytest.approx(pairs.mean())
-    false_positives, true_positives = quality.roc
-    assert np.trapezoid(true_positives, false_positives) == pytest.approx(pairs.mean())
     by_probability = np.argsort(a).reshape(4, 10)
-    assert quality.n_bins == 4
     np.testing.assert_allclose(quality.calibration, [a[by_probability].mean(axis=1), y[by_probability].mean(axis=1)])
+
+
+def test_equal_probabilities_are_one_point_of_the_roc_curve():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(6)
+    a, y = rng.integers(0, 6, 50) / 5, rng.integers(0, 2, 50).astype(float)
+    quality = demo_learning.evaluate(y, a)
+    np.testing.assert_allclose(quality.roc, metrics.roc_curve(y, a, drop_intermediate=False)[:2])
+    assert quality.roc_area == pytest.approx(metrics.roc_auc_score(y, a))
 
 
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_held_out_rows_of_one_label_have_no_roc_curve(label):
-    quality = held_out.evaluate(np.full(3, label), np.array([0.2, 0.3, 0.7]))
+    quality = demo_learning.evaluate(np.full(3, label), np.array([0.2, 0.3, 0.7]))
     assert (quality.roc, quality.roc_area, quality.most_frequent) == (None, None, 1)
     np.testing.assert_allclose(quality.calibration, [[0.4], [label]])
 
@@ -104,14 +123,14 @@ def drawn(monkeypatch, *, name="a.csv", seconds=0.5, label=1.0, times=(1e-6, 1e-
     """The figure of made-up results."""
     X, y = examples()
     figures = []
-    monkeypatch.setattr(demo_picture, "save", lambda figure, option, path: figures.append(figure))
-    given = data.Data(name, X, y, ("no", "a name $ that is $ too long for the label of an axis"))
+    monkeypatch.setattr(picture, "_save", lambda figure, option, path: figures.append(figure))
+    given = data.Data(name, X, y, ("no", "a name $ that is $ too long for the label of an axis"), ["a", "b", "c"])
     result = SimpleNamespace(n_iterations=2)
     runs = {
         "gradient descent": demo_learning.Learnt(result, [0.1 * seconds, 0.5 * seconds, seconds], [0.7, 0.5, 0.4]),
         "jlr.fit": demo_learning.Learnt(result, [0.2 * seconds, 0.3 * seconds, 0.4 * seconds], [0.7, 0.3, 0.2]),
     }
-    quality = held_out.evaluate(np.where(np.arange(80) % 2, label, 1.0), np.linspace(0, 1, 80))
+    quality = demo_learning.evaluate(np.where(np.arange(80) % 2, label, 1.0), np.linspace(0, 1, 80))
     names = ("Python for-loops", "NumPy", "jitlogreg reference")
     tables = {
         f"{size} x 3": [
@@ -119,7 +138,7 @@ def drawn(monkeypatch, *, name="a.csv", seconds=0.5, label=1.0, times=(1e-6, 1e-
         ]
         for size in (1, 10_000)
     }
-    demo_picture.draw("a.png", given, runs, quality, tables)
+    picture.draw("a.png", given, runs, quality, tables)
     (figure,) = figures
     FigureCanvasAgg(figure).draw()
     return figure
@@ -186,66 +205,82 @@ def test_nothing_in_the_picture_overlaps(monkeypatch, times, seconds):
 # ---------------------------------------------------------------- what to try next
 
 
-def proposals(text):
-    """The commands below the last heading."""
+def seen(X, y, *, l2=0.0, iterations=500, memory=None, monkeypatch=None, **given):
+    """What is proposed for these examples."""
+    if memory is not None:
+        monkeypatch.setattr(next_steps, "memory", lambda: memory)
+    settings = SimpleNamespace(data="a.csv", label=None, l2=l2, iterations=iterations, seed=0, target="reference")
+    settings.__dict__.update(given)
+    examples_ = data.Data("a.csv", X, y, ("no", "yes"), [f"c{j}" for j in range(X.shape[1])])
+    split = data.split(examples_, 0)
+    rate = demo_learning.default_learning_rate(split.X, l2)
+    descent, fitted = demo_learning.descend(split, settings, rate), demo_learning.fit(split, settings)
+    lines = next_steps.next_steps(settings, examples_, split, descent.result, fitted.result)
+    assert 2 <= len(lines) <= 3
+    return lines
+
+
+def test_nothing_seen_leaves_two_lines():
+    X, y = examples(noise=1.0)
+    lines = seen(X, y, iterations=5000)
+    assert [line.partition(":")[0] for line in lines] == ["Other held-out rows", "In Python"]
+    assert "jitlogreg demo --data a.csv --seed 1 " in lines[0]
+
+
+def test_a_descent_that_is_not_at_the_minimum_is_seen():
+    X, y = examples(noise=1.0)
+    split = data.split(data.Data("a.csv", X, y, ("no", "yes"), ["a", "b", "c"]), 0)
+    rate = demo_learning.default_learning_rate(split.X, 0.0)
+    excess = jlr.gradient_descent(split.X, split.y, learning_rate=rate, n_iterations=3).loss_history[-1]
+    excess -= jlr.fit(split.X, split.y).loss
+    first, *_ = seen(X, y, iterations=3)
+    assert f"ended {excess:.2g} above the minimum" in first
+    assert "jitlogreg demo --data a.csv --iterations 30 comes closer" in first
+    first, *_ = seen(X, y, iterations=3, l2=0.25, label="it's ill", data="my file.csv")
+    assert "jitlogreg demo --data 'my file.csv' --label 'it'\"'\"'s ill' --l2 0.25 --iterations 30 comes" in first
+
+
+def test_a_missing_minimum_is_seen_and_a_penalty_makes_one():
+    X, y = examples(noise=0.0)
+    first, *_ = seen(X, y, iterations=3)
+    assert first.startswith("jlr.fit found no minimum: jitlogreg demo --data a.csv --l2 0.01 adds")
+    assert not any("no minimum" in line for line in seen(X, y, iterations=3, l2=0.01))
+
+
+@pytest.mark.parametrize(("rows_of_1", "rare"), [(4, "yes"), (76, "no"), (8, None), (72, None)])
+def test_rare_labels_are_seen(rows_of_1, rare):
+    X, _ = examples()
+    y = (np.random.default_rng(2).permutation(80) < rows_of_1).astype(float)
+    lines = [line for line in seen(X, y, l2=0.1) if "of the rows are" in line]
+    assert [line.partition(":")[0] for line in lines] == ([f"Only 5 % of the rows are {rare}"] if rare else [])
+
+
+def test_constant_columns_are_seen():
+    X, y = examples(noise=1.0)
+    X[:, 1] = 0.1
+    assert "Columns without effect, as they are constant in the training rows: c1" in seen(X, y, l2=0.1)
+
+
+@pytest.mark.parametrize(("memory", "is_large"), [(80 * 24 * 4, True), (80 * 24 * 6, False)])
+def test_data_that_takes_much_memory_is_seen(monkeypatch, memory, is_large):
+    X, y = examples(noise=1.0)
+    first, *_ = seen(X, y, l2=0.1, memory=memory, monkeypatch=monkeypatch)
+    assert ("jitlogreg.dask" in first) == is_large
+
+
+def test_what_follows_a_run_works(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JITLOGREG_TARGET", "reference")
+    X, y = examples(noise=1.0)
+    np.savetxt("it's a file.csv", np.c_[X, y], delimiter=",", header="a,b,c,ill", comments="")
+    text = run("demo", "--data", "it's a file.csv", "--iterations", "3")
     lines = text.partition("\nWhat to try next:\n")[2].splitlines()
-    assert 4 <= len(lines) <= 6
-    assert all(line.startswith("  ") and line.count("  # ") == 1 for line in lines)
-    return [line[2:].partition("  # ")[0] for line in lines]
-
-
-def follow(commands, run, namespace):
-    """Run the proposed demos and Python, and parse what takes long. Give back what has run."""
-    followed = []
-    for command in commands:
+    assert len(lines) == 3
+    commands = [line.partition(": jitlogreg ")[2] for line in lines[:2]]
+    for command, expected in zip(commands, ("30 steps of gradient descent", "500 steps"), strict=True):
         words = shlex.split(command)
-        if words[:2] == ["jitlogreg", "demo"]:
-            followed.append(run(*words[1:], "--target", "reference", "--output", "next.png"))
-        elif words[0] == "jitlogreg":
-            cli._parser().parse_args(words[1:])
-        elif words[:2] == ["python", "-c"]:
-            exec(words[2], {})
-        elif command.startswith("docs/"):
-            assert (ROOT / command).is_file()
-        else:
-            exec(f"import jitlogreg as jlr; {command}", namespace)
-    return followed
-
-
-def test_what_follows_the_built_in_data_works(run, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JITLOGREG_TARGET", "reference")
-    commands = proposals(run("demo", "--iterations", "2"))
-    (of_file,) = follow(commands, run, {})
-    assert "cancer.npz: 569 rows, 30 columns" in of_file
-    assert {"jitlogreg tune", "jitlogreg bench"} < set(commands)
-    assert "Fit(" in run_python(commands[-2])
-
-
-def run_python(command):
-    printed = []
-    exec(shlex.split(command)[2], {"print": printed.append})
-    return str(printed[0])
-
-
-@pytest.mark.parametrize(
-    ("noise", "options", "expected"),
-    [
-        (0.0, (), "--l2 0.01"),
-        (1.0, ("--iterations", "3"), "--iterations 30"),
-        (1.0, ("--iterations", "3", "--l2", "0.25"), "--l2 0.25 --iterations 30"),
-        (1.0, ("--iterations", "300", "--seed", "4"), "--seed 5"),
-    ],
-)
-def test_what_follows_a_file_works(run, tmp_path, monkeypatch, noise, options, expected):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JITLOGREG_TARGET", "reference")
-    X, y = examples(noise=noise)
-    np.savetxt("it's a file.csv", np.c_[X, y], delimiter=",", header="a,b,c,is ill", comments="")
-    commands = proposals(run("demo", "--data", "it's a file.csv", *options))
-    assert shlex.split(commands[0])[:-2] >= ["jitlogreg", "demo", "--data", "it's a file.csv", "--label", "is ill"][:-2]
-    assert commands[0].endswith(f" --label 'is ill' {expected}")
-    namespace = {"X": X, "y": y}
-    (again,) = follow(commands, run, namespace)
-    assert "it's a file.csv: 80 rows, 3 columns" in again
-    assert namespace["fitted"].w.shape == (3,)
+        again = run(*itertools.takewhile(lambda word: word not in ("comes", "shows"), words))
+        assert "it's a file.csv: 80 rows, 3 columns" in again
+        assert expected in again
+    assert (ROOT / "docs/how-to/fit-and-descend.md").is_file()
+    assert (ROOT / "docs/how-to/data-beyond-memory.md").is_file()

@@ -1,10 +1,8 @@
 """The files that `jitlogreg demo` reads: arrays (.npz) and tables (.csv, .parquet)."""
 
-import contextlib
 import csv
 import importlib
-import itertools
-import re
+import io
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,12 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from jitlogreg.cli.errors import UsageError
+from jitlogreg.cli.machine import memory
 
-# So many rows of a table tell which columns hold text, and which may have two values
+# A column of text with more values than this is no category, as its first rows mostly tell
+MOST_VALUES = 20
 PEEK_ROWS = 200
 
-# Spellings of a missing number, in lower case
-_MISSING = {"", "?", "na", "n/a", "nan", "none", "null"}
+_MISSING = ["", "?", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"]
+
+_BEYOND_MEMORY = "jitlogreg.dask and minibatch_descent take more, as docs/how-to/data-beyond-memory.md says"
 
 
 class Contents(NamedTuple):
@@ -30,9 +31,10 @@ class Contents(NamedTuple):
         What the file calls the things that may be labels.
     names : list of str
     columns : list of ndarray or None
-        One for each name: float64, or strings, where "" is a missing one. None: strings of more than two values.
+        One for each name: numbers, where NaN is a missing one, or strings, where None or "" is. None where there is
+        text of more than MOST_VALUES values, or what only unpickling would tell.
     X : ndarray, shape (m, n), or None
-        The examples; None where they are those of `columns` that hold numbers.
+        The examples; None where they are `columns` without the labels.
     """
 
     kind: str
@@ -41,128 +43,103 @@ class Contents(NamedTuple):
     X: np.ndarray | None = None
 
 
-def read(path, label):
+def read(path):
     """Read a file.
 
     Parameters
     ----------
     path : str
-    label : str or None
-        The array or the column of labels, if it is known.
 
     Returns
     -------
     Contents
-        Every column of a table. Of arrays, the labels; or those with one dimension, if `label` is None.
 
     Raises
     ------
     UsageError
-        If the file cannot be read, or what would read it is not installed.
+        If the file cannot be read, or is larger than memory, or what would read it is not installed.
     """
     readers = {".npz": _read_npz, ".csv": _read_csv, ".parquet": _read_parquet, ".pq": _read_parquet}
     reader = readers.get(Path(path).suffix.lower())
     if reader is None:
         raise UsageError(f"--data: expected a .npz, .csv, .parquet or .pq file, got {path}")
     try:
-        return reader(path, label)
+        size = Path(path).stat().st_size
+        if size > (memory() or size):
+            raise MemoryError
+        return reader(path)
+    except MemoryError as error:
+        raise UsageError(f"--data: expected a file that fits in memory, got {path}: {_BEYOND_MEMORY}") from error
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        if "pickle" in str(reason):  # NumPy advises to unpickle it
-            reason = "expected a file of arrays, got another or one that holds Python objects"
-        raise UsageError(f"cannot read {path}: {reason}") from error
-
-
-def listed(names, spell=str):
-    """At most eight names, to fit on one line."""
-    shown = ", ".join(map(spell, names[:8]))
-    return f"{shown}, ... ({len(names)} in all)" if len(names) > 8 else shown or "none"
+        raise UsageError(f"--data: expected a file that can be read, got {path}: {reason}") from error
 
 
 # ---------------------------------------------------------------- arrays
 
 
-def _read_npz(path, label):
+def _read_npz(path):
     with Path(path).open("rb") as file:  # np.load would not close a file that is no archive
-        archive = np.load(file, allow_pickle=False)
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except ValueError as error:  # NumPy would have it unpickled
+            raise ValueError("it is no archive of arrays") from error
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("expected an archive of named arrays, got a single array")
-        if label is not None and label not in archive.files:
-            raise ValueError(f"expected an array {label!r}, got the arrays {listed(archive.files)}")
-        if "X" in archive.files:
-            name, X = "X", archive["X"]
-        else:
-            matrices = [(name, array) for name, array in _arrays(archive) if array.ndim == 2]
-            if len(matrices) != 1:
-                raise ValueError(f"expected an array 'X' or one array of two dimensions, got {len(matrices)} of these")
-            name, X = matrices[0]
-        if label is not None:
-            return Contents("array", [label], [archive[label]], X)
-        others = {other: array for other, array in _arrays(archive) if other != name and array.shape == X.shape[:1]}
-        return Contents("array", list(others), list(others.values()), X)
+            raise ValueError("it holds a single array, and no archive of named ones")
+        arrays = {name: _array(archive, name) for name in archive.files}
+    matrices = [name for name, array in arrays.items() if array is not None and array.ndim == 2]
+    name = "X" if "X" in arrays else matrices[0] if len(matrices) == 1 else None
+    if name is None:
+        raise ValueError(f"it holds {len(matrices)} arrays of two dimensions, of which none is named X")
+    X = arrays.pop(name)
+    if X is None or X.ndim != 2 or X.dtype.kind not in "biuf":
+        found = "Python objects" if X is None else f"{X.dtype} of shape {X.shape}"
+        raise ValueError(f"its array {name} should hold numbers and have two dimensions, but holds {found}")
+    labels = {other: array for other, array in arrays.items() if array is None or array.shape == X.shape[:1]}
+    return Contents("array", list(labels), list(labels.values()), X)
 
 
-def _arrays(archive):
-    """Names and arrays, without those that hold Python objects."""
-    for name in archive.files:
-        with contextlib.suppress(ValueError):
-            yield name, archive[name]
+def _array(archive, name):
+    """An array, or None if only unpickling would tell what it holds."""
+    try:
+        return archive[name]
+    except ValueError:
+        return None
 
 
 # ---------------------------------------------------------------- tables
 
 
-def _check_named_once(names, label):
-    if label is not None and names.count(label) != 1:
-        raise ValueError(f"expected one column {label!r}, got {names.count(label)} in the columns {listed(names)}")
-
-
-def _read_csv(path, label):
-    with Path(path).open(encoding="utf-8-sig", newline="") as lines:
-        delimiter = max(",;\t", key=lines.readline().count)
-        lines.seek(0)
-        first_rows = [row for row in itertools.islice(csv.reader(lines, delimiter=delimiter), PEEK_ROWS) if row]
-        _check_widths(first_rows)
-        cells = [[cell.strip() for cell in column] for column in zip(*first_rows, strict=True)]
-        is_named = _has_names(cells, label)
-        names = [column[0] if is_named else f"column_{j + 1}" for j, column in enumerate(cells)]
-        _check_named_once(names, label)
-        if len(first_rows) <= is_named:
-            raise ValueError("expected at least one row, got none")
-        lines.seek(0)
-        if is_named:
-            next(row for row in csv.reader(lines, delimiter=delimiter) if row)
-        return Contents(
-            "column", names, _parsed(lines, delimiter, [column[is_named:] for column in cells], names, label)
+def _read_csv(path):
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        delimiter = max(",;\t", key=file.readline().count)
+        file.seek(0)
+        # by readline, as a file that is iterated over does not tell where it stands
+        rows = filter(None, csv.reader(iter(file.readline, ""), delimiter=delimiter))
+        first, start = [cell.strip() for cell in next(rows, [])], file.tell()
+        second = [cell.strip() for cell in next(rows, [])]
+        is_named = _are_names(first, second)
+        if not (second if is_named else first):
+            raise ValueError("it has no rows")
+        file.seek(start if is_named else 0)
+        columns = _columns(
+            lambda pandas: _csv_by_pandas(pandas, file, delimiter),
+            lambda polars: _csv_by_polars(polars, file, delimiter),
         )
+        if columns is None:
+            columns = list(enumerate(_csv_by_numpy(file, delimiter).T))
+    names = first if is_named else [f"column_{j + 1}" for j in range(len(first))]
+    if len(columns) != len(names):
+        raise ValueError(f"its first line has {len(names)} columns, another one {len(columns)}")
+    return Contents("column", names, [column for _, column in columns])
 
 
-def _check_widths(rows):
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(rows[0]):
-            raise ValueError(f"line {number}: expected {len(rows[0])} columns, as the first line has, got {len(row)}")
-
-
-def _has_names(columns, label):
-    """Whether the first line names the columns.
-
-    It does if the label's name is in it, no number is, or a column of numbers begins with anything else.
-    """
-    first = [column[0] for column in columns]
-    return (
-        label in first
-        or not any(map(_is_number, first))
-        or any(
-            not _is_number(column[0]) and column[0].lower() not in _MISSING and _holds_numbers(column[1:])
-            for column in columns
-        )
+def _are_names(first, second):
+    """Whether the first line has names: there is no number in it, or a name stands above a number."""
+    above = zip(first, second, strict=False)
+    return not any(map(_is_number, first)) or any(
+        _is_number(below) and not _is_number(cell) and cell not in _MISSING for cell, below in above
     )
-
-
-def _holds_numbers(cells):
-    """Whether all cells are numbers, apart from missing ones."""
-    present = [cell for cell in cells if cell.lower() not in _MISSING]
-    return bool(present) and all(map(_is_number, present))
 
 
 def _is_number(text):
@@ -173,94 +150,84 @@ def _is_number(text):
     return True
 
 
-def _parsed(lines, delimiter, first_cells, names, label):
-    """The columns of the lines that are left. `first_cells` are the first cells of each."""
-    is_text = [not any(map(_is_number, cells)) for cells in first_cells]
-    codes = {
-        j: {}
-        for j, cells in enumerate(first_cells)
-        if names[j] == label or (label is None and is_text[j] and len(set(cells)) <= 2)
-    }
-    converters = {j: lambda text: 0.0 for j in range(len(names)) if is_text[j]}
-    for j, known in codes.items():
-        converters[j] = lambda text, known=known: known.setdefault(text.strip(), len(known))
+def _csv_by_pandas(pandas, file, delimiter):
+    missing = {"na_values": _MISSING, "keep_default_na": False}
+    # low memory would type a long column piece by piece
+    return pandas.read_csv(file, sep=delimiter, header=None, skipinitialspace=True, low_memory=False, **missing)
+
+
+def _csv_by_polars(polars, file, delimiter):
+    rows = io.BytesIO(file.read().lstrip("\r\n").encode())
+    frame = polars.read_csv(rows, separator=delimiter, has_header=False, infer_schema=False)
+    return frame.filter(~polars.all_horizontal(polars.all().is_null()))  # blank lines
+
+
+def _csv_by_numpy(file, delimiter):
     try:
-        table = np.loadtxt(lines, delimiter=delimiter, quotechar='"', comments=None, ndmin=2, converters=converters)
+        return np.loadtxt(file, delimiter=delimiter, quotechar='"', comments=None, ndmin=2)
     except ValueError as error:
-        raise ValueError(_explained(error, names)) from error
-    columns = [None if is_text[j] else table[:, j] for j in range(len(names))]
-    for j, known in codes.items():
-        columns[j] = _numbers_if_all_are(list(known))[table[:, j].astype(int)]
-    return columns
+        reason = str(error).partition(";")[0]  # what follows is advice on NumPy's arguments
+        raise ValueError(f"{reason}: NumPy alone reads no text and no missing values, pip install pandas") from error
 
 
-def _explained(error, names):
-    """NumPy's message about a cell, with the column's name."""
-    found = re.match(r"could not convert string (.*) to float64 at row (\d+), column (\d+)", str(error), re.DOTALL)
-    if found is None:
-        return str(error).partition(";")[0]  # what follows is advice on NumPy's arguments
-    text, row, column = found.groups()
-    return f"row {int(row) + 1}, column {names[int(column) - 1]}: expected a number, got {text}"
+def _read_parquet(path):
+    columns = _columns(lambda pandas: pandas.read_parquet(path), lambda polars: polars.read_parquet(path))
+    if columns is None:
+        raise UsageError(
+            f"--data: expected pandas with pyarrow, or Polars, to read {path}, got neither: pip install pandas pyarrow"
+        )
+    return Contents("column", [name for name, _ in columns], [column for _, column in columns])
 
 
-def _numbers_if_all_are(texts):
-    try:
-        return np.array([float(text) for text in texts])  # "1" and "1.0" are one label
-    except ValueError:
-        return np.array(texts)
-
-
-def _read_parquet(path, label):
-    Path(path).stat()  # raises an error that says why, as not every library does
-    names, columns = [], []
-    for name, values in _parquet_columns(path):
-        if not isinstance(values, np.ndarray):
-            is_wanted = name == label or (label is None and len(set(map(str, values.head(PEEK_ROWS)))) <= 2)
-            values = np.array(["" if value is None else str(value) for value in values]) if is_wanted else None
-        names.append(name)
-        columns.append(values)
-    _check_named_once(names, label)
-    return Contents("column", names, columns)
-
-
-def _parquet_columns(path):
-    """Names and columns by pandas or Polars, whichever is installed: float64 arrays, or series with None for missing.
+def _columns(read_by_pandas, read_by_polars):
+    """Names and columns of a table, by whichever library is installed, or None.
 
     Raises
     ------
-    UsageError
-        If neither can read it.
     ValueError
         In place of the libraries' own errors.
     """
-    found = "neither: pip install pandas pyarrow"
-    for columns_by in (_columns_by_pandas, _columns_by_polars):
+    for name, read, columns in (
+        ("pandas", read_by_pandas, _columns_of_pandas),
+        ("polars", read_by_polars, _columns_of_polars),
+    ):
         try:
-            return list(columns_by(path))
-        except ModuleNotFoundError:
+            library = importlib.import_module(name)
+            return list(columns(library, read(library)))
+        except ImportError:  # pandas raises it where pyarrow is missing
             continue
-        except ImportError:
-            found = "pandas alone: pip install pyarrow"
         except (OSError, MemoryError):
             raise
         except Exception as error:  # each library has classes of its own
-            raise ValueError(str(error)) from error
-    raise UsageError(f"cannot read {path}: expected pandas with pyarrow, or Polars, to be installed, got {found}")
+            reason, *_ = str(error).splitlines() or [type(error).__name__]  # advice on their arguments may follow
+            raise ValueError(reason) from error
+    return None
 
 
-def _columns_by_pandas(path):
-    pandas = importlib.import_module("pandas")
-    frame = pandas.read_parquet(path)
+def _columns_of_pandas(pandas, frame):
     for position, name in enumerate(frame.columns):
         column = frame.iloc[:, position]
-        if pandas.api.types.is_numeric_dtype(column):
-            yield str(name), column.to_numpy(np.float64, na_value=np.nan)
+        if not pandas.api.types.is_numeric_dtype(column):
+            yield str(name), _categories(column.astype(object).where(column.notna(), None))
         else:
-            yield str(name), column.astype(object).where(column.notna(), None)
+            yield str(name), column.to_numpy(np.float64, na_value=np.nan)
 
 
-def _columns_by_polars(path):
-    polars = importlib.import_module("polars")
-    for column in polars.read_parquet(path).get_columns():
-        is_number = column.dtype.is_numeric() or column.dtype == polars.Boolean
-        yield column.name, column.cast(polars.Float64).to_numpy() if is_number else column
+def _columns_of_polars(polars, frame):
+    for column in frame.get_columns():
+        if column.dtype == polars.String:  # of a .csv, numbers too
+            column = column.str.strip_chars()
+            column = column.set(column.is_in(_MISSING), None)
+            numbers = column.cast(polars.Float64, strict=False)
+            column = numbers if numbers.null_count() == column.null_count() else column
+        if column.dtype.is_numeric() or column.dtype == polars.Boolean:
+            yield column.name, column.cast(polars.Float64).to_numpy()
+        else:
+            yield column.name, _categories(column)
+
+
+def _categories(series):
+    """The strings of a series, with None for missing ones; or None, if there are too many."""
+    if len(set(map(str, series.head(PEEK_ROWS)))) > MOST_VALUES + 1:  # None among them
+        return None
+    return np.array([None if value is None else str(value).strip() for value in series], object)

@@ -1,4 +1,4 @@
-"""Learn from real data by gradient descent, and time one step in for-loops, NumPy and compiled kernels."""
+"""Learn from a file or from built-in data, draw loss, ROC curve and calibration, and time one step."""
 
 import math
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 import jitlogreg as jlr
-from jitlogreg.cli import data, demo_picture, held_out, options, picture
-from jitlogreg.cli.demo_learning import default_learning_rate, descend, fit
+from jitlogreg.cli import data, options, picture
+from jitlogreg.cli.demo_learning import default_learning_rate, descend, evaluate, fit
 from jitlogreg.cli.demo_timing import time_steps
 from jitlogreg.cli.errors import UsageError
 from jitlogreg.cli.machine import load, print_load
@@ -24,12 +24,12 @@ def add_options(parser):
     parser.add_argument(
         "--data",
         metavar="FILE",
-        help="a .npz, .csv or .parquet file to learn from; scikit-learn's breast-cancer data if left out",
+        help="a .csv, .parquet or .npz file to learn from; scikit-learn's breast-cancer data if left out",
     )
     parser.add_argument(
         "--label",
         metavar="NAME",
-        help="the array or column of FILE that holds the labels, of two values; guessed if left out",
+        help="the column or array of FILE that holds the labels, of two values; guessed if left out",
     )
     parser.add_argument(
         "--iterations", type=options.positive_integer, default=500, help="steps of gradient descent (%(default)s)"
@@ -60,9 +60,8 @@ def run(options_):
     """Learn, print the result, time a step, and draw."""
     targets = options.selected_targets(options_.target)
     picture.check("--output", options_.output)
-    held_out.check_installed()
     if options_.label is not None and options_.data is None:
-        raise UsageError("--label: expected --data FILE beside it, got none")
+        raise UsageError(f"--label: expected --data FILE beside it, got {options_.label} alone")
     examples = data.breast_cancer() if options_.data is None else data.load(options_.data, options_.label)
     split = data.split(examples, options_.seed)
     _print_data(examples, split)
@@ -71,7 +70,7 @@ def run(options_):
     descent, fitted = descend(split, options_, learning_rate), fit(split, options_)
     _print_runs(descent, fitted, f"learning rate {learning_rate:.4g}, l2 {options_.l2:g}")
     a = jlr.forward(split.X_held_out, descent.result.w, descent.result.b, target=options_.target)
-    quality = held_out.evaluate(split.y_held_out, a)
+    quality = evaluate(split.y_held_out, a)
     _print_quality(quality)
 
     before = load()
@@ -79,12 +78,12 @@ def run(options_):
     print()
     print_load(before)
     runs = {"gradient descent": descent, "jlr.fit": fitted}
-    demo_picture.draw(options_.output, examples, runs, quality, tables)
+    picture.draw(options_.output, examples, runs, quality, tables)
     print(f"picture: {Path(options_.output).resolve()}")
     print()
     print("What to try next:")
-    for command, effect in next_steps(options_, examples.label, descent.result, fitted.result):
-        print(f"  {command}  # {effect}")
+    for line in next_steps(options_, examples, split, descent.result, fitted.result):
+        print(f"  {line}")
 
 
 def _print_data(examples, split):

@@ -1,4 +1,4 @@
-"""What `jitlogreg demo` learns: by gradient descent, by `fit`, and how far each has come at any time."""
+"""What `jitlogreg demo` learns by gradient descent and by `fit`: the loss at any time, and the quality in the end."""
 
 import math
 import sys
@@ -13,6 +13,9 @@ from jitlogreg.cli.errors import UsageError, optional_module
 
 # Of X. Steps on smaller data are so short that moving a progress bar would take longer
 _SLOW_BYTES = 128 * 2**20
+
+_MOST_BINS = 10
+_ROWS_PER_BIN = 10
 
 
 class Learnt(NamedTuple):
@@ -65,7 +68,8 @@ def descend(split, settings, learning_rate):
         learnt = _watched(lambda callback: run(settings.iterations, callback=callback, progress=progress))
     if not math.isfinite(learnt.losses[-1]):
         raise UsageError(
-            f"the loss is no longer finite after {learnt.result.n_iterations} steps: a smaller --learning-rate may help"
+            f"--learning-rate: expected a rate at which the loss stays finite, got {learning_rate:g}, at which it does "
+            f"not after {learnt.result.n_iterations} steps"
         )
     return learnt
 
@@ -76,13 +80,13 @@ def fit(split, settings):
     That the minimum is missing is said by the result's message, without a warning.
     """
 
-    def run(**how):
-        return jlr.fit(split.X, split.y, l2=settings.l2, target=settings.target, **how)
+    def run(callback=None):
+        return jlr.fit(split.X, split.y, l2=settings.l2, target=settings.target, callback=callback)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", jlr.SeparationWarning)
-        run(max_iterations=2)  # compiles
-        return _watched(lambda callback: run(callback=callback))
+        run()  # compiles
+        return _watched(run)
 
 
 def _watched(run):
@@ -95,6 +99,54 @@ def _watched(run):
 
     start = time.perf_counter()
     return Learnt(run(watch), seconds, losses)
+
+
+class Quality(NamedTuple):
+    """The quality of predicted probabilities.
+
+    Attributes
+    ----------
+    accuracy, most_frequent : float
+        The share of rows with the right label, and of those with the more frequent one.
+    roc : tuple of two ndarray, or None
+        The false-positive and true-positive rates; None if all rows have one label.
+    roc_area : float or None
+    calibration : ndarray, shape (2, n_bins)
+        The mean predicted probability of label 1 and the share of label 1, in bins of equal counts by that probability.
+    """
+
+    accuracy: float
+    most_frequent: float
+    roc: tuple[np.ndarray, np.ndarray] | None
+    roc_area: float | None
+    calibration: np.ndarray
+
+
+def evaluate(y, a):
+    """The quality of probabilities a for labels y.
+
+    Parameters
+    ----------
+    y : ndarray of float64, shape (m,), m > 0
+        0 and 1.
+    a : ndarray of float64, shape (m,)
+
+    Returns
+    -------
+    Quality
+    """
+    share = y.mean()
+    roc = roc_area = None
+    order = np.argsort(-a, kind="stable")
+    if 0 < share < 1:
+        ends = np.append(np.flatnonzero(np.diff(a[order])), len(a) - 1)  # equal probabilities are one point
+        hits = np.append(0, np.cumsum(y[order])[ends])
+        roc = (np.append(0, ends + 1) - hits) / (len(y) - y.sum()), hits / y.sum()
+        roc_area = float(np.trapezoid(roc[1], roc[0]))
+    n_bins = min(_MOST_BINS, max(1, len(y) // _ROWS_PER_BIN))
+    bins = np.array_split(order[::-1], n_bins)
+    calibration = np.array([[values[rows].mean() for rows in bins] for values in (a, y)])
+    return Quality(np.mean((a >= 0.5) == y), max(share, 1 - share), roc, roc_area, calibration)
 
 
 def default_learning_rate(X, l2):

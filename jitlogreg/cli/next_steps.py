@@ -2,65 +2,98 @@
 
 import shlex
 
+import numpy as np
+
+from jitlogreg.cli.machine import memory
+
+_MOST = 3
+
 # Losses that differ by less look the same in what the demo prints
 _CLOSE = 1e-6
 
-# The built-in data, for Python
-_SAVE = (
-    "import numpy, sklearn.datasets as d; X, y = d.load_breast_cancer(return_X_y=True); "
-    "numpy.savez('cancer.npz', X=X, y=y)"
-)
-_FIT = "import numpy, jitlogreg as jlr; file = numpy.load('cancer.npz'); print(jlr.fit(file['X'], file['y'], l2=0.01))"
+# Where one label is rarer than this, accuracy says little
+_RARE = 0.1
+
+# Learning takes several copies of X
+_LARGE_SHARE_OF_MEMORY = 0.2
 
 
-def next_steps(settings, label, descent, fitted):
-    """Commands that go on from a demo, each with what it does.
+def next_steps(settings, data, split, descent, fitted):
+    """At most three lines, each with what was seen and what to do about it.
 
     Parameters
     ----------
     settings : argparse.Namespace
         The options of the demo.
-    label : str or None
-        The array or the column of labels in `settings.data`.
+    data : Data
+    split : Split
     descent : Descent
     fitted : Fit
 
     Returns
     -------
-    steps : list of (str, str)
-        Commands for a shell, except for a call in Python and a page of the documentation.
+    lines : list of str
     """
-    if settings.data is None:
-        steps = [
-            (f'python -c "{_SAVE}"', "writes the same data to a file"),
-            ("jitlogreg demo --data cancer.npz --label y", "learns from it, as from your own .npz, .csv or .parquet"),
-        ]
-        call = f'python -c "{_FIT}"', "fits it in Python"
-    else:
-        l2 = _sufficient_penalty(settings, fitted)
-        steps = [_same_data_again(settings, label, l2, descent.loss_history[-1] - fitted.loss)]
-        penalty = f", l2={l2:g}" if l2 else ""
-        call = f"fitted = jlr.fit(X, y{penalty})", "in Python, after import jitlogreg as jlr; X of floats, y of 0 and 1"
-    return [
-        *steps,
-        ("jitlogreg tune", "measures in half a minute which settings suit this CPU"),
-        ("jitlogreg bench", "times the kernels beside NumPy and the speed of memory"),
-        call,
-        ("docs/from-notes-to-kernels.md", "goes from the update rule to compiled kernels"),
+    seen = [
+        _about_memory(data),
+        _about_the_minimum(settings, descent, fitted),
+        _about_rare_labels(data),
+        _about_constant_columns(data, split),
     ]
+    if settings.data is None:
+        more = f"Data of your own: {_again(settings, data='FILE.csv')} guesses which column is the label"
+    else:
+        more = f"Other held-out rows: {_again(settings, seed=settings.seed + 1)} shows what was chance"
+    in_python = "In Python: jlr.fit(X, y), after import jitlogreg as jlr; docs/how-to/fit-and-descend.md has the rest"
+    return [line for line in (*seen, more, in_python) if line][:_MOST]
 
 
-def _sufficient_penalty(settings, fitted):
-    """The l2 of the demo, unless the loss has no minimum without one."""
-    return settings.l2 if settings.l2 or fitted.converged else 0.01
+def _about_memory(data):
+    available = memory()
+    if available and data.X.nbytes > _LARGE_SHARE_OF_MEMORY * available:
+        return (
+            f"X takes {data.X.nbytes / 2**30:.2g} of {available / 2**30:.2g} GiB of memory: jitlogreg.dask and "
+            "minibatch_descent learn from more than memory holds, as docs/how-to/data-beyond-memory.md says"
+        )
+    return None
 
 
-def _same_data_again(settings, label, l2, excess):
-    command = f"jitlogreg demo --data {shlex.quote(settings.data)} --label {shlex.quote(label)}"
-    if l2:
-        command += f" --l2 {l2:g}"
-    if l2 != settings.l2:
-        return command, "adds a penalty, with which the loss has a minimum"
-    if excess < _CLOSE:
-        return f"{command} --seed {settings.seed + 1}", "holds out other rows"
-    return f"{command} --iterations {10 * settings.iterations}", "comes closer to the loss of jlr.fit"
+def _about_the_minimum(settings, descent, fitted):
+    if not (fitted.converged or settings.l2):
+        return f"jlr.fit found no minimum: {_again(settings, l2=0.01)} adds a penalty, which makes for one"
+    excess = descent.loss_history[-1] - fitted.loss
+    if fitted.converged and excess > _CLOSE:
+        command = _again(settings, iterations=10 * settings.iterations)
+        return f"The descent ended {excess:.2g} above the minimum that jlr.fit found: {command} comes closer"
+    return None
+
+
+def _about_rare_labels(data):
+    m, n_ones = len(data.y), np.count_nonzero(data.y)
+    n_rare = min(n_ones, m - n_ones)
+    if n_rare >= _RARE * m:
+        return None
+    rare = data.classes[int(n_rare == n_ones)]
+    return (
+        f"Only {100 * n_rare / m:.2g} % of the rows are {rare}: judge by the ROC curve, not by accuracy; "
+        "sample_weight= of jlr.fit gives rare rows more weight"
+    )
+
+
+def _about_constant_columns(data, split):
+    constant = [data.columns[j] for j in np.flatnonzero((split.X[0] == split.X).all(axis=0))]
+    if not constant:
+        return None
+    named = ", ".join(constant[:8]) + ", ..." * (len(constant) > 8)
+    return f"Columns without effect, as they are constant in the training rows: {named}"
+
+
+def _again(settings, **changes):
+    """The command of the same demo with some options changed."""
+    options = {"data": settings.data, "label": settings.label, "l2": settings.l2 or None} | changes
+    return " ".join(
+        [
+            "jitlogreg demo",
+            *(f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None),
+        ]
+    )
