@@ -160,6 +160,8 @@ def test_the_picture_shows_losses_roc_calibration_and_times(monkeypatch):
     assert (roc.get_xlabel(), roc.get_ylabel()) == ("false-positive rate", "true-positive rate")
     areas = [label for label in lines_of(roc) if label.startswith("area ")]
     assert areas == ["area 0.4875"]
+    corner = lines_of(roc)["area 0.4875"][:3]  # of 40 rows of each label, the first is of label 0
+    np.testing.assert_allclose(corner, [[0, 0], [1 / 40, 0], [1 / 40, 1 / 40]])
     assert calibration.get_xlabel() == "mean predicted probability of a name $ that is $ too long fo..."
     points = lines_of(calibration)["8 bins of equal counts"]
     np.testing.assert_allclose(points[:, 1], 0.5)
@@ -259,6 +261,16 @@ def test_constant_columns_are_seen():
     X, y = examples(noise=1.0)
     X[:, 1] = 0.1
     assert "Columns without effect, as they are constant in the training rows: c1" in seen(X, y, l2=0.1)
+
+
+def test_at_most_three_lines_are_proposed():
+    X, _ = examples()
+    X[:, 1] = 0.1
+    y = (np.arange(80) % 20 == 0).astype(float)
+    first, second, third = seen(X, y, iterations=3)
+    assert "The descent ended" in first
+    assert "Only 5 %" in second
+    assert "Columns without effect" in third
 
 
 @pytest.mark.parametrize(("memory", "is_large"), [(80 * 24 * 4, True), (80 * 24 * 6, False)])

@@ -236,6 +236,15 @@ def test_files_beyond_memory_are_refused_unread(monkeypatch, fail, tmp_path):
         assert len(data.load(str(path)).y) == 4
 
 
+def test_a_table_that_fills_memory_is_told(frames, monkeypatch, tmp_path):
+    def read(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(frames, "read_csv", read)
+    with pytest.raises(UsageError, match="^--data: expected a file that fits in memory, got "):
+        load_csv(tmp_path, "a,y\n1,0\n2,1\n")
+
+
 # ---------------------------------------------------------------- .npz
 
 

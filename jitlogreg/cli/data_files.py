@@ -196,7 +196,7 @@ def _columns(read_by_pandas, read_by_polars):
             return list(columns(library, read(library)))
         except ImportError:  # pandas raises it where pyarrow is missing
             continue
-        except (OSError, MemoryError):
+        except MemoryError:
             raise
         except Exception as error:  # each library has classes of its own
             reason, *_ = str(error).splitlines() or [type(error).__name__]  # advice on their arguments may follow
