@@ -39,7 +39,7 @@ def test_the_guess_is_printed(run, tmp_path):
     assert lines[:4] == [
         "a.csv: 40 rows, 1 columns; 10 of the rows held out",
         "label: column ill, the only one of two values; --label NAME chooses another",
-        "left out, as text of more than 20 values: note",
+        "left out, as text of one value or of more than 20: note",
         "labels: 0 is 0, 1 is 1 (32.5 % of the rows)",
     ]
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")

@@ -1,4 +1,4 @@
-"""What `jitlogreg demo` reads from files, and which labels it finds there."""
+"""What `jitlogreg demo` reads from tables, and which labels it finds there."""
 
 import sys
 
@@ -28,11 +28,6 @@ def frames(request, monkeypatch):
 def load_csv(tmp_path, text, label=None):
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
     return data.load(str(tmp_path / "a.csv"), label)
-
-
-def load_npz(tmp_path, label=None, **arrays):
-    np.savez(tmp_path / "a.npz", **arrays)
-    return data.load(str(tmp_path / "a.npz"), label)
 
 
 # ---------------------------------------------------------------- which column the labels are
@@ -81,16 +76,6 @@ def test_the_label_is_guessed(frames, tmp_path, header, rows, label, reason):
 def test_a_label_that_cannot_be_guessed_is_told(frames, tmp_path, text):
     with pytest.raises(UsageError, match=r"^--data: expected labels, of two values, got none among the columns a, b$"):
         load_csv(tmp_path, text)
-
-
-def test_the_label_among_arrays_is_guessed(tmp_path):
-    words = np.array(["p", "q"], object)
-    loaded = load_npz(tmp_path, X=X, names=words, two=np.array([3, 4]), z=np.arange(4), y=Y, mask=Y == 1)
-    assert (loaded.label, loaded.y.tolist()) == ("y", Y.tolist())
-    assert loaded.notes == ("label: array y, for its name and its two values; --label NAME chooses another",)
-    assert load_npz(tmp_path, A=X, ill=np.where(Y == 1, "yes", "no"), weights=np.ones(4)).classes == ("no", "yes")
-    with pytest.raises(UsageError, match="expected labels, of two values, got none among the arrays ones"):
-        load_npz(tmp_path, X=X, ones=np.ones(4))
 
 
 # ---------------------------------------------------------------- .csv
@@ -159,14 +144,14 @@ def test_labels_are_told_apart_as_numbers_where_they_are(frames, tmp_path):
 
 
 def test_text_becomes_columns_of_0_and_1(frames, tmp_path):
-    header, rows = "city,a,sex,y,id", ["Bern,1,f,0", "Basel,2,m,1", ",3, f,1", "Bern,4,m ,0"]
-    rows = [f"{row},n{k}" for k, row in enumerate(7 * rows)]
+    header, rows = "city,a,sex,y,ship,id", ["Bern,1,f,0", "Basel,2,m,1", ",3, f,1", "Bern,4,m ,0"]
+    rows = [f"{row},one,n{k}" for k, row in enumerate(7 * rows)]
     loaded = load_csv(tmp_path, "\n".join([header, *rows]), "y")
     assert loaded.columns == ["city=Basel", "city=Bern", "a", "sex=m"]
     assert loaded.X[:4].tolist() == [[0, 1, 1, 0], [1, 0, 2, 1], [0, 0, 3, 0], [0, 1, 4, 1]]
     assert loaded.notes == (
         "text, with a column of 0 and 1 for each value but the first: city, sex",
-        "left out, as text of more than 20 values: id",
+        "left out, as text of one value or of more than 20: ship, id",
     )
     with pytest.raises(UsageError, match="expected column id to have two values, got text of more than 20"):
         load_csv(tmp_path, "\n".join([header, *rows]), "id")
@@ -241,74 +226,8 @@ def test_a_table_that_fills_memory_is_told(frames, monkeypatch, tmp_path):
         raise MemoryError
 
     monkeypatch.setattr(frames, "read_csv", read)
-    with pytest.raises(UsageError, match="^--data: expected a file that fits in memory, got "):
+    with pytest.raises(UsageError, match=r"^--data: expected a file that fits in memory, got "):
         load_csv(tmp_path, "a,y\n1,0\n2,1\n")
-
-
-# ---------------------------------------------------------------- .npz
-
-
-def test_the_only_matrix_of_npz_is_found(tmp_path):
-    loaded = load_npz(tmp_path, "y", values=X.astype(np.float32), y=Y * 3 - 1, weights=np.ones(4))
-    assert loaded.X.dtype == np.float64
-    np.testing.assert_array_equal(loaded.X, X.astype(np.float32))
-    assert (loaded.y.tolist(), loaded.classes) == (Y.tolist(), ("-1", "2"))
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"X": X, "labels": Y}, "--label: expected one array y, got 0 among the arrays labels"),
-        ({"y": Y}, "it holds 0 arrays of two dimensions, of which none is named X"),
-        ({"A": X, "B": X, "y": Y}, "it holds 2 arrays of two dimensions, of which none is named X"),
-        ({"X": X, "y": Y[:3]}, "got 0 among the arrays none that have a value for each row of X"),
-        (
-            {"X": X[0], "y": Y},
-            "its array X should hold numbers and have two dimensions, but holds float64 of shape (2,)",
-        ),
-        ({"X": X.astype(str), "y": Y}, "its array X should hold numbers and have two dimensions, but holds <U"),
-        ({"X": X[:, :0], "y": Y}, "expected at least one column beside the labels, got none"),
-        ({"X": np.where(X == 1, np.inf, X), "y": Y}, "expected finite numbers, got infinity in X[:, 1]"),
-        ({"X": X, "y": np.arange(4)}, "expected array y to have two values, got 4: 0, 1, 2, 3"),
-        ({"X": X[:3], "y": Y[:3]}, "expected at least 4 rows, since a quarter is held out, got 3"),
-    ],
-)
-def test_bad_arrays_are_refused(fail, tmp_path, arrays, message):
-    np.savez(tmp_path / "a.npz", **arrays)
-    assert message in fail_on(fail, tmp_path / "a.npz")
-
-
-@pytest.mark.parametrize("content", [b"", b"X,y\n1,2\n", b"PK\x03\x04 cut short"])
-def test_files_that_are_no_archives_are_refused(fail, tmp_path, content):
-    (tmp_path / "a.npz").write_bytes(content)
-    assert "--data: expected a file that can be read, got " in fail_on(fail, tmp_path / "a.npz")
-
-
-class Trap:
-    """Leaves a file behind when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-@pytest.mark.parametrize("pickled", ["X", "y"])
-def test_pickled_arrays_are_refused_unread(fail, tmp_path, pickled):
-    trap = tmp_path / "unpickled"
-    array = np.array([Trap(trap)], dtype=object)
-    np.savez(tmp_path / "a.npz", **({"X": X, "y": Y} | {pickled: array}))
-    assert "Python objects" in fail_on(fail, tmp_path / "a.npz")
-    (tmp_path / "a.npz").write_bytes((np.save(tmp_path / "b.npy", array), (tmp_path / "b.npy").read_bytes())[1])
-    fail_on(fail, tmp_path / "a.npz")
-    assert not trap.exists()
-
-
-def test_a_single_array_is_no_archive(fail, tmp_path):
-    np.save(tmp_path / "a.npy", X)
-    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
-    assert "a single array" in fail_on(fail, tmp_path / "a.npz")
 
 
 # ---------------------------------------------------------------- .parquet
@@ -339,7 +258,7 @@ def test_parquet_is_read(frames, tmp_path, suffix):
     np.testing.assert_array_equal(loaded.X[:4], expected)
     assert loaded.X.dtype == np.float64
     assert loaded.y[:4].tolist() == Y.tolist()
-    assert "left out, as text of more than 20 values: when" in loaded.notes
+    assert "left out, as text of one value or of more than 20: when" in loaded.notes
     assert data.load(str(path)).label == "sick"
     by_city = data.load(str(path), "city")
     assert (len(by_city.y), by_city.classes) == (30, ("Basel", "Bern"))

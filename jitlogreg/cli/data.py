@@ -216,18 +216,17 @@ def _coded(contents, position, notes):
             arrays.append(column)
             names.append(name)
             continue
-        values = None if column is None else _distinct(column, MOST_VALUES)
-        if values is None:
-            left_out.append(name)
-            continue
-        coded.append(name)
-        for value in values if _is_missing(column).any() else values[1:]:  # a missing one is a value too, and the first
+        values = [] if column is None else _distinct(column, MOST_VALUES) or []
+        if column is None or not _is_missing(column).any():
+            values = values[1:]  # a missing value is one too, and then the first
+        for value in values:
             arrays.append((column == value).astype(np.float64))
             names.append(f"{name}={value}")
+        (coded if values else left_out).append(name)
     if coded:
         notes.append(f"text, with a column of 0 and 1 for each value but the first: {_listed(coded)}")
     if left_out:
-        notes.append(f"left out, as text of more than {MOST_VALUES} values: {_listed(left_out)}")
+        notes.append(f"left out, as text of one value or of more than {MOST_VALUES}: {_listed(left_out)}")
     return np.column_stack(arrays) if arrays else None, names
 
 

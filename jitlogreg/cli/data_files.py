@@ -166,7 +166,7 @@ def _csv_by_numpy(file, delimiter):
     try:
         return np.loadtxt(file, delimiter=delimiter, quotechar='"', comments=None, ndmin=2)
     except ValueError as error:
-        reason = str(error).partition(";")[0]  # what follows is advice on NumPy's arguments
+        reason = str(error).partition(";")[0].rstrip(".")  # what follows is advice on NumPy's arguments
         raise ValueError(f"{reason}: NumPy alone reads no text and no missing values, pip install pandas") from error
 
 
