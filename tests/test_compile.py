@@ -138,6 +138,7 @@ for dtype in ("float32", "float64"):
     assert copy(program).stdout.split() == ["0.5", "0.5"]
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has other permissions")
 def test_a_folder_that_others_may_write_to_is_not_used(copy):
     copy()
     (folder,) = copy.cache.iterdir()

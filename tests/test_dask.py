@@ -237,6 +237,7 @@ def drawn():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_fit_survives_killed_workers():
     distributed = pytest.importorskip("distributed", reason="distributed is not installed")
     with dask.config.set(scheduler="synchronous"):

@@ -33,7 +33,7 @@ def examples(m=80, noise=0.3):
 
 def test_the_guess_is_printed(run, tmp_path):
     rows = [f"{k},{k % 3 % 2},text {k}" for k in range(40)]
-    (tmp_path / "a.csv").write_text("\n".join(["a,ill,note", *rows]))
+    (tmp_path / "a.csv").write_text("\n".join(["a,ill,note", *rows]), encoding="utf-8")
     arguments = ("--target", "reference", "--iterations", "2", "--output", str(tmp_path / "a.svg"))
     lines = run("demo", "--data", str(tmp_path / "a.csv"), *arguments).splitlines()
     assert lines[:4] == [
@@ -42,7 +42,7 @@ def test_the_guess_is_printed(run, tmp_path):
         "left out, as text of one value or of more than 20: note",
         "labels: 0 is 0, 1 is 1 (32.5 % of the rows)",
     ]
-    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "a.svg").read_text(encoding="utf-8").startswith("<?xml")
 
 
 # ---------------------------------------------------------------- learning

@@ -26,7 +26,7 @@ def frames(request, monkeypatch):
 
 
 def load_csv(tmp_path, text, label=None):
-    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
     return data.load(str(tmp_path / "a.csv"), label)
 
 
@@ -195,7 +195,7 @@ def test_rows_without_a_label_are_left_out(frames, tmp_path):
     ],
 )
 def test_bad_tables_are_refused(frames, fail, tmp_path, text, message):
-    (tmp_path / "a.csv").write_text(text)
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
     assert message in fail_on(fail, tmp_path / "a.csv")
 
 

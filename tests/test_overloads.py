@@ -442,10 +442,10 @@ def test_functions_on_disk_are_compiled_again_for_other_sources(python, metadata
     first, second = show(), show()
     assert (first[:2], second) == (["0", "1"], ["1", "0", first[2]])
     scalar = copy / "jitlogreg" / "pointwise.py"
-    source = scalar.read_text()
+    source = scalar.read_text(encoding="utf-8")
     edited = source.replace("return where(z < zeros(z), lower, upper)", "return where(z < zeros(z), lower, -upper)")
     assert edited != source
-    scalar.write_text(edited)
+    scalar.write_text(edited, encoding="utf-8")
     third = show()
     assert third[:2] == ["0", "1"]
     assert float.fromhex(third[2]) != float.fromhex(first[2])
