@@ -224,7 +224,8 @@ def _check_array(name, value):
         hint = f": np.asarray({name}) makes one" if isinstance(value, (list, tuple)) else _conversion(name, value)
         raise TypeError(f"{name}: expected a numpy.ndarray, got {described(value)}{hint}")
     if value.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers, got dtype {value.dtype}")
+        hint = ": y == label is an array of labels for one of two classes" if name == "y" else ""
+        raise TypeError(f"{name}: expected real numbers, got dtype {value.dtype}{hint}")
     if not value.dtype.isnative or not value.flags.aligned:
         copy = _in_dtype(name, value, value.dtype.newbyteorder("=").name)
         came = "a misaligned array" if value.dtype.isnative else "a byte-swapped array"

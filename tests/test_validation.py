@@ -255,6 +255,11 @@ def test_labels_are_judged_before_they_are_rounded(value):
     refuses(ValueError, f"y[11]: expected a label from 0 to 1, got {value}", y=y, X=X32, w=W32)
 
 
+def test_labels_that_are_no_numbers_are_told_how_to_become_some():
+    said = "y: expected real numbers, got dtype <U3: y == label is an array of labels for one of two classes"
+    refuses(TypeError, said, y=np.where(Y == 1, "yes", "no"))
+
+
 @pytest.mark.parametrize("value", [np.nextafter(1, 2), -np.finfo(np.float64).smallest_subnormal])
 def test_labels_beyond_the_interval_by_the_least_are_refused(value):
     refuses(ValueError, "y[0]", y=np.full(8, value), X=X[:8])

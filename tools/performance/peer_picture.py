@@ -20,6 +20,8 @@ from pages import FIGURES
 CASES = [([5_000_000, 28], "float64"), ([500_000, 256], "float64"), ([500_000, 256], "float32")]
 OWN, LIMIT = "cpu", "limit"
 
+CPUS = {"znver5": "AMD Zen 5"}
+
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -32,13 +34,27 @@ def main(argv=None):
 def draw(path, results):
     here = results["machine"]
     with pictures.drawing(path, 9, 3.4) as figure:
-        for panel, (shape, dtype) in zip(figure.subplots(1, len(CASES), sharex=True), CASES, strict=True):
-            rows = [r for r in results["rows"] if (r["shape"], r["dtype"], r["order"]) == (shape, dtype, "C")]
-            draw_case(panel, sorted(rows, key=lambda row: row["seconds"]))
-            panel.set_title(f"{shape[0]:,} × {shape[1]}, {dtype}")
-        where = f"{here['cpu']}, {here['threads']} threads, {results['date']}"
-        label = f"share of the speed at which memory is read, in %; the time of one loss with its gradient ({where})"
+        drawn = cases(results)
+        for panel, (m, n, dtype) in zip(figure.subplots(1, len(drawn), sharex=True), drawn, strict=True):
+            draw_case(panel, sorted(drawn[m, n, dtype].values(), key=lambda row: row["seconds"]))
+            panel.set_title(f"{m:,} × {n}, {dtype}")
+        where = f"{CPUS.get(here['cpu'], here['cpu'])}, {here['threads']} threads, {results['date']}"
+        label = (
+            f"% of the memory's bandwidth, longer is better; beside it the time of one loss with its gradient ({where})"
+        )
         figure.supxlabel(label, color=pictures.FAINT, fontsize=9)
+
+
+def cases(results):
+    """The rows of each case that is drawn, by implementation."""
+    return {
+        (*shape, dtype): {
+            row["implementation"]: row
+            for row in results["rows"]
+            if (row["shape"], row["dtype"], row["order"]) == (shape, dtype, "C")
+        }
+        for shape, dtype in CASES
+    }
 
 
 def draw_case(panel, rows):
