@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 import jitlogreg as jlr
-from jitlogreg.cli import bandwidth, bench, cases, data, demo, demo_timing, machine, numpy_baseline, timing
+from jitlogreg.cli import (
+    bandwidth,
+    bench,
+    cases,
+    data,
+    demo,
+    demo_learning,
+    demo_timing,
+    machine,
+    numpy_baseline,
+    timing,
+)
 from jitlogreg.cli.errors import UsageError, WrongAnswerError
 
 TARGETS = ["cpu", "reference"]
@@ -133,7 +144,7 @@ def test_demo_learns_times_and_draws(run, tmp_path, target):
     assert "scaled)" in lines[tables[1] + 1]
     assert "\x1b" not in text
     assert text.isascii()
-    assert lines[-1] == f"picture: {picture}"
+    assert f"picture: {picture}" in lines
     assert min(png_size(picture)) > 400
     assert picture.stat().st_size > 20_000
 
@@ -142,69 +153,28 @@ def test_demo_draws_what_was_learnt(run, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(demo.picture, "draw", lambda *arguments: drawn.append(arguments))
     run("demo", "--target", "reference", "--iterations", "7", "--l2", "0.5", "--output", str(tmp_path / "a.png"))
-    ((_, history, title, tables),) = drawn
+    ((_, examples, runs, quality, tables),) = drawn
     learnt_from = data.split(data.breast_cancer(), 0)
     rate = demo.default_learning_rate(learnt_from.X, 0.5)
     descent = jlr.gradient_descent(
         learnt_from.X, learnt_from.y, learning_rate=rate, n_iterations=7, l2=0.5, target="reference"
     )
-    np.testing.assert_array_equal(history, descent.loss_history)
-    assert (np.diff(history) < 0).all()
-    assert title == "Wisconsin breast cancer"
+    fitted = jlr.fit(learnt_from.X, learnt_from.y, l2=0.5, target="reference")
+    by_descent, by_fit = runs["gradient descent"], runs["jlr.fit"]
+    np.testing.assert_array_equal(by_descent.losses, descent.loss_history)
+    assert (np.diff(by_descent.losses) < 0).all()
+    assert (by_fit.losses[0], by_fit.losses[-1]) == (by_descent.losses[0], fitted.loss)
+    a = jlr.forward(learnt_from.X_held_out, descent.w, descent.b, target="reference")
+    assert quality.accuracy == np.mean((a > 0.5) == learnt_from.y_held_out)
+    assert examples.name == "Wisconsin breast cancer"
     assert list(tables) == ["427 x 30", "4697 x 30, the rows 11 times"]
-
-
-def test_demo_reads_npz_by_name(run, tmp_path):
-    X, y = examples()
-    np.savez(tmp_path / "a.npz", X_test=X[:5], X=X, target=np.where(y == 1, "ill", "well"))
-    text = run_file(run, tmp_path, "a.npz", "target")
-    assert "a.npz: 80 rows, 3 columns; 20 of the rows held out" in text
-    assert "labels: 0 is ill, 1 is well" in text
-
-
-def run_file(run, tmp_path, name, label):
-    output = tmp_path / "picture.svg"
-    arguments = ("--target", "reference", "--iterations", "5", "--output", str(output))
-    text = run("demo", "--data", str(tmp_path / name), "--label", label, *arguments)
-    assert output.read_text().startswith("<?xml")
-    return text
-
-
-def test_demo_finds_the_only_matrix_of_npz(tmp_path):
-    X, y = examples()
-    np.savez(tmp_path / "a.npz", values=X.astype(np.float32), y=y * 3 - 1, weights=np.ones(80))
-    loaded = data.load(str(tmp_path / "a.npz"), "y")
-    assert loaded.X.dtype == np.float64
-    np.testing.assert_array_equal(loaded.X, X.astype(np.float32))
-    np.testing.assert_array_equal(loaded.y, y)
-    assert loaded.classes == ("-1", "2")
-
-
-def test_demo_reads_csv(run, tmp_path):
-    X, y = examples()
-    rows = [f'{a},"{b}",{("no", "yes")[label]},{c}' for (a, b, c), label in zip(X.tolist(), y, strict=True)]
-    (tmp_path / "a.csv").write_text("\ufeff" + "\n".join(['"x, 1",b,ill,c', *rows]), encoding="utf-8")
-    loaded = data.load(str(tmp_path / "a.csv"), "ill")
-    np.testing.assert_array_equal(loaded.X, X)
-    np.testing.assert_array_equal(loaded.y, y)
-    assert loaded.classes == ("no", "yes")
-    assert "80 rows, 3 columns" in run_file(run, tmp_path, "a.csv", "ill")
-
-
-def test_csv_labels_are_told_apart_as_numbers_where_they_are(tmp_path):
-    (tmp_path / "a.csv").write_text("y,x\n#1,5\n#2,6\n")
-    assert data.load(str(tmp_path / "a.csv"), "y").classes == ("#1", "#2")
-    (tmp_path / "a.csv").write_text("y,x\n1,5\n1.0,6\n2e0,7\n")
-    loaded = data.load(str(tmp_path / "a.csv"), "y")
-    assert loaded.y.tolist() == [0, 0, 1]
-    assert loaded.classes == ("1.0", "2.0")
 
 
 def test_split_is_seeded_and_standardised_by_the_kept_rows_alone():
     X, y = examples()
     X[:, 1] = 0.1  # its deviation would come out as 1e-17
     X[:, 2] = np.arange(80)
-    given = data.Data("given", X, y.astype(float), ("0", "1"))
+    given = data.Data("given", X, y.astype(float), ("0", "1"), ["a", "b", "c"])
     first, again, other = data.split(given, 0), data.split(given, 0), data.split(given, 1)
     np.testing.assert_array_equal(first.X, again.X)
     assert not np.array_equal(first.y, other.y)
@@ -219,7 +189,7 @@ def test_split_is_seeded_and_standardised_by_the_kept_rows_alone():
 def test_numbers_too_large_to_standardise_are_refused():
     X, y = examples()
     with pytest.raises(UsageError, match="too large"):
-        data.split(data.Data("given", X * 1e300, y.astype(float), ("0", "1")), 0)
+        data.split(data.Data("given", X * 1e300, y.astype(float), ("0", "1"), ["a", "b", "c"]), 0)
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.7])
@@ -461,10 +431,12 @@ def test_numpy_and_numba_are_enough_for_info_and_bench(run, monkeypatch, command
 
 
 @pytest.mark.parametrize(
-    ("module", "package"), [("rich", "rich"), ("matplotlib", "matplotlib"), ("sklearn.datasets", "scikit-learn")]
+    ("module", "package"),
+    [("rich", "rich"), ("matplotlib", "matplotlib"), ("sklearn.datasets", "scikit-learn")],
 )
 def test_demo_says_how_to_install_what_it_lacks(fail, monkeypatch, tmp_path, module, package):
     on_a_terminal(monkeypatch)
+    monkeypatch.setattr(demo_learning, "_SLOW_BYTES", 0)  # shows a progress bar
     monkeypatch.setitem(sys.modules, module, None)
     message = fail("demo", "--target", "reference", "--iterations", "2", "--output", str(tmp_path / "a.png"))
     assert f"the package {package}: pip install 'jitlogreg[demo]'" in message
@@ -502,11 +474,16 @@ def test_python_m_jitlogreg():
         (["demo", "--seed", "-1"], "expected an integer of at least 0, got '-1'"),
         (["demo", "--output", "picture.gif"], "--output: expected a file name that ends in .png or .pdf or .svg"),
         (["demo", "--output", "no/such.png"], "--output: expected a file in a folder that exists, got no/such.png"),
-        (["demo", "--label", "y"], "--data FILE and --label NAME: expected both or neither, got one"),
-        (["demo", "--data", "a.csv"], "--data FILE and --label NAME: expected both or neither, got one"),
-        (["demo", "--data", "a.txt", "--label", "y"], "--data: expected a .npz or .csv file, got a.txt"),
-        (["demo", "--data", "none.npz", "--label", "y"], "cannot read none.npz: No such file"),
-        (["demo", "--data", "none.csv", "--label", "y"], "cannot read none.csv: No such file"),
+        (["demo", "--label", "y"], "--label: expected --data FILE beside it, got y alone"),
+        (["demo", "--data", "a.txt"], "--data: expected a .npz, .csv, .parquet or .pq file, got a.txt"),
+        (
+            ["demo", "--data", "none.npz", "--label", "y"],
+            "--data: expected a file that can be read, got none.npz: No such file",
+        ),
+        (
+            ["demo", "--data", "none.csv", "--label", "y"],
+            "--data: expected a file that can be read, got none.csv: No such file",
+        ),
     ],
 )
 def test_bad_options_are_refused(fail, monkeypatch, tmp_path, arguments, message):
@@ -527,100 +504,13 @@ def test_a_target_that_cannot_run_is_refused(fail):
 def test_a_loss_that_overflows_is_told(fail, tmp_path):
     output = tmp_path / "a.png"
     message = fail("demo", "--target", "reference", "--learning-rate", "1e308", "--output", str(output))
-    assert "a smaller --learning-rate may help" in message
+    assert "--learning-rate: expected a rate at which the loss stays finite, got 1e+308" in message
     assert not output.exists()
 
 
 def test_output_that_cannot_be_written_is_told(fail, tmp_path):
     (tmp_path / "a.png").mkdir()
     arguments = ("demo", "--target", "reference", "--iterations", "1")
-    assert "cannot write --output" in fail(*arguments, "--output", str(tmp_path / "a.png"))
-
-
-X, Y = examples(8, 2)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"X": X, "labels": Y}, "expected an array 'y', got the arrays X, labels"),
-        ({"y": Y}, "expected an array 'X' or one array of two dimensions, got 0 of these"),
-        ({"A": X, "B": X, "y": Y}, "expected an array 'X' or one array of two dimensions, got 2 of these"),
-        ({"X": X, "y": Y[:5]}, "a.npz: expected labels of shape (8,), one per row of X, got (5,)"),
-        ({"X": X[0], "y": Y}, "a.npz: expected X of numbers and shape (m, n), n > 0, got float64 and shape (2,)"),
-        ({"X": X.astype(str), "y": Y}, "expected X of numbers and shape (m, n), n > 0, got <U"),
-        ({"X": X[:, :0], "y": Y}, "n > 0"),
-        (
-            {"X": np.where(X[3, 1] == X, np.nan, X), "y": Y},
-            "expected finite numbers, got NaN or infinity in 1 of the rows",
-        ),
-        ({"X": X, "y": np.arange(8)}, "expected two distinct labels, got 8: 0, 1, 2, 3, 4, 5, 6, 7"),
-        ({"X": X, "y": np.ones(8)}, "expected two distinct labels, got 1: 1.0"),
-        ({"X": X, "y": np.where(Y == 1, np.nan, 0)}, "expected two distinct labels, got "),
-        ({"X": X[:3], "y": np.array([0, 1, 1])}, "expected at least 4 rows, since a quarter is held out, got 3"),
-    ],
-)
-def test_bad_arrays_are_refused(fail, tmp_path, arrays, message):
-    np.savez(tmp_path / "a.npz", **arrays)
-    assert message in fail_on(fail, tmp_path / "a.npz")
-
-
-def fail_on(fail, path):
-    output = str(path.parent / "a.png")
-    return fail("demo", "--data", str(path), "--label", "y", "--target", "reference", "--output", output)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "expected one column 'y', got 0 in the columns none"),
-        ("a,b\n1,2\n", "expected one column 'y', got 0 in the columns a, b"),
-        ("y,y,a\n1,2,3\n", "expected one column 'y', got 2 in the columns y, y, a"),
-        ("y,a\n", "expected at least one row, got none"),
-        ("y,a\n0,1\n1,two\n", "could not convert string 'two'"),
-        ("y,a\n0,1\n1,\n", "could not convert string ''"),
-        ("y,a\n0,1\n1\n", "changed from 2 to 1"),
-        ("y,a\n0,1,2\n1,2,3\n", "expected 2 columns, as the first line names, got 3"),
-        ("y\n0\n1\n", "n > 0"),
-        ("y,a\nnan,1\n1,2\n", "expected two distinct labels, got "),
-        ("y,a\n0,1\n1,inf\n", "expected finite numbers, got NaN or infinity in 1 of the rows"),
-        ("y,a\n0,1\n1,2\n2,3\n", "expected two distinct labels, got 3: "),
-    ],
-)
-def test_bad_tables_are_refused(fail, tmp_path, text, message):
-    (tmp_path / "a.csv").write_text(text)
-    assert message in fail_on(fail, tmp_path / "a.csv")
-
-
-@pytest.mark.parametrize("content", [b"", b"X,y\n1,2\n", b"PK\x03\x04 cut short"])
-@pytest.mark.parametrize("name", ["a.npz"])
-def test_files_that_are_no_archives_are_refused(fail, tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    assert "cannot read" in fail_on(fail, tmp_path / name)
-
-
-class Trap:
-    """Leaves a file behind when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-@pytest.mark.parametrize("pickled", ["X", "y"])
-def test_pickled_arrays_are_refused_unread(fail, tmp_path, pickled):
-    trap = tmp_path / "unpickled"
-    array = np.array([Trap(trap)], dtype=object)
-    np.savez(tmp_path / "a.npz", **({"X": X, "y": Y} | {pickled: array}))
-    assert "holds Python objects" in fail_on(fail, tmp_path / "a.npz")
-    (tmp_path / "a.npz").write_bytes((np.save(tmp_path / "b.npy", array), (tmp_path / "b.npy").read_bytes())[1])
-    fail_on(fail, tmp_path / "a.npz")
-    assert not trap.exists()
-
-
-def test_a_single_array_is_no_archive(fail, tmp_path):
-    np.save(tmp_path / "a.npy", X)
-    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
-    assert "a single array" in fail_on(fail, tmp_path / "a.npz")
+    assert "--output: expected a file that can be written, got " in fail(
+        *arguments, "--output", str(tmp_path / "a.png")
+    )

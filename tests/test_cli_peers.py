@@ -192,4 +192,6 @@ def test_a_picture_needs_matplotlib(fail, monkeypatch):
 
 def test_a_picture_that_cannot_be_written_is_told(fail, tmp_path):
     (tmp_path / "a.png").mkdir()
-    assert "cannot write --plot" in fail(*SMALL, "--json", "--plot", str(tmp_path / "a.png"))
+    assert "--plot: expected a file that can be written, got " in fail(
+        *SMALL, "--json", "--plot", str(tmp_path / "a.png")
+    )

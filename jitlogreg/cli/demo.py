@@ -1,17 +1,17 @@
-"""Learn from real data by gradient descent, and time one step in for-loops, NumPy and compiled kernels."""
+"""Learn from a file or from built-in data, draw loss, ROC curve and calibration, and time one step."""
 
 import math
-import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
 
 import jitlogreg as jlr
 from jitlogreg.cli import data, options, picture
+from jitlogreg.cli.demo_learning import default_learning_rate, descend, evaluate, fit
 from jitlogreg.cli.demo_timing import time_steps
-from jitlogreg.cli.errors import UsageError, optional_module
+from jitlogreg.cli.errors import UsageError
 from jitlogreg.cli.machine import load, print_load
+from jitlogreg.cli.next_steps import next_steps
 from jitlogreg.cli.tables import print_table
 
 # Data below this size stays in the caches, where a step takes little more than the call: it is also timed repeated
@@ -24,10 +24,12 @@ def add_options(parser):
     parser.add_argument(
         "--data",
         metavar="FILE",
-        help="a .npz or .csv file to learn from; scikit-learn's breast-cancer data if left out",
+        help="a .csv, .parquet or .npz file to learn from; scikit-learn's breast-cancer data if left out",
     )
     parser.add_argument(
-        "--label", metavar="NAME", help="the array or column of FILE that holds the labels, of two values"
+        "--label",
+        metavar="NAME",
+        help="the column or array of FILE that holds the labels, of two values; guessed if left out",
     )
     parser.add_argument(
         "--iterations", type=options.positive_integer, default=500, help="steps of gradient descent (%(default)s)"
@@ -58,78 +60,63 @@ def run(options_):
     """Learn, print the result, time a step, and draw."""
     targets = options.selected_targets(options_.target)
     picture.check("--output", options_.output)
-    if (options_.data is None) != (options_.label is None):
-        raise UsageError("--data FILE and --label NAME: expected both or neither, got one")
+    if options_.label is not None and options_.data is None:
+        raise UsageError(f"--label: expected --data FILE beside it, got {options_.label} alone")
     examples = data.breast_cancer() if options_.data is None else data.load(options_.data, options_.label)
     split = data.split(examples, options_.seed)
-    m, n = examples.X.shape
-    print(f"{examples.name}: {m} rows, {n} columns; {len(split.y_held_out)} of the rows held out")
-    print(
-        f"labels: 0 is {examples.classes[0]}, 1 is {examples.classes[1]} ({100 * examples.y.mean():.1f} % of the rows)"
-    )
+    _print_data(examples, split)
 
     learning_rate = options_.learning_rate or default_learning_rate(split.X, options_.l2)
-    descent = _descend(split, learning_rate, options_)
-    a = jlr.forward(split.X_held_out, descent.w, descent.b, target=options_.target)
-    print(f"{descent.n_iterations} steps of gradient descent, learning rate {learning_rate:.4g}, l2 {options_.l2:g}")
-    print(f"loss before {descent.loss_history[0]:.6f}, after {descent.loss_history[-1]:.6f} nats per example")
-    right = np.mean((a >= 0.5) == split.y_held_out)
-    more_frequent = max(split.y_held_out.mean(), 1 - split.y_held_out.mean())
-    print(
-        f"accuracy on held-out rows {100 * right:.2f} % (always the more frequent label: {100 * more_frequent:.2f} %)"
-    )
+    descent, fitted = descend(split, options_, learning_rate), fit(split, options_)
+    _print_runs(descent, fitted, f"learning rate {learning_rate:.4g}, l2 {options_.l2:g}")
+    a = jlr.forward(split.X_held_out, descent.result.w, descent.result.b, target=options_.target)
+    quality = evaluate(split.y_held_out, a)
+    _print_quality(quality)
 
     before = load()
     tables = _time(split, learning_rate, targets)
     print()
     print_load(before)
-    picture.draw(options_.output, descent.loss_history, examples.name, tables)
+    runs = {"gradient descent": descent, "jlr.fit": fitted}
+    picture.draw(options_.output, examples, runs, quality, tables)
     print(f"picture: {Path(options_.output).resolve()}")
+    print()
+    print("What to try next:")
+    for line in next_steps(options_, examples, split, descent.result, fitted.result):
+        print(f"  {line}")
 
 
-def default_learning_rate(X, l2):
-    """1 / L, where L bounds the curvature of the objective.
-
-    Its second derivatives are at most λ/4 + l2, with λ the largest eigenvalue of AᵀA/m and A = [X 1], as σ' ≤ 1/4.
-    Steps go downhill below 2 / L, so it is enough that power iteration finds more than half of λ.
-
-    Parameters
-    ----------
-    X : ndarray of float64, shape (m, n)
-    l2 : float
-
-    Returns
-    -------
-    learning_rate : float
-    """
-    v = np.random.default_rng(0).standard_normal(X.shape[1] + 1)
-    for _ in range(30):
-        v /= np.linalg.norm(v)
-        z = X @ v[:-1] + v[-1]
-        v = np.append(X.T @ z, z.sum()) / len(X)
-    return 1 / (np.linalg.norm(v) / 4 + l2)
+def _print_data(examples, split):
+    m, n = examples.X.shape
+    print(f"{examples.name}: {m} rows, {n} columns; {len(split.y_held_out)} of the rows held out")
+    for note in examples.notes:
+        print(note)
+    print(
+        f"labels: 0 is {examples.classes[0]}, 1 is {examples.classes[1]} ({100 * examples.y.mean():.1f} % of the rows)"
+    )
 
 
-def _descend(split, learning_rate, options_):
-    progress = sys.stdout.isatty()
-    if progress:
-        optional_module("rich", "rich")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "the loss is", RuntimeWarning)  # raised below
-        descent = jlr.gradient_descent(
-            split.X,
-            split.y,
-            learning_rate=learning_rate,
-            n_iterations=options_.iterations,
-            l2=options_.l2,
-            progress=progress,
-            target=options_.target,
-        )
-    if not math.isfinite(descent.loss_history[-1]):
-        raise UsageError(
-            f"the loss is no longer finite after {descent.n_iterations} steps: a smaller --learning-rate may help"
-        )
-    return descent
+def _print_runs(descent, fitted, settings):
+    before, after = descent.losses[0], descent.losses[-1]
+    print(f"{descent.result.n_iterations} steps of gradient descent in {_duration(descent)}, {settings}")
+    print(f"loss before {before:.6f}, after {after:.6f} nats per example")
+    result = fitted.result
+    print(f"jlr.fit: loss {result.loss:.6f} after {result.n_iterations} iterations in {_duration(fitted)}")
+    print(f"  {result.message}")
+
+
+def _duration(learnt):
+    seconds = learnt.seconds[-1]
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+def _print_quality(quality):
+    print(
+        f"accuracy on held-out rows {100 * quality.accuracy:.2f} % "
+        f"(always the more frequent label: {100 * quality.most_frequent:.2f} %)"
+    )
+    area = "none, as they all have one label" if quality.roc is None else f"{quality.roc_area:.4f}"
+    print(f"area under the ROC curve on held-out rows: {area}")
 
 
 def _time(split, learning_rate, targets):

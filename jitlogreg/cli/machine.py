@@ -49,6 +49,14 @@ def load():
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
+def memory():
+    """The bytes of memory of this machine; None if the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 def print_load(before):
     """Warn of a load before the measurement: half of one core already slows calls that use all cores."""
     if before is not None and before > 0.5:

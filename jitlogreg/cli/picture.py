@@ -7,6 +7,8 @@ from jitlogreg.cli.errors import UsageError, optional_module
 
 _FORMATS = (".png", ".pdf", ".svg")
 _COLUMNS = 3
+_DESCENT, _FIT = "#1a5fb4", "#c64600"
+_LONGEST_NAME = 30
 
 
 def check(option, path):
@@ -25,39 +27,27 @@ def check(option, path):
         raise UsageError(f"{option}: expected a file in a folder that exists, got {path}")
 
 
-def draw(path, loss_history, title, tables):
-    """Write a picture of a descent and of the times of one step.
+def draw(path, examples, runs, quality, tables):
+    """Write a picture of two runs, of the predictions on held-out rows, and of the times of one step.
 
     Parameters
     ----------
     path : str
-    loss_history : ndarray
-    title : str
+    examples : Data
+    runs : dict of str to Learnt
+        By the name of the method; the first is that of the predictions.
+    quality : Quality
     tables : dict of str to list of Timing
         Groups of bars, by the data that was timed; every group has the same implementations.
     """
-    figure = _figure(11, 4.2)
-    curve, bars = figure.subplots(1, 2, width_ratios=(1, 1.25))
-
-    curve.plot(range(len(loss_history)), loss_history, color="#1f4e79")
-    curve.set(title=title, xlabel="steps", ylabel="loss (nats per example)")
-    curve.xaxis.get_major_locator().set_params(integer=True)
-    curve.grid(alpha=0.3)
-
-    for group, (label, timings) in enumerate(tables.items()):
-        places = [row + _offset(group, len(tables)) for row in range(len(timings))]
-        drawn = bars.barh(places, [1e3 * t.seconds for t in timings], 0.8 / len(tables), label=label)
-        bars.bar_label(drawn, [_note(timing) for timing in timings], padding=3, fontsize=8)
-    names = [timing.name for timing in timings]
-    bars.set(title="one step of gradient descent", xlabel="time (ms)", xscale="log")
-    bars.set_yticks(range(len(names)), names)
-    bars.invert_yaxis()
-    shortest, longest = (pick(t.seconds for group in tables.values() for t in group) for pick in (min, max))
-    room = (longest / shortest) ** 0.4  # for the numbers beside the longest bars
-    bars.set_xlim(1e3 * shortest / 3, 1e3 * longest * max(room, 10))
-    bars.grid(axis="x", alpha=0.3)
-    bars.set_axisbelow(True)
-    figure.legend(loc="outside lower right", ncols=len(tables), fontsize=8)
+    figure = _figure(11, 8.4)
+    (losses, bars), (roc, calibration) = figure.subplots(2, 2)
+    figure.suptitle(examples.name, parse_math=False)
+    _draw_losses(losses, runs)
+    _draw_times(bars, tables)
+    name = next(iter(runs))
+    _draw_roc(roc, quality, name)
+    _draw_calibration(calibration, quality, name, _shortened(examples.classes[1]))
     _save(figure, "--output", path)
 
 
@@ -101,6 +91,85 @@ def draw_shares(path, rows):
     _save(figure, "--plot", path)
 
 
+def _draw_losses(panel, runs):
+    longest = max(learnt.seconds[-1] for learnt in runs.values())
+    scale, unit = (1, "s") if longest >= 1 else (1e3, "ms")
+    for (name, learnt), color in zip(runs.items(), (_DESCENT, _FIT), strict=True):
+        n = learnt.result.n_iterations
+        times = [scale * seconds for seconds in learnt.seconds]
+        marker = "." if len(times) <= 100 else None  # more would hide the line
+        panel.plot(times, learnt.losses, marker=marker, color=color, label=f"{name}, {n} iterations")
+    panel.set(title="loss against time", xlabel=f"time ({unit})", ylabel="loss (nats per example)", xscale="log")
+    shortest = min(learnt.seconds[0] for learnt in runs.values())
+    if longest < 100 * shortest:  # powers of ten alone might be one tick
+        panel.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        panel.minorticks_off()
+    _label_plainly(panel)
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
+
+
+def _draw_times(panel, tables):
+    for group, (label, timings) in enumerate(tables.items()):
+        places = [row + _offset(group, len(tables)) for row in range(len(timings))]
+        drawn = panel.barh(places, [1e3 * t.seconds for t in timings], 0.8 / len(tables), label=label)
+        panel.bar_label(drawn, [_note(timing) for timing in timings], padding=3, fontsize=8)
+    names = [timing.name for timing in timings]
+    panel.set(title="one step of gradient descent", xlabel="time (ms)", xscale="log")
+    panel.set_yticks(range(len(names)), names)
+    panel.invert_yaxis()
+    panel.xaxis.get_major_locator().set_params(numticks=7)
+    panel.minorticks_off()
+    _label_plainly(panel)
+    shortest, longest = (pick(t.seconds for group in tables.values() for t in group) for pick in (min, max))
+    room = (longest / shortest) ** 0.4  # for the numbers beside the longest bars
+    panel.set_xlim(1e3 * shortest / 3, 1e3 * longest * max(room, 10))
+    panel.grid(axis="x", alpha=0.3)
+    panel.set_axisbelow(True)
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=len(tables), fontsize=8)
+
+
+def _draw_roc(panel, quality, name):
+    panel.set(title=f"ROC curve on held-out rows, {name}", xlabel="false-positive rate", ylabel="true-positive rate")
+    if quality.roc is None:
+        panel.text(0.5, 0.5, "none: all held-out rows have one label", ha="center", va="center")
+    else:
+        panel.plot(*quality.roc, color=_DESCENT, label=f"area {quality.roc_area:.4f}")
+    _finish_unit_square(panel, "no better than chance")
+
+
+def _draw_calibration(panel, quality, name, label_1):
+    predicted, observed = quality.calibration
+    bins = f"{len(predicted)} bin{'s' * (len(predicted) > 1)} of equal counts"
+    panel.plot(predicted, observed, marker="o", markersize=4, color=_DESCENT, label=bins)
+    panel.set_title(f"calibration on held-out rows, {name}")
+    panel.set_xlabel(f"mean predicted probability of {label_1}", parse_math=False)
+    panel.set_ylabel(f"share of {label_1}", parse_math=False)
+    _finish_unit_square(panel, "perfectly calibrated")
+
+
+def _finish_unit_square(panel, diagonal):
+    panel.plot([0, 1], [0, 1], color="gray", linewidth=0.8, linestyle="--", zorder=1, label=diagonal)
+    panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    panel.grid(alpha=0.3)
+    panel.legend(loc="lower right", fontsize=8)
+
+
+def _label_plainly(panel):
+    """0.01 and 100 on a logarithmic axis in place of powers of ten."""
+    panel.xaxis.set_major_formatter("{x:g}")
+
+
+def _shortened(name):
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+
+
+def _note(timing):
+    digits = ".0f" if timing.seconds >= 0.1 else ".3g"
+    scaled = ", scaled" if timing.remark else ""
+    return f"{1e3 * timing.seconds:{digits}} ms, {timing.speedup:{'.0f' if timing.speedup >= 100 else '.3g'}}x{scaled}"
+
+
 def _figure(width, height):
     return optional_module("matplotlib.figure", "matplotlib").Figure(figsize=(width, height), layout="constrained")
 
@@ -109,15 +178,9 @@ def _save(figure, option, path):
     try:
         figure.savefig(path, dpi=130)
     except OSError as error:
-        raise UsageError(f"cannot write {option} {path}: {error.strerror}") from error
+        raise UsageError(f"{option}: expected a file that can be written, got {path}: {error.strerror}") from error
 
 
 def _offset(k, count):
     """The offset of the k-th of `count` bars, which together are 0.8 wide, from their middle."""
     return (k - (count - 1) / 2) * 0.8 / count
-
-
-def _note(timing):
-    digits = ".0f" if timing.seconds >= 0.1 else ".3g"
-    scaled = ", scaled" if timing.remark else ""
-    return f"{1e3 * timing.seconds:{digits}} ms, {timing.speedup:{'.0f' if timing.speedup >= 100 else '.3g'}}x{scaled}"
