@@ -78,7 +78,7 @@ def forward(
     array([0.731059, 0.201813])
     >>> jlr.forward(X, np.array([[1.0, 0.0, 0.5], [0.0, 0.5, 0.0]]), link="softmax").round(6)
     array([[0.383652, 0.383652, 0.232697],
-           [0.032156, 0.829286, 0.138558]])
+           [0.031977, 0.82471 , 0.143313]])
     """
     return _activated(X, w, b, link, "sigmoid", out, target)
 
@@ -240,8 +240,7 @@ def gradient(
     Notes
     -----
     dz is within 2 ulp for labels 0 and 1, and within 4 ulp of its larger term for others and of a softmax; each sum is
-    within 32 u Σ|terms|. Costs about 4mnK flops and one read of X from memory, or two reads in F order with 4096 columns
-    or more.
+    within 32 u Σ|terms|. Costs about 4mnK flops and one read of X from memory; two in F order from 4096 columns on.
 
     References
     ----------

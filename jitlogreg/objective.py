@@ -88,7 +88,20 @@ class Objective:
     # what makes an objective of more than one output, once it is there
     _of_outputs: ClassVar[type | None] = None
 
-    def __new__(cls, *args, link="sigmoid", n_outputs=1, **kwargs):
+    def __new__(
+        cls,
+        X,
+        y,
+        *,
+        sample_weight=None,
+        l2=0.0,
+        fit_intercept=True,
+        check_finite=True,
+        link="sigmoid",
+        n_outputs=1,
+        target=None,
+    ):
+        """An objective of this class, or of its subclass for more than one output."""
         is_of_outputs = cls is Objective and (link != "sigmoid" or n_outputs != 1)
         return object.__new__(cls._of_outputs if is_of_outputs else cls)
 
@@ -120,6 +133,9 @@ class Objective:
         self._bound = self._target.bind(self._problem, self.l2)
         if check_finite and not math.isfinite(sums.loss):  # 0 times NaN or infinity is NaN
             validation.check_finite(on_host(self._data.X))
+
+    def __getnewargs__(self):
+        return None, None  # for copies and pickles, whose data is in the state
 
     def __copy__(self):
         other = object.__new__(type(self))

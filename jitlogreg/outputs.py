@@ -21,6 +21,8 @@ ACTIVATIONS = {("sigmoid", False): "sigmoid", ("sigmoid", True): "log_sigmoid"} 
     ("softmax", True): "log_softmax",
 }
 
+_ENCODE = ": np.unique(y, return_inverse=True)[1] makes class numbers"
+
 # Examples whose probabilities are checked at a time
 _ROWS = 1 << 16
 
@@ -53,9 +55,10 @@ def loss_and_gradient(target, arguments, link, l2, out, with_gradient=True) -> L
     problem = problem._replace(y=y, sample_weight=s)
     sums = checked_sums(target, link, problem, coefficients, b, with_gradient)
     result = normalize(sums, coefficients, l2)
-    if out is not None:
-        out[:] = result.dw
-    return LossAndGradient(result.loss, result.dw.astype(coefficients.dtype, copy=False) if out is None else out, result.db)
+    if out is None:
+        return result._replace(dw=result.dw.astype(coefficients.dtype, copy=False))
+    out[:] = result.dw
+    return result._replace(dw=out)
 
 
 # ---------------------------------------------------------------- evaluation
@@ -118,7 +121,9 @@ def check_link(link):
 def check_link_of_one(link):
     """Check the link beside a w of one dimension."""
     if check_link(link) != "sigmoid":
-        raise ValueError(f"link: expected 'sigmoid' beside w of shape (n,), got {link!r}: w of shape (n, K) has K classes")
+        raise ValueError(
+            f"link: expected 'sigmoid' beside w of shape (n,), got {link!r}: w of shape (n, K) has K classes"
+        )
 
 
 def check_outputs(link, outputs, name="w"):
@@ -145,8 +150,7 @@ def number_of_classes(y):
     if y.dtype.kind not in "biu" or y.size == 0:
         came = f"{y.dtype}" if y.size else f"shape {y.shape}"
         raise TypeError(
-            f"y: expected class numbers, integers from 0 on, or probabilities of shape (m, K), got {came}: "
-            "np.unique(y, return_inverse=True)[1] makes class numbers"
+            f"y: expected class numbers, integers from 0 on, or probabilities of shape (m, K), got {came}{_ENCODE}"
         )
     return max(2, int(y.max()) + 1)
 
@@ -177,31 +181,32 @@ def check_labels_and_weights(X, y, sample_weight, link, outputs, dtype):
     m = X.shape[0]
     if m == 0:
         raise ValueError(f"X: expected at least one row to take a mean over, got shape {X.shape}")
-    if link == "sigmoid":
-        y = validation.check_per_output("y", y, (m, outputs), dtype)
-        s = None if sample_weight is None else validation.check_per_output("sample_weight", sample_weight, (m, outputs), dtype)
-        return y, s
+    shape = m, outputs
+    y = validation.check_per_output("y", y, shape, dtype) if link == "sigmoid" else _check_classes(y, shape, dtype)
     if sample_weight is not None:
-        sample_weight = validation.check_per_output("sample_weight", sample_weight, (m, None), dtype)
-    return _check_classes(y, (m, outputs), dtype), sample_weight
+        shape = m, outputs if link == "sigmoid" else None
+        sample_weight = validation.check_per_output("sample_weight", sample_weight, shape, dtype)
+    return y, sample_weight
 
 
 def _check_classes(y, shape, dtype):
     """Class numbers (m,), or probabilities (m, K) whose rows sum to 1, in W's dtype; the latter one row per class."""
-    (m, outputs), encode = shape, "np.unique(y, return_inverse=True)[1] makes class numbers"
+    m, outputs = shape
     validation.check_array("y", y)
-    if y.shape == (m,):
-        if y.dtype.kind not in "biu":
-            raise TypeError(f"y: expected integers from 0 to {outputs - 1}, or shape ({m}, {outputs}), got {y.dtype}: {encode}")
-        wrong = (y < 0) | (y >= outputs) if y.dtype.kind != "b" else np.zeros(m, bool)
-        if wrong.any():
-            i = int(np.argmax(wrong))
-            raise ValueError(f"y[{i}]: expected a class from 0 to {outputs - 1}, as w has {outputs} columns, got {y[i]}: {encode}")
-        return y.astype(dtype)
-    if y.shape != (m, outputs):
-        raise ValueError(f"y: expected shape ({m},) of class numbers or ({m}, {outputs}) of probabilities, got {y.shape}")
-    _check_probabilities(y, outputs, dtype)
-    return np.ascontiguousarray(y.T, dtype)
+    if y.shape == (m, outputs):
+        _check_probabilities(y, outputs, dtype)
+        return np.ascontiguousarray(y.T, dtype)
+    if y.shape != (m,):
+        raise ValueError(f"y: expected shape ({m},) of classes or ({m}, {outputs}) of probabilities, got {y.shape}")
+    if y.dtype.kind not in "biu":
+        expected = f"integers from 0 to {outputs - 1}, or shape ({m}, {outputs})"
+        raise TypeError(f"y: expected {expected}, got {y.dtype}{_ENCODE}")
+    wrong = (y < 0) | (y >= outputs) if y.dtype.kind != "b" else np.zeros(m, bool)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        expected = f"a class from 0 to {outputs - 1}, as there are {outputs} outputs"
+        raise ValueError(f"y[{i}]: expected {expected}, got {y[i]}{_ENCODE}")
+    return y.astype(dtype)
 
 
 def _check_probabilities(y, outputs, dtype):

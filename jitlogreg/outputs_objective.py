@@ -55,6 +55,7 @@ class OutputsObjective(Objective):
         self.has_hessian = self.link == "softmax" and has_hessian(target) and self.n_parameters <= HESSIAN_COLUMNS
 
     def __call__(self, theta):
+        """The objective, or of independent models the objectives (K,), and the gradient at θ."""
         T = self._matrix(validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says"))
         result = self._means(T, with_gradient=True)
         gradient = np.empty_like(T)
@@ -68,10 +69,12 @@ class OutputsObjective(Objective):
         return loss, gradient.reshape(-1)
 
     def loss(self, theta):
+        """The objective at θ; of independent models (K,)."""
         T = self._matrix(validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says"))
         return self._means(T, with_gradient=False).loss
 
     def hessian_vector(self, theta, v):
+        """The Hessian at θ times a vector."""
         T, V = (
             self._matrix(validation.check_vector(name, value, self.n_parameters, "as n_parameters says"))
             for name, value in (("theta", theta), ("v", v))
@@ -126,7 +129,7 @@ class OutputsObjective(Objective):
     def _probabilities(self, T):
         """Row blocks of the problem, and the probabilities of their classes."""
         W, b = self._model(T)
-        X, y, s, _, _, frame = self._problem
+        X, _, s, _, _, frame = self._problem
         for first in range(0, len(X), _ROWS):
             block = slice(first, first + _ROWS)
             problem = Problem.of(X[block], None, None if s is None else np.ascontiguousarray(s[block]), frame)
@@ -241,9 +244,9 @@ class OutputsObjective(Objective):
         The minimum is the same, without the directions along which the objective is flat.
         """
         other = copy.copy(self)
-        X, s = self.some_rows(64)
-        columns = X if self.frame is None else self.frame.columns(X)
-        squares = np.append(np.mean(columns.astype(np.float64) ** 2, axis=0), 1.0)[: self.n_parameters // self.n_outputs]
+        X = self.some_rows(64)[0]
+        columns = X.astype(np.float64) if self.frame is None else self.frame.columns(X)
+        squares = np.append(np.mean(columns * columns, axis=0), 1.0)[: self.n_parameters // self.n_outputs]
         squares = np.where(np.isfinite(squares) & (squares > 0), squares, 1.0)
         is_free = np.append(np.full(self.n_features, np.all(self.penalty == 0)), True)[: len(squares)]
         other._gauge = np.where(is_free, squares / self.n_outputs, 0.0)

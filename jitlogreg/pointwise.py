@@ -75,14 +75,16 @@ def exp_nonpositive(x):
     what the rounding of r left behind.
     """
     scale, part = _scaled_exp(x)
-    return where(x < _log_smallest(x), zeros(x), fma(scale, part, scale))
+    value = fma(scale, part, scale)
+    return where(x < _log_smallest(x), zeros(x), value)
 
 
 @pointwise
 def exp_nonpositive_sum(x, rest):
     """e**(x + rest) for x ≤ 0 and a `rest` of at most half an ulp of x, within 1 ulp; otherwise `exp_nonpositive`."""
     scale, part = _scaled_exp(x)
-    return where(x < _log_smallest(x), zeros(x), fma(scale, part + fma(part, rest, rest), scale))
+    nearer = fma(scale, part + fma(part, rest, rest), scale)
+    return where(x < _log_smallest(x), zeros(x), nearer)
 
 
 @pointwise

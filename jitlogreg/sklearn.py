@@ -60,8 +60,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         Weights of the classes, {label: weight}, which multiply the weights of the examples; "balanced" means
         S / (K · the class's sum of weights) for K classes.
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
-        That of `jitlogreg.fit`: "auto" is "newton" if the data is small, else "lbfgs". Names of scikit-learn's that mean
-        the same minimum are taken too: "newton-cholesky" as "newton"; "newton-cg", "sag" and "saga" as "auto".
+        That of `jitlogreg.fit`: "auto" is "newton" if the data is small, else "lbfgs". Names of scikit-learn's for the
+        same minimum are taken too: "newton-cholesky" as "newton"; "newton-cg", "sag" and "saga" as "auto".
     max_iter : int
         The most iterations. A `ConvergenceWarning` says that they were not enough, or that there is no minimum, as
         with C=np.inf if a plane separates the classes.
@@ -237,7 +237,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         return self.classes_[np.argmax(z, axis=1) if z.ndim == 2 else (z > 0).astype(int)]
 
     def predict_proba(self, X):
-        """The probabilities of the classes, within 2 ulp for a given margin z, and within 4 ulp of more than two classes.
+        """The probabilities of the classes, for given margins within 2 ulp, or within 4 of more than two classes.
 
         Parameters
         ----------

@@ -246,6 +246,7 @@ def check_callable(name, value):
 
 
 def check_array(name, value):
+    """Check an ndarray, memmap or `DeviceArray` of real numbers, aligned and in native byte order."""
     # the common case, 0.3 us sooner: what NumPy makes itself has these very dtypes, in native byte order
     if type(value) is np.ndarray and (value.dtype is FLOAT64 or value.dtype is FLOAT32) and value.flags.aligned:
         return

@@ -68,7 +68,15 @@ ARROWS = {
     ),
     "outputs": ({"evaluation", "targets.base", "targets.normalize", "validation"}, {"math", "numpy"}),
     "outputs_objective": (
-        {"interop.wrapping", "linear_algebra", "objective", "outputs", "targets.base", "targets.dispatch", "validation"},
+        {
+            "interop.wrapping",
+            "linear_algebra",
+            "objective",
+            "outputs",
+            "targets.base",
+            "targets.dispatch",
+            "validation",
+        },
         {"copy", "math", "numpy"},
     ),
     "norms": (set(), {"math", "numpy"}),

@@ -1,4 +1,4 @@
-"""K outputs from one read of X: independent models with the bits of one alone, softmax against mpmath, what is refused."""
+"""K outputs from one read of X: models with the bits of one alone, softmax against mpmath, and what is refused."""
 
 import re
 
@@ -161,7 +161,9 @@ def margins(dtype, K):
 @pytest.mark.parametrize("K", [2, 3, 10])
 def test_softmax_and_its_logarithm_are_within_four_ulp(dtype, K):
     Z = margins(dtype, K)
-    a, log_a = (call(Z, np.eye(K, dtype=dtype), link="softmax", target="cpu") for call in (jlr.forward, jlr.log_forward))
+    a, log_a = (
+        call(Z, np.eye(K, dtype=dtype), link="softmax", target="cpu") for call in (jlr.forward, jlr.log_forward)
+    )
     for i, z in enumerate(Z):
         exact, log_exact, _ = exact_softmax(z)
         for k in range(K):
@@ -267,7 +269,7 @@ def test_out_receives_the_result_and_no_input_changes(target, dtypes, order):
     assert [snapshot(array) for array in arrays] == [(*state[:4], False) for state in before]
 
 
-@pytest.mark.parametrize("change", [np.asfortranarray, lambda W: np.repeat(W, 2, axis=1)[:, ::2], lambda W: W[::1, ::-1]])
+@pytest.mark.parametrize("change", [np.asfortranarray, lambda W: np.repeat(W, 2, axis=1)[:, ::2], np.fliplr])
 def test_coefficients_may_lie_in_memory_as_they_like(change):
     X, W, b, _, _, classes = models(60, 5, 3)
     strided = change(W)
@@ -293,7 +295,10 @@ def test_weights_out_of_range_are_scaled_by_model(target):
 
 
 X, W, B, Y, S, CLASSES = models(12, 3, 4)
-HOT = np.eye(4)[CLASSES]
+HOT, AT = np.eye(4)[CLASSES], np.arange(48).reshape(12, 4)
+NEGATIVE = np.where(np.arange(12) == 5, -1.0, 1.0)
+OF_MODELS = {"link": "sigmoid", "y": Y}
+NO_SUM = "sample_weight: expected a sum that is positive and finite, got 0.0"
 
 
 @pytest.mark.parametrize(
@@ -309,20 +314,24 @@ HOT = np.eye(4)[CLASSES]
         (ValueError, "b: expected shape (4,), one intercept per column of w, got (3,)", {"b": B[:3]}),
         (TypeError, "b: expected real numbers, got dtype complex128", {"b": B + 0j}),
         (TypeError, "y: expected integers from 0 to 3, or shape (12, 4), got float64: np.unique", {"y": CLASSES * 1.0}),
-        (ValueError, "y[0]: expected a class from 0 to 3, as w has 4 columns, got 4", {"y": np.full(12, 4)}),
-        (ValueError, "y[0]: expected a class from 0 to 3, as w has 4 columns, got -1", {"y": np.full(12, -1)}),
-        (ValueError, "y: expected shape (12,) of class numbers or (12, 4) of probabilities, got (12, 3)", {"y": HOT[:, :3]}),
-        (ValueError, "y: expected shape (12,) of class numbers", {"y": CLASSES[:5]}),
+        (ValueError, "y[0]: expected a class from 0 to 3, as there are 4 outputs, got 4", {"y": np.full(12, 4)}),
+        (ValueError, "y[0]: expected a class from 0 to 3, as there are 4 outputs, got -1", {"y": np.full(12, -1)}),
+        (ValueError, "y: expected shape (12,) of classes or (12, 4) of probabilities, got (12, 3)", {"y": HOT[:, :3]}),
+        (ValueError, "y: expected shape (12,) of classes", {"y": CLASSES[:5]}),
         (ValueError, "y[0]: expected probabilities of at least 0 that sum to 1, got [", {"y": HOT * 0.9}),
         (ValueError, "y[0]: expected probabilities of at least 0", {"y": HOT - 0.25 + HOT[:, ::-1] * 0.25}),
-        (ValueError, "y[3, 1]: expected a label from 0 to 1, got 2.0", {"y": np.where(np.arange(48).reshape(12, 4) == 13, 2.0, Y), "link": "sigmoid"}),
+        (ValueError, "y[3, 1]: expected a label from 0 to 1, got 2.0", OF_MODELS | {"y": np.where(AT == 13, 2.0, Y)}),
         (ValueError, "sample_weight: expected shape (12,), got (12, 4)", {"sample_weight": S}),
-        (ValueError, "sample_weight[5]: expected a finite weight of at least 0", {"sample_weight": np.where(np.arange(12) == 5, -1.0, 1.0)}),
-        (ValueError, "sample_weight: expected a sum that is positive and finite, got 0.0", {"sample_weight": np.zeros(12)}),
-        (ValueError, "sample_weight: expected a sum that is positive and finite, got 0.0 for output 2", {"sample_weight": S * [1, 1, 0, 1], "link": "sigmoid", "y": Y}),
+        (ValueError, "sample_weight[5]: expected a finite weight of at least 0", {"sample_weight": NEGATIVE}),
+        (ValueError, NO_SUM, {"sample_weight": np.zeros(12)}),
+        (ValueError, f"{NO_SUM} for output 2", OF_MODELS | {"sample_weight": S * [1, 1, 0, 1]}),
         (ValueError, "l2: expected a number, got an array of shape (4,)", {"l2": np.zeros(4)}),
-        (ValueError, "l2: expected a number or an array of shape (4,), got an array of shape (3,)", {"l2": np.zeros(3), "link": "sigmoid", "y": Y}),
-        (ValueError, "l2: expected a finite number of at least 0, got -1", {"l2": np.array([0, 0, -1.0, 0]), "link": "sigmoid", "y": Y}),
+        (ValueError, "l2: expected a number or an array of shape (4,), got an array", OF_MODELS | {"l2": np.zeros(3)}),
+        (
+            ValueError,
+            "l2: expected a finite number of at least 0, got -1",
+            OF_MODELS | {"l2": np.array([0, 0, -1.0, 0])},
+        ),
         (ValueError, "out: expected shape (3, 4), got (4, 3)", {"out": np.empty((4, 3))}),
         (ValueError, "out: expected a contiguous array", {"out": np.empty((4, 3)).T}),
         (ValueError, "X: expected at least one row", {"X": X[:0], "y": CLASSES[:0]}),
@@ -344,5 +353,7 @@ def test_the_cuda_target_says_that_it_has_no_such_kernels():
         lambda: cuda.sums_of_outputs("softmax", None, W, B, True),
         lambda: cuda.hessian_vector_sums_of_outputs("softmax", None, W, B, W, B),
     ):
-        with pytest.raises(TargetUnavailableError, match=r"^target: expected 'cpu' or 'reference' for w of shape \(n, K\)"):
+        with pytest.raises(
+            TargetUnavailableError, match=r"^target: expected 'cpu' or 'reference' for w of shape \(n, K\)"
+        ):
             call()

@@ -362,7 +362,7 @@ def test_deprecated_parameters_warn_as_scikit_learn_does():
         {"tol": -1e-3},
         {"max_iter": -1},
         {"max_iter": 2.5},
-        {"solver": "sag"},
+        {"solver": "liblinear"},
         {"penalty": "l1"},
         {"class_weight": "unbalanced"},
         {"fit_intercept": "yes"},

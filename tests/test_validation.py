@@ -193,7 +193,7 @@ def test_x_has_two_dimensions(shape):
     refuses(ValueError, f"X: expected shape (m, n), one example per row, got {shape}", X=np.zeros(shape))
 
 
-@pytest.mark.parametrize("shape", [(), (2,), (4,), (3, 1), (1, 3), (0,)])
+@pytest.mark.parametrize("shape", [(), (2,), (4,), (3, 1, 1), (0,)])
 def test_w_has_one_number_a_column(shape):
     refuses(ValueError, f"expected shape (3,), one coefficient per column of X, got {shape}", w=np.zeros(shape))
 

@@ -134,10 +134,10 @@ def _check_types(*, X, w, b, link, target, **others):
         _array("out", out, 1, (w.dtype,), f"a vector of {w.dtype}, the dtype of w")
         if not out.mutable:
             raise TypingError("out: expected a writable array, got a read-only one")
-    for name, argument, only in (("target", target, "cpu"), ("link", link, "sigmoid")):
-        if _given(argument) and not _is_literal(argument, only):
-            came = repr(argument.literal_value) if isinstance(argument, StringLiteral) else f"a value of type {argument}"
-            raise TypingError(f"{name}: expected {only!r} or nothing in compiled code, got {came}")
+    if _given(target) and not (isinstance(target, StringLiteral) and target.literal_value == "cpu"):
+        raise TypingError(f"target: expected 'cpu' or nothing in compiled code, got {_described(target)}")
+    if not isinstance(link, (str, Omitted)) and getattr(link, "literal_value", None) != "sigmoid":
+        raise TypingError(f"link: expected 'sigmoid' or nothing in compiled code, got {_described(link)}")
 
 
 def _given(argument):
@@ -146,9 +146,8 @@ def _given(argument):
     return argument is not None and not isinstance(argument, NoneType)
 
 
-def _is_literal(argument, text):
-    value = argument.value if isinstance(argument, Omitted) else getattr(argument, "literal_value", argument)
-    return value == text
+def _described(argument):
+    return repr(argument.literal_value) if isinstance(argument, StringLiteral) else f"a value of type {argument}"
 
 
 def _array(name, argument, ndim, dtypes, expected):

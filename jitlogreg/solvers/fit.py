@@ -284,7 +284,9 @@ def _objective(X: np.ndarray | Objective, y, *, link, sample_weight, l2, fit_int
     if not isinstance(objective, OutputsObjective):
         return objective
     if objective.link != "softmax":
-        raise ValueError(f"X: expected an Objective of one output or of a softmax, got one of {objective.n_outputs} models")
+        raise ValueError(
+            f"X: expected an Objective of one output or of a softmax, got one of {objective.n_outputs} models"
+        )
     return objective.gauged()
 
 

@@ -83,8 +83,11 @@ def is_possible(objective, point):
     """
     if not math.isfinite(point.decrement):
         return False
-    if np.all(objective.penalty > 0) and abs(objective.imbalance) < ONE_CLASS_IMBALANCE:
+    is_one_class = abs(objective.imbalance) >= ONE_CLASS_IMBALANCE
+    if np.all(objective.penalty > 0) and not is_one_class:
         return False
+    if is_one_class and objective.n_outputs > 1:
+        return True  # a class without examples: no example of another need be settled
     threshold = DECREMENT_UNCERTAINTY * objective.total_weight * max(point.decrement, UNIT_ROUNDOFF) ** 2
     if not point.converged:
         threshold = min(threshold, SETTLED * objective.total_weight / objective.shape[0])

@@ -177,7 +177,7 @@ class Target(Protocol):
         """
 
     def sums_of_outputs(self, link: str, problem: Problem, W: Any, b: Any, with_gradient: bool) -> Sums:
-        """`sums` of K independent models (link "sigmoid"), or of one model of K classes ("softmax"); W (n, K), b (K,)."""
+        """`sums` of K independent models (link "sigmoid") or of K classes ("softmax"), of W (n, K) and b (K,)."""
 
     def hessian_vector_sums_of_outputs(
         self, link: str, problem: Problem, W: Any, b: Any, V: Any, c: Any

@@ -131,9 +131,7 @@ def sums_of_outputs(link, problem, W, b, with_gradient):
         y, s = problem.y, problem.sample_weight
         parts = [
             sums(
-                problem._replace(
-                    y=y if y.ndim == 1 else y[k], sample_weight=s if s is None or s.ndim == 1 else s[k]
-                ),
+                problem._replace(y=y if y.ndim == 1 else y[k], sample_weight=s if s is None or s.ndim == 1 else s[k]),
                 *(W[:, k], b[k], with_gradient),
             )
             for k in range(outputs)
@@ -242,7 +240,7 @@ def _log_softmax(Z):
 def _below_largest(Z):
     """zₖ − maxⱼ zⱼ: an infinite largest margin is 0 below itself."""
     largest = np.max(Z, axis=1, keepdims=True)
-    return np.where((Z == largest) & (largest == np.inf), 0, Z - largest)
+    return np.where((largest == Z) & (largest == np.inf), 0, Z - largest)
 
 
 _ROW_ACTIVATIONS = {"softmax": _softmax, "log_softmax": _log_softmax}

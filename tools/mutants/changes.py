@@ -3,7 +3,13 @@
 from typing import NamedTuple
 
 CPU = "jitlogreg/targets/cpu/"
+_OUTPUTS = CPU + "outputs/"
 _CHUNKS, _PANELS, _NORMALIZE = CPU + "row_chunks.py", CPU + "column_panels.py", "jitlogreg/targets/normalize.py"
+
+
+OUTPUTS_FILES = [
+    _OUTPUTS + f"{name}.py" for name in ("chunks", "column_major", "row_major", "sigmoid", "softmax", "tiles")
+]
 
 
 class Mutant(NamedTuple):
@@ -110,7 +116,7 @@ MUTANTS = [
         (CPU + "column_major.py", "    for j in range(full, n):\n", "    for j in range(full, n - 1):\n"),
         (CPU + "column_major.py", "LANES - pad, b), weight, load(z, 0, b)))", "LANES - pad, b), weight, b))"),
         (CPU + "column_major.py", "ROWS_AT_ONCE = 128", "ROWS_AT_ONCE = 1024"),
-        (CPU + "matrix.py", "column(k + 1), weights[k + 1],", "column(k + 1), weights[k + (k != 4)],"),
+        (CPU + "matrix.py", "columns[k + 1], weights[k + 1],", "columns[k + 1], weights[k + (k != 4)],"),
         (CPU + "matrix.py", "builder.fadd(sums[2], sums[3]))", "builder.fsub(sums[2], sums[3]))"),
         (CPU + "column_major.py", "load(z, 0, b) + weighted_columns(", "load(z, 0, b) - weighted_columns("),
         (CPU + "column_major.py", "stop = minimum(r + ROWS_AT_ONCE, rows)", "stop = r + minimum(ROWS_AT_ONCE, rows)"),
@@ -151,7 +157,7 @@ MUTANTS = [
             "    for j in range(full, stop, LANES):\n",
             "    for j in range(full, stop - LANES, LANES):\n",
         ),
-        (CPU + "epilogue.py", "high, low, work), pending == 0", "high, low, work), pending < 0"),
+        (CPU + "epilogue.py", "return state, state[1] == 0", "return state, state[1] < 0"),
         (CPU + "epilogue.py", "            store_scalar(to, r, 1)\n", "            store_scalar(to, r, 0)\n"),
         (
             CPU + "epilogue.py",
@@ -182,5 +188,32 @@ MUTANTS = [
         ("jitlogreg/evaluation.py", "if not 0 < weight < math.inf:", "if not 0 <= weight < math.inf:"),
         (CPU + "executor.py", "_mean(t.loss, t.weight), _mean(t.db, t.weight)", "_mean(t.loss, t.weight), t.db"),
         ("jitlogreg/evaluation.py", "if not valid or not", "if not valid and not"),
+        # K outputs
+        ("jitlogreg/pointwise.py", "part + fma(part, rest, rest), scale)", "part + fma(part, rest, zeros(x)), scale)"),
+        ("jitlogreg/pointwise.py", "return fma(-scale * rest, scale, scale)", "return scale"),
+        ("jitlogreg/pointwise.py", "return difference - (log_total - lost)", "return difference - log_total"),
+        ("jitlogreg/pointwise.py", "e, -(y * others)) * scale", "e, y * others) * scale"),
+        (_OUTPUTS + "tiles.py", "chains[k][r % 2]\n", "chains[k][(r // 4) % 2]\n"),
+        (
+            _OUTPUTS + "tiles.py",
+            "totals[own] = emit_fma(builder, numbers[r]",
+            "totals[own] = emit_fma(builder, numbers[0]",
+        ),
+        (_OUTPUTS + "row_major.py", "first, ahead, step = first + count, 0, 0", "first, ahead, step = first + 4, 0, 0"),
+        (_OUTPUTS + "row_major.py", "first += 2 if pair else 1", "first += 2"),
+        (_OUTPUTS + "column_major.py", "_add(left[4:8], right[4:8]", "_add(left[4:8], right[:4]"),
+        (_OUTPUTS + "column_major.py", "k += 2 if models - k >= 2 else 1", "k += 2"),
+        (_OUTPUTS + "sigmoid.py", "i + k * t.y_step, pad, copies)", "i, pad, copies)"),
+        (_OUTPUTS + "sigmoid.py", "store(narrow, 8, sums[4])", "store(narrow, 8, sums[3])"),
+        (_OUTPUTS + "softmax.py", "misfit = where(y == which, -(difference + lost), misfit)", "misfit = zeros(misfit)"),
+        (
+            _OUTPUTS + "softmax.py",
+            "low, which = low + rounded, which + ones(e)\n    return",
+            "which = which + ones(e)\n    return",
+        ),
+        (_OUTPUTS + "softmax.py", "high + low, ones(e) + ((high - e) + low))", "high + low, ones(e) - e)"),
+        (_OUTPUTS + "chunks.py", "stage + STAGES > t.stages)", "stage > 0)"),
+        (_OUTPUTS + "chunks.py", "first = stage // STAGES * t.wave", "first = 0"),
+        (_OUTPUTS + "chunks.py", "for k in range(t.outputs if counts[0] == 0 else 0):", "for k in range(0):"),
     )
 ]

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pages import DOCS, FIGURES, ROOT, measured_on, provenance, replaced, table
 
-from mutants.changes import CPU, MUTANTS
+from mutants.changes import CPU, MUTANTS, OUTPUTS_FILES
 
 RESULTS, PAGE = FIGURES / "mutants.json", DOCS / "reliability.md"
 
@@ -38,6 +38,7 @@ _FIRST = {
     "jitlogreg/pointwise.py": [["tests/test_pointwise.py"]],
     "jitlogreg/evaluation.py": [["tests/test_validation.py", "-k", "not reference and sum"]],
     CPU + "epilogue.py": [["tests/test_validation.py", "-k", "cpu and (outside_the_unit or negative_and_nonfinite)"]],
+    **dict.fromkeys(OUTPUTS_FILES, [["tests/test_outputs.py"], ["tests/test_softmax_fit.py"]]),
 }
 _LATER = [
     *(["tests/test_kernels.py", "-k", f"not reference and ({tests})"] for tests in (_NAMES, _SHAPES)),
@@ -46,6 +47,7 @@ _LATER = [
     ["tests/test_nonfinite.py", "tests/test_targets.py", "tests/test_bits.py", "-k", "cpu or number_of_threads"],
     ["tests/test_validation.py", "-k", "cpu and (labels or weights)"],
     ["tests/test_kernels.py", "-k", "not reference"],
+    ["tests/test_outputs.py"],
 ]
 
 

@@ -14,13 +14,8 @@ _PLAN_OF_MEANS = '    plan = _plan("loss_gradient", problem, w, True)\n    (memo
 _LANES, _OWN_COMPILE = "from jitlogreg.simd import", "from jitlogreg.targets.compile"
 _EXP, _EXP_BODY = (
     "\n@pointwise\ndef exp_nonpositive",
-    """    shifted = fma(x, _log2_of_e(x), _round_and_bias(x))
-    k = shifted - _round_and_bias(x)
-    exact = fma(-k, _log2_high(x), x)
-    r = fma(-k, _log2_low(x), exact)
-    lost = fma(-k, _log2_low(x), exact - r)
-    scale = exponent_from_low_bits(shifted)
-    value = fma(scale, fma(r * r, _exp_tail(r), lost) + r, scale)
+    """    scale, part = _scaled_exp(x)
+    value = fma(scale, part, scale)
     return where(x < _log_smallest(x), zeros(x), value)
 """,
 )

@@ -32,6 +32,9 @@ SMALL = ((1_001, 37), (100, 64), (21, 4_100), (11, 33_000))
 # A scale and a shift that standardized columns undo: exact in float32
 FAR_OFF = 2.0**-4, 2.0**10
 
+# Of a softmax
+CLASSES = 5
+
 # The columns up to which a case has a Hessian and fits
 HESSIAN_COLUMNS = 64
 
@@ -55,7 +58,15 @@ def bits(case):
         "forward": digest(jlr.forward(X, w, 0.25)),
         "log_forward": digest(jlr.log_forward(X, w, 0.25)),
     }
+    W, classes = numbers(n * CLASSES, 6).reshape(n, CLASSES).astype(w_dtype), classes_of(m)
+    found["softmax"] = digest(
+        *jlr.loss_and_gradient(X, classes, W, 0.25, link="softmax", sample_weight=s, l2=0.125),
+        jlr.log_forward(X, W, 0.25, link="softmax"),
+    )
     if w_dtype == "float64":
+        several = jlr.Objective(X, classes, link="softmax", n_outputs=CLASSES)
+        T = np.append(W, numbers(CLASSES, 7))
+        found["softmax hessian_vector"] = digest(several.hessian_vector(T, T[::-1].copy()))
         objective, theta = jlr.Objective(X, y, sample_weight=s, l2=0.125), np.append(w, 0.25)
         found["objective"] = digest(*objective(theta))
         found["hessian_vector"] = digest(objective.hessian_vector(theta, theta[::-1].copy()))
@@ -64,14 +75,23 @@ def bits(case):
             for solver in ("newton", "lbfgs"):
                 found[solver] = digest(*fitted(X, soft, s, solver))
                 found[f"{solver} far off"] = digest(*fitted(X * FAR_OFF[0] + FAR_OFF[1], soft, s, solver))
+        if n <= HESSIAN_COLUMNS and len(np.unique(classes)) == CLASSES:
+            found["softmax fit"] = digest(*fitted(X, classes, s, "lbfgs", link="softmax", max_iterations=4))
     return found
 
 
-def fitted(X, y, s, solver):
+def fitted(X, y, s, solver, link="sigmoid", max_iterations=8):
     """What a few iterations of a fit come to, with the first of several columns twice: a factor by rows serves that."""
     X = X if X.shape[1] < 2 else np.concatenate([X, X[:, :1]], axis=1).astype(X.dtype, order="K")
-    found = jlr.fit(X, y, sample_weight=s, solver=solver, max_iterations=8)
+    found = jlr.fit(X, y, sample_weight=s, solver=solver, link=link, max_iterations=max_iterations)
     return found.w, found.b, found.loss, found.decrement
+
+
+def classes_of(m):
+    """A class for each example; the last one has the last class, so that there are as many as CLASSES."""
+    classes = ((numbers(m, 8) + 1) / 2 * (CLASSES - 1)).astype(np.int64)
+    classes[-1] = CLASSES - 1
+    return classes
 
 
 def numbers(count, seed):

@@ -128,7 +128,7 @@ def sums_of_outputs(link, problem, W, b, with_gradient):
     """
     if link == "sigmoid" and _plan("loss_gradient", problem, W, with_gradient).by_panels:
         return _sums_in_turn(problem, W, b, with_gradient)
-    (m, n), outputs = problem.X.shape, W.shape[1]
+    n, outputs = W.shape
     plan, packed = _outputs_plan(f"outputs_{link}_loss", problem, W, with_gradient), _packed(W, b)
     (memory, _), _ = _run(plan, problem, packed, 0.0)
     totals = _totals(memory, plan)[: plan.width].reshape(outputs, -1)

@@ -14,7 +14,6 @@ from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_cou
 from jitlogreg.targets.cpu.pointers import data_address
 from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, PROBLEM, WORDS
 
-
 # What kernels of one output are told of outputs, coefficients and waves
 _ONE_OUTPUT = 1, 0, 0
 
@@ -75,8 +74,15 @@ def make_outputs_plan(operation, shape, outputs, order, ld, x_dtype, w_dtype, wi
     columns = -(-n // LANES) * LANES
     fixed = {
         "kernel": kernel(operation, x_dtype, w_dtype, order, prefetch.hint, standardized=standardized),
-        **{"m": m, "n": n, "ld": ld, **parts._asdict(), "prefetch": ahead, "vectors": 1},
-        **{"outputs": outputs, "w_step": columns + LANES, "n_padded": columns if with_gradient else 0},
+        "m": m,
+        "n": n,
+        "ld": ld,
+        **parts._asdict(),
+        "prefetch": ahead,
+        "vectors": 1,
+        "outputs": outputs,
+        "w_step": columns + LANES,
+        "n_padded": columns if with_gradient else 0,
     }
     fields, size = chunks.memory(fixed, epilogue, w_dtype.itemsize, numba.config.NUMBA_NUM_THREADS, 8 * WORDS)
     record = np.zeros(1, PROBLEM)

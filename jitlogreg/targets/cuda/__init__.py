@@ -24,18 +24,21 @@ from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
 
 __all__ = [
     "activate",
+    "activate_outputs",
     "bind",
     "descend",
     "device",
     "dot",
     "hessian_sums",
     "hessian_vector_sums",
+    "hessian_vector_sums_of_outputs",
     "hold",
     "means",
     "name",
     "reason",
     "residuals",
     "sums",
+    "sums_of_outputs",
 ]
 
 name = "cuda"
@@ -142,7 +145,9 @@ def hessian_vector_sums_of_outputs(link, problem, W, b, V, c):
     raise TargetUnavailableError(_NO_OUTPUTS)
 
 
-_NO_OUTPUTS = f"target: expected 'cpu' or 'reference' for w of shape (n, K), got {name!r}, which has no such kernels yet"
+_NO_OUTPUTS = (
+    f"target: expected 'cpu' or 'reference' for w of shape (n, K), got {name!r}, which has no such kernels yet"
+)
 
 
 def _reduced_sums(operation, problem, w, b):

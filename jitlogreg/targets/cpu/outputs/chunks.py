@@ -136,8 +136,16 @@ def memory(fixed, epilogue, itemsize, threads, first):
     partials = first + 8 * 2 * width
     work = partials + 8 * wave * 2 * width
     fields = {
-        **{"wave": wave, "width": width, "totals": first, "partials": partials, "work": work, "work_size": work_size},
-        **{"parts": parts, "stages": STAGES * waves, "stage_tasks": max(wave, total_blocks), "first_tasks": wave},
+        "wave": wave,
+        "width": width,
+        "totals": first,
+        "partials": partials,
+        "work": work,
+        "work_size": work_size,
+        "parts": parts,
+        "stages": STAGES * waves,
+        "stage_tasks": max(wave, total_blocks),
+        "first_tasks": wave,
         "second_tasks": total_blocks,
     }
     return fields, work + 8 * wave * work_size

@@ -9,7 +9,7 @@ kernel, as in `targets.cpu.epilogue`:
 
 `apply(t, i, block, z, state, totals, counts)` takes a block's rows from row i on. `block` says how many there are, how
 many of them are padding, and whether no others follow that belong to the same sums. `state` is the address of memory
-that is zero at first: `shared` vectors for all models, then `own` for each. `counts`, which it returns, is what has been
+that is zero at first: `shared` vectors for all models, then `own` for each. `counts`, which it returns, is what is
 summed there: examples of a segment, and segments. With no examples pending the accumulators may be flushed.
 """
 

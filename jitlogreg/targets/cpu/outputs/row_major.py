@@ -3,9 +3,9 @@
 A tile of rows and models keeps its sums in registers and loads each number of X once for all of its models. Only the
 first models of a block prefetch, as much as one model alone does.
 
-`shape` is that of `targets.cpu.row_major`, `i` a row, `pad` of them padding. `of` has the number of models, and how many
-elements lie between one model's numbers and the next's: of coefficients (the intercept behind the padded ones),
-margins, accumulators, and totals.
+`shape` is that of `targets.cpu.row_major`, `i` a row, `pad` of them padding. `of` has the number of models, and how far
+apart the numbers of one and the next lie: of coefficients (the intercept behind the padded ones), margins,
+accumulators, and totals.
 """
 
 from jitlogreg.simd import LANES

@@ -1,7 +1,7 @@
 """K independent models: each has the sums of one alone, in the same order, and keeps them in memory between blocks.
 
-    SIGMOID    z ← s·dz; totals LOSS, DB, WEIGHT, INVALID of each
-    PRODUCT    z ← s·σ(z)σ(−z)·u, with the margins u of K more vectors; total DB of each
+SIGMOID    z ← s·dz; totals LOSS, DB, WEIGHT, INVALID of each
+PRODUCT    z ← s·σ(z)σ(−z)·u, with the margins u of K more vectors; total DB of each
 """
 
 from jitlogreg.simd import LANES

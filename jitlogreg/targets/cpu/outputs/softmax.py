@@ -141,7 +141,7 @@ SOFTMAX = OutputsEpilogue(_apply, _finish, shared=_SHARED, own=1)
 
 @inline
 def _apply_product(t, i, block, z, state, totals, counts):
-    """Replace margins by s·aₖ (uₖ − Σⱼ aⱼuⱼ), with the margins u of K more vectors, and add these to DB of each class."""
+    """Replace margins by s·aₖ (uₖ − Σⱼ aⱼuⱼ), with the margins u of K more vectors, and add these to DB."""
     rows, pad, _ = block
     own = pointer_to(state + 8 * LANES * _SHARED, 0.0)
     for first in range(0, rows, SEGMENT):
