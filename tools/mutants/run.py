@@ -38,7 +38,7 @@ _FIRST = {
     "jitlogreg/pointwise.py": [["tests/test_pointwise.py"]],
     "jitlogreg/evaluation.py": [["tests/test_validation.py", "-k", "not reference and sum"]],
     CPU + "epilogue.py": [["tests/test_validation.py", "-k", "cpu and (outside_the_unit or negative_and_nonfinite)"]],
-    **dict.fromkeys(OUTPUTS_FILES, [["tests/test_outputs.py"], ["tests/test_softmax_fit.py"]]),
+    **{file: [["tests/test_outputs.py"], ["tests/test_softmax_fit.py"]] for file in OUTPUTS_FILES},
 }
 _LATER = [
     *(["tests/test_kernels.py", "-k", f"not reference and ({tests})"] for tests in (_NAMES, _SHAPES)),
