@@ -33,6 +33,8 @@ EXPLAINED = [
     (r"test_large_sparse_matrix", OUTSIDE, "the index arrays of sparse matrices"),
     (r"test_liblinear_with_large_values", OUTSIDE, "liblinear alone refuses numbers above 1e30, which are served here"),
     (r"test_newton_cholesky_fallback_to_lbfgs", OUTSIDE, "what newton-cholesky does about a singular Hessian"),
+    (r"test_logistic_regression_array_api_\w+\[(torch|cupy|array_api)", OUTSIDE, OTHER_ARRAYS),
+    (r"test_logreg_predict_proba_multinomial", OUTSIDE, "calls a private method, once its other assertions have held"),
     (r"test_consistency_path", FAILED, "compares with liblinear, which penalises the intercept: by 2e-3 with seed 1"),
     (
         r"test_logistic_cv\[",
