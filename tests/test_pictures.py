@@ -9,7 +9,7 @@ import pictures
 import pytest
 from accuracy import margins
 from pages import DOCS, FIGURES
-from performance import history, peer_picture, solver_curves, sweep
+from performance import history, outputs_table, peer_picture, solver_curves, sweep
 
 NAMES = sorted(path.stem for path in (DOCS / "pictures").glob("*.svg"))
 
@@ -24,6 +24,7 @@ DRAWN = {
     "sweep": lambda path: sweep.draw(path, stored("sweep.json")),
     "history": lambda path: history.draw(stored("history.json"), path),
     "solvers": lambda path: solver_curves.draw(path, stored("solver_curves.json")),
+    "outputs": lambda path: outputs_table.draw(path, stored("outputs.json")),
     "one-read": drawings.one_read,
     "cpu-kernel": drawings.cpu_kernel,
     "reduction": drawings.reduction,

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pages import replaced
 
 from jitlogreg.cli.errors import WrongAnswerError
 from jitlogreg.targets.cpu import profile
@@ -366,3 +367,40 @@ def test_the_table_of_solvers_tells_what_falls_short():
         "| far | 500 | 250 | 1.0e-07 | 1e-9 above |",
         "| lost | not reached |  |  |  |",
     ]
+
+
+# ---------------------------------------------------------------- outputs_table.py
+
+
+def test_the_tables_of_several_outputs_are_those_of_the_results():
+    outputs_table = load("outputs_table")
+    results = json.loads(outputs_table.RESULTS.read_text(encoding="utf-8"))
+    page = outputs_table.PAGE.read_text(encoding="utf-8")
+    for name, text in outputs_table.tables(results).items():
+        assert replaced(page, f"outputs: {name}", text) == page
+
+
+def test_several_outputs_are_timed_beside_their_peers(monkeypatch, capsys):
+    outputs_table = load("outputs_table")
+    monkeypatch.setattr(outputs_table, "SHAPES", [(200, 3)])
+    monkeypatch.setattr(outputs_table, "SOFTMAX", [(200, 3, 4)])
+    monkeypatch.setattr(outputs_table, "MODELS", (2, 3))
+    monkeypatch.setattr(outputs_table, "ROUNDS", 1)
+    found = outputs_table.models()
+    assert [(row["order"], row["dtype"]) for row in found] == [
+        (order, dtype) for dtype in ("float64", "float32") for order in "CF"
+    ]
+    assert all(set(row["times_one"]) == {"2", "3"} for row in found)
+    assert {row["implementation"] for row in outputs_table.softmax()} >= {outputs_table.OWN}
+    assert capsys.readouterr().out
+
+
+def test_a_peer_with_another_answer_is_not_timed(monkeypatch):
+    outputs_table = load("outputs_table")
+
+    def wrong(X, y, W, b):
+        return lambda: (0.0, W)
+
+    monkeypatch.setattr(outputs_table, "PEERS", {"wrong": ("json", "json", wrong)})
+    with pytest.raises(SystemExit, match="wrong on 50 x 3 x 4 in float64 gives another answer"):
+        outputs_table._softmax_on(50, 3, 4, np.float64)
