@@ -158,9 +158,9 @@ def margins(dtype, K):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("K", [2, 3, 10])
+@pytest.mark.parametrize("K", [2, 3, 10, 300])
 def test_softmax_and_its_logarithm_are_within_four_ulp(dtype, K):
-    Z = margins(dtype, K)
+    Z = margins(dtype, K)[:: max(1, K // 10)]
     a, log_a = (
         call(Z, np.eye(K, dtype=dtype), link="softmax", target="cpu") for call in (jlr.forward, jlr.log_forward)
     )
