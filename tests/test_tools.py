@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from accuracy import softmax
 from pages import replaced
 
 from jitlogreg.cli.errors import WrongAnswerError
@@ -404,3 +405,30 @@ def test_a_peer_with_another_answer_is_not_timed(monkeypatch):
     monkeypatch.setattr(outputs_table, "PEERS", {"wrong": ("json", "json", wrong)})
     with pytest.raises(SystemExit, match="wrong on 50 x 3 x 4 in float64 gives another answer"):
         outputs_table._softmax_on(50, 3, 4, np.float64)
+
+
+# ---------------------------------------------------------------- accuracy/softmax.py
+
+
+def test_the_errors_of_a_softmax_are_measured_and_told(monkeypatch):
+    if np.finfo(np.longdouble).nmant < 63:
+        pytest.skip("long double is no wider than float64")
+    monkeypatch.setattr(softmax, "NUMBERS", 600)
+    monkeypatch.setattr(softmax, "ROWS", 60)
+    monkeypatch.setattr(softmax, "CLASSES", (3, 20))
+    rows = softmax.measure()
+    assert [(row["dtype"], row["classes"]) for row in rows] == [
+        (dtype, K) for dtype in ("float64", "float32") for K in (3, 20)
+    ]
+    assert all(0 < error <= 4 for row in rows for error in row["ulps"].values())
+    results = json.loads(softmax.RESULTS.read_text(encoding="utf-8"))
+    page = softmax.PAGE.read_text(encoding="utf-8")
+    assert replaced(page, softmax.MARKER, softmax.text(results)) == page
+    assert max(error for row in results["rows"] for error in row["ulps"].values()) <= 4
+
+
+def test_an_error_of_a_softmax_is_seen():
+    Z = np.array([[0.1, 0.2, 0.3]])
+    a = softmax.exact(Z)[0].astype(np.float64)
+    assert softmax.ulps(a, softmax.exact(Z)[0]) <= 0.5
+    assert softmax.ulps(a * (1 + 8 * np.finfo(float).eps), softmax.exact(Z)[0]) > 4

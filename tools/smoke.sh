@@ -8,5 +8,6 @@ asv check -E existing:python
 asv run --quick --dry-run --show-stderr -E existing:python \
     -b "'cpu', 'float64', 'C', \(128, 20\)|LossAndGradient.*'cpu', 'float64', 'F', \(128, 20\)|'cuda-.*64', 'C', \(128" \
     -b "track_ratio.*'float64', \(1000, 28\)|Threads.*\(2, 'float64'|OtherThreads|Memory.*'float64'" \
+    -b "SeveralOutputs.*\('softmax', 4" \
     -b "solvers.*\(569, 30\)" \
     -b "Import|track_from_disk\('loss_and_gradient', 'C'"
