@@ -64,8 +64,8 @@ def forward(
     Notes
     -----
     Within 2 ulp of σ of the margin, and within 4 ulp of the softmax of the margins, in both tails, down to the smallest
-    normal number; 0 below, where shares of other classes may be lost too. A NaN margin gives NaN. Costs about 2mnK flops
-    and one read of X, which is mn numbers.
+    normal number; 0 below, where shares of other classes may be lost too. A NaN margin gives NaN. Costs about 2mnK
+    flops and one read of X, which is mn numbers.
 
     References
     ----------
