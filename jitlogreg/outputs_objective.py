@@ -153,6 +153,16 @@ class OutputsObjective(Objective):
             raise ValueError(f"b: expected 0 with fit_intercept=False, got {b}")
         return T.reshape(-1)
 
+    def split(self, theta):
+        """W and b of θ."""
+        W, b = self._model(self._matrix(theta))
+        return W.copy(), b.copy()
+
+    def sums_at(self, w, b):
+        """The sums for a step of a descent, with db = 0 if there is no intercept."""
+        sums = self._target.sums_of_outputs(self.link, self._problem, w, b, True)
+        return sums if self._has_b else sums._replace(db=np.zeros(self.n_outputs))
+
     def at_zero(self):
         """The objective and its gradient at θ = 0."""
         return self(np.zeros(self.n_parameters))

@@ -264,6 +264,52 @@ def test_a_callback_sees_matrices(target):
     assert set(seen) == {((4, 3), (3,))}
 
 
+# ---------------------------------------------------------------- gradient descent
+
+
+def descended(X, y, W, b, l2, steps, rate):
+    """The update rule by NumPy: W, b and the losses."""
+    losses, Y = [], np.eye(W.shape[1])[y]
+    for k in range(steps + 1):
+        Z = X @ W + b
+        P = np.exp(Z - Z.max(axis=1, keepdims=True))
+        P /= P.sum(axis=1, keepdims=True)
+        losses.append(-np.mean(np.log(np.sum(P * Y, axis=1))) + l2 / 2 * np.sum(W * W))
+        if k < steps:
+            W, b = W - rate * (X.T @ (P - Y) / len(X) + l2 * W), b - rate * np.mean(P - Y, axis=0)
+    return W, b, losses
+
+
+def test_a_descent_of_a_softmax_follows_the_update_rule(target, order):
+    X, y = examples()
+    X = np.asarray(X, order=order)
+    W, b = np.random.default_rng(0).normal(size=(4, 3)), np.array([0.1, 0.2, 0.3])
+    run = jlr.gradient_descent(X, y, learning_rate=0.05, n_iterations=20, l2=0.1, w=W, b=b, link="softmax")
+    expected = descended(X, y, W, b, 0.1, 20, 0.05)
+    np.testing.assert_allclose(run.w, expected[0], rtol=1e-10)
+    np.testing.assert_allclose(run.b, expected[1], rtol=1e-10)
+    np.testing.assert_allclose(run.loss_history, expected[2], rtol=1e-12)
+    of_objective = jlr.gradient_descent(
+        jlr.Objective(X, y, l2=0.1, link="softmax", n_outputs=3), learning_rate=0.05, n_iterations=20, w=W, b=b
+    )
+    assert np.array_equal(of_objective.w, run.w)
+
+
+def test_a_descent_of_a_softmax_is_in_the_dtype_of_w_and_can_be_resumed(tmp_path):
+    X, y = examples()
+    X = X.astype(np.float32)
+    settings = {"learning_rate": 0.05, "link": "softmax"}
+    whole = jlr.gradient_descent(X, y, n_iterations=12, **settings)
+    assert (whole.w.dtype, whole.b.dtype, whole.w.shape) == (np.float32, np.float32, (4, 3))
+    assert np.all(np.diff(whole.loss_history) < 0)
+    path, seen = tmp_path / "run.npz", []
+    jlr.gradient_descent(X, y, n_iterations=5, checkpoint=path, callback=lambda s: seen.append(s.b.shape), **settings)
+    resumed = jlr.gradient_descent(X, y, n_iterations=12, resume=path, **settings)
+    assert resumed.w.tobytes() == whole.w.tobytes()
+    assert resumed.loss_history.tobytes() == whole.loss_history.tobytes()
+    assert seen == [(3,)] * 6
+
+
 # ---------------------------------------------------------------- no minimum
 
 
@@ -358,6 +404,20 @@ def test_pickles_of_an_objective_give_the_same_bits():
         (ValueError, "w: expected 3 columns", lambda X, y: jlr.fit(X, y, link="softmax", w=np.zeros((4, 2)))),
         (ValueError, "b: expected 0", lambda X, y: jlr.fit(X, y, link="softmax", b=1.0, fit_intercept=False)),
         (ValueError, "link: expected one of", lambda X, y: jlr.fit(X, y, link="probit")),
+        (
+            ValueError,
+            "X: expected an Objective of one output or of a softmax",
+            lambda X, y: jlr.gradient_descent(
+                jlr.Objective(X, (y == 1) * 1, n_outputs=2), learning_rate=1, n_iterations=1
+            ),
+        ),
+        (
+            ValueError,
+            "y[0]: expected a class from 0 to 1",
+            lambda X, y: jlr.gradient_descent(
+                X, y * 0 + 2, w=np.zeros((4, 2)), link="softmax", learning_rate=1, n_iterations=1
+            ),
+        ),
         (
             ValueError,
             "X: expected an Objective of one output or of a softmax",

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitlogreg import validation
+from jitlogreg import outputs, validation
 from jitlogreg._docs import documented
 from jitlogreg.evaluation import check_examples, check_weight, checked_sums, normalize
 from jitlogreg.interop.device_array import like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.norms import norm
 from jitlogreg.objective import Objective
+from jitlogreg.outputs_objective import OutputsObjective
 from jitlogreg.solvers.monitor import Monitor, State, is_true
 from jitlogreg.solvers.progress import progress_bar
 from jitlogreg.targets.base import DescentSettings, Problem, Steps
@@ -29,7 +30,9 @@ class Descent(NamedTuple):
     Attributes
     ----------
     w : ndarray, shape (n,)
+        Of a softmax, (n, K).
     b : float
+        Of a softmax, an array (K,).
     loss_history : ndarray of float64, shape (n_iterations + 1,)
         The objective before each step, and after the last; `minibatch_descent` has one of its own.
     n_iterations : int
@@ -39,7 +42,7 @@ class Descent(NamedTuple):
     """
 
     w: np.ndarray
-    b: float
+    b: Any
     loss_history: np.ndarray
     n_iterations: int
     converged: bool
@@ -57,6 +60,7 @@ def gradient_descent(
     b: float = 0.0,
     sample_weight: np.ndarray | None = None,
     l2: float = 0.0,
+    link: str = "sigmoid",
     tolerance: float = 0.0,
     callback: Callable[[State], object] | None = None,
     progress: bool = False,
@@ -77,12 +81,15 @@ def gradient_descent(
         column of ones).
     n_iterations : int
         The most steps to make.
-    w : ndarray of X's dtype or float64, shape (n,), optional
+    w : ndarray of X's dtype or float64, shape (n,) or (n, K), optional
         Where to start; zeros of X's dtype if left out. The whole descent is in its dtype. It is not written to.
     b : float
         Where to start.
     %(sample_weight)s
     %(l2)s
+    link : {"sigmoid", "softmax"}
+        "softmax" descends for one model of K classes, as many as w has columns; without w, K follows from y as in
+        `fit`.
     tolerance : float
         Stop once the Euclidean norm of [dw, db] is at most this.
     callback : callable, optional
@@ -135,8 +142,11 @@ def gradient_descent(
     (100, True)
     """
     if isinstance(X, Objective):
-        validation.check_none_beside_objective(y=y, sample_weight=sample_weight, l2=l2 or None, target=target)
+        given = {"y": y, "sample_weight": sample_weight, "l2": l2 or None, "target": target}
+        validation.check_none_beside_objective(**given, link=None if link == "sigmoid" else link)
         task, w, b = _of_objective(X, w, b)
+    elif outputs.check_link(link) == "softmax":
+        task, w, b = _of_classes(X, y, sample_weight, l2, target, w, b)
     else:
         task, w, b = _of_arrays(X, y, sample_weight, l2, target, w, b)
     settings = _Settings(
@@ -165,6 +175,8 @@ class _Task(NamedTuple):
         The target's name.
     sums_at : callable
         The `Sums` at w and b.
+    normalize : callable
+        Means from these, w and l2.
     descend : callable
         The target's own loop over steps, if it has one: `Target.descend` at w and b.
     """
@@ -174,6 +186,7 @@ class _Task(NamedTuple):
     l2: float
     target: str
     sums_at: Callable
+    normalize: Callable
     descend: Callable
 
 
@@ -188,9 +201,16 @@ class _Settings(NamedTuple):
 
 def _of_objective(objective, w, b):
     """The task that an `Objective` is, and where to start."""
+    if isinstance(objective, OutputsObjective):
+        if objective.link != "softmax":
+            came = f"{objective.n_outputs} independent models"
+            raise ValueError(f"X: expected an Objective of one output or of a softmax, got one of {came}")
+        w, b = objective.split(objective.initial_theta(w, b))
+        described = objective, None, objective.l2, objective.target
+        return _Task(*described, objective.sums_at, _normalize_classes, _no_loop), w, b
     w = np.zeros(objective.n_features) if w is None else validation.check_coefficients(w, objective).astype(np.float64)
     b = validation.check_initial_intercept(b, w.dtype, objective.n_parameters > objective.n_features)
-    return _Task(objective, None, objective.l2, objective.target, objective.sums_at, _no_loop), w, b
+    return _Task(objective, None, objective.l2, objective.target, objective.sums_at, normalize, _no_loop), w, b
 
 
 def _no_loop(w, b, settings):
@@ -206,7 +226,28 @@ def _of_arrays(X, y, sample_weight, l2, target, w, b):
     y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
     data = Problem(X, y, sample_weight, order, ld)
     sums_at, descend = functools.partial(checked_sums, chosen, data), functools.partial(chosen.descend, data)
-    return _Task(X, data, l2, chosen.name, sums_at, descend), w, b
+    return _Task(X, data, l2, chosen.name, sums_at, normalize, descend), w, b
+
+
+def _of_classes(X, y, sample_weight, l2, target, w, b):
+    """The task of a softmax on these arrays, and where to start."""
+    chosen = choose(target, X)
+    order, ld = validation.check_matrix(X)
+    if w is None:
+        w = np.zeros((X.shape[1], outputs.number_of_classes(y)), X.dtype)
+    else:
+        w = validation.check_coefficients_of_outputs(w, X).copy()
+    outputs.check_outputs("softmax", w.shape[1])
+    b = outputs.check_intercepts(b, w.shape[1], w.dtype)
+    y, sample_weight = outputs.check_labels_and_weights(X, y, sample_weight, "softmax", w.shape[1], w.dtype)
+    sums_at = functools.partial(outputs.checked_sums, chosen, "softmax", Problem(X, y, sample_weight, order, ld))
+    return _Task(X, None, l2, chosen.name, sums_at, _normalize_classes, _no_loop), w, b
+
+
+def _normalize_classes(sums, w, l2):
+    """Means with the penalty, dw in w's dtype."""
+    means = outputs.normalize(sums, w, l2)
+    return means._replace(dw=means.dw.astype(w.dtype, copy=False))
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -223,7 +264,7 @@ def _restored(checkpoint, task, settings, w, b):
         start = _parameters(task.X, restored["start_w"], restored["start_b"], w.dtype)
         w, b = _parameters(task.X, restored["w"], restored["b"], w.dtype)
         history = restored["history"].tolist()
-    loss, dw, db = normalize(task.sums_at(*start), start[0], settings.l2)
+    loss, dw, db = task.normalize(task.sums_at(*start), start[0], settings.l2)
     gradient = np.append(on_host(dw).astype(np.float64), db)
     checkpoint.begin(loss, gradient, start_w=on_host(start[0]), start_b=start[1])
     if len(history) > settings.n_iterations:
@@ -248,6 +289,8 @@ def _description(task, settings, dtype):
 
 def _parameters(X, w, b, dtype):
     """w and b from a checkpoint, w where X lies."""
+    if w.ndim == 2:
+        return validation.check_coefficients_of_outputs(w, X), b.astype(dtype)
     return validation.check_coefficients(like(X, w), X), dtype.type(b)
 
 
@@ -264,15 +307,15 @@ def _steps(task, settings, w, b, n_iterations, each_step):
     learning_rate, _, l2, tolerance = settings
     steps = task.descend(w, b, DescentSettings(learning_rate, n_iterations, l2, tolerance, each_step))
     if steps is None:
-        return _descend_by_evaluations(task.sums_at, w, b, learning_rate, n_iterations, l2)
+        return _descend_by_evaluations(task, w, b, learning_rate, n_iterations, l2)
     return steps
 
 
-def _descend_by_evaluations(sums_at, w, b, learning_rate, n_iterations, l2):
+def _descend_by_evaluations(task, w, b, learning_rate, n_iterations, l2):
     """Yield what each step reached, where the target has no loop of its own."""
     for _ in range(n_iterations + 1):
-        sums = sums_at(w, b)
-        loss, dw, db = normalize(sums, w, l2)
+        sums = task.sums_at(w, b)
+        loss, dw, db = task.normalize(sums, w, l2)
         yield Steps([loss], gradient_norm(dw, db), w, b, sums.weight, sums.valid)
         w, b = step(w, b, dw, db, learning_rate)
 
@@ -293,7 +336,7 @@ def _followed(steps, history, task, settings, monitor):
             if monitor.checkpoint.saves and math.isfinite(loss):
                 monitor.checkpoint.save(iteration, functools.partial(_state, w, b, history))
             stop = monitor.callback is not None and is_true(
-                monitor.callback(State(iteration, loss, grad_norm, w.copy(), float(b)))
+                monitor.callback(State(iteration, loss, grad_norm, w.copy(), _intercept(b)))
             )
             if not math.isfinite(loss):
                 _warn_not_finite(loss, iteration)
@@ -301,7 +344,12 @@ def _followed(steps, history, task, settings, monitor):
                 break
     if math.isfinite(loss):
         monitor.checkpoint.save(iteration, functools.partial(_state, w, b, history), is_last=True)
-    return Descent(w, float(b), np.array(history), iteration, grad_norm <= settings.tolerance)
+    return Descent(w, _intercept(b), np.array(history), iteration, grad_norm <= settings.tolerance)
+
+
+def _intercept(b):
+    """b as callers get it: a Python float, or a copy of K of them."""
+    return b.copy() if isinstance(b, np.ndarray) else float(b)
 
 
 def _warn_not_finite(loss, iteration):
