@@ -148,9 +148,9 @@ MUTANTS = [
         (CPU + "compensated.py", "store(g, j, zeros(like))", "store(g, j, load(g, j, like))"),
         (_CHUNKS, "blocks // t.tasks * t.rows, full), 0", "blocks // t.tasks * t.rows, full - 8), 0"),
         (_CHUNKS, "for r in range(rows - pad, rows):", "for r in range(rows - pad + 1, rows):"),
-        (CPU + "executor.py", "+ (lost + load(low_part, j, like))", "+ lost"),
+        (CPU + "compensated.py", "+ (lost + load(low_part, j, like))", "+ lost"),
         (CPU + "executor.py", "last = minimum(width, first + ADDED_AT_ONCE)", "last = width"),
-        (CPU + "executor.py", "where(is_finite, total + load(low, j, like), total)", "total + load(low, j, like)"),
+        (CPU + "compensated.py", "where(is_finite, total + load(low, j, like), total)", "total + load(low, j, like)"),
         (CPU + "epilogue.py", "            if segments == SEGMENTS:", "            if segments == SEGMENTS + 1:"),
         (
             CPU + "dot.py",
@@ -174,7 +174,7 @@ MUTANTS = [
         (_PANELS, "load_scalar(high, j) + load_scalar(low, j)", "load_scalar(high, j) - load_scalar(low, j)"),
         (_PANELS, "(minimum(SEGMENT, full - r), 0)", "(minimum(SEGMENT, full), 0)"),
         (_PANELS, "rows, pad, offset(dz, r), g,", "rows, pad, dz, g,"),
-        (CPU + "executor.py", "for part in range(parts):", "for part in range(1, parts):"),
+        (CPU + "compensated.py", "for part in range(parts):", "for part in range(1, parts):"),
         (CPU + "vectors.py", 'builder.icmp_signed("<", lane', 'builder.icmp_signed("<=", lane'),
         (
             CPU + "partition.py",

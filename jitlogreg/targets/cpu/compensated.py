@@ -5,9 +5,9 @@ collects what its roundings lost (Knuth's two-sum).
 """
 
 from jitlogreg.pointwise import two_sum
-from jitlogreg.simd import LANES, zeros
+from jitlogreg.simd import LANES, where, zeros
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.pointers import load_scalar, store_scalar
+from jitlogreg.targets.cpu.pointers import load_scalar, offset, store_scalar
 from jitlogreg.targets.cpu.vectors import load, splat, store, widen
 
 # Totals of tasks that are added up at once
@@ -44,3 +44,29 @@ def flush(g, high, low, count, like):
     for j in range(0, count, LANES):
         add_vector(high, low, j, load(g, j, like))
         store(g, j, zeros(like))
+
+
+@inline
+def add_parts(high, low, partials, parts, width, first, last):
+    """Add to the totals from `first` to `last` those of so many parts, in order.
+
+    `partials` has the high and the low totals of a part, `width` of each, and then those of the next.
+    """
+    like = splat(0.0)
+    for part in range(parts):
+        high_part = offset(partials, 2 * part * width)
+        low_part = offset(high_part, width)
+        for j in range(first, last, LANES):
+            total, lost = two_sum(load(high, j, like), load(high_part, j, like))
+            store(high, j, total)
+            store(low, j, load(low, j, like) + (lost + load(low_part, j, like)))
+
+
+@inline
+def join(high, low, first, last):
+    """Add the low parts of the totals from `first` to `last` to the high ones."""
+    like = splat(0.0)
+    for j in range(first, last, LANES):
+        total = load(high, j, like)
+        is_finite = total - total >= like  # else the low part is NaN and means nothing
+        store(high, j, where(is_finite, total + load(low, j, like), total))

@@ -9,15 +9,14 @@ import math
 
 from numba import prange
 
-from jitlogreg.simd import LANES, where
 from jitlogreg.targets import normalize
 from jitlogreg.targets.compile import inline, parallel, serial
 from jitlogreg.targets.cpu import column_panels
-from jitlogreg.targets.cpu.compensated import ADDED_AT_ONCE, clear, two_sum
+from jitlogreg.targets.cpu.compensated import ADDED_AT_ONCE, add_parts, clear, join
 from jitlogreg.targets.cpu.epilogue import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.cpu.pointers import call, load_scalar, load_sized, offset, pointer_to, store_scalar, store_sized
 from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, problem_at
-from jitlogreg.targets.cpu.vectors import load, minimum, splat, store
+from jitlogreg.targets.cpu.vectors import minimum
 
 # The totals of all tasks from which on threads share the blocks in which they are added up
 SHARED_SUMS = 1 << 16
@@ -135,24 +134,15 @@ def take_means(t, problem):
 @inline
 def add_totals(t, problem, block):
     """Add up one block of the tasks' totals, or of the row blocks' of column panels, in order; join both parts."""
-    into, width, parts, like = problem + t.totals, t.width, t.stage_tasks, splat(0.0)
+    into, width, parts = problem + t.totals, t.width, t.stage_tasks
     first = block * ADDED_AT_ONCE
     last = minimum(width, first + ADDED_AT_ONCE)
     if t.panel > 0:
         into, width, parts, last = into + 8 * t.n_padded, TOTALS, t.blocks, TOTALS
     high, partials = pointer_to(into, 0.0), pointer_to(problem + t.partials, 0.0)
     low = offset(high, t.width)
-    for part in range(parts):
-        high_part = offset(partials, 2 * part * width)
-        low_part = offset(high_part, width)
-        for j in range(first, last, LANES):
-            total, lost = two_sum(load(high, j, like), load(high_part, j, like))
-            store(high, j, total)
-            store(low, j, load(low, j, like) + (lost + load(low_part, j, like)))
-    for j in range(first, last, LANES):
-        total = load(high, j, like)
-        is_finite = total - total >= like  # else the low part is NaN and means nothing
-        store(high, j, where(is_finite, total + load(low, j, like), total))
+    add_parts(high, low, partials, parts, width, first, last)
+    join(high, low, first, last)
 
 
 def reduction_task(block, problem, x0, w0):

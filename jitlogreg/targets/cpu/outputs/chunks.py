@@ -5,15 +5,15 @@ totals are added up in order, one block of totals after another. The order of ev
 same.
 """
 
-from jitlogreg.simd import LANES, where
+from jitlogreg.simd import LANES
 from jitlogreg.targets.compile import inline
-from jitlogreg.targets.cpu.compensated import ADDED_AT_ONCE, clear, two_sum
+from jitlogreg.targets.cpu.compensated import ADDED_AT_ONCE, add_parts, clear, join
 from jitlogreg.targets.cpu.epilogue import TOTALS
 from jitlogreg.targets.cpu.outputs.row_major import DOTS
 from jitlogreg.targets.cpu.pointers import matrix, offset, pointer_to, store_scalar
 from jitlogreg.targets.cpu.problem import problem_at
 from jitlogreg.targets.cpu.row_chunks import rows_of
-from jitlogreg.targets.cpu.vectors import broadcast_as, load, minimum, splat, store
+from jitlogreg.targets.cpu.vectors import broadcast_as, minimum
 
 # The memory of a wave's tasks in bytes, unless a task for each thread takes more: about what an L3 cache holds
 WAVE_BYTES = 1 << 25
@@ -85,20 +85,12 @@ def make_task(layout, epilogue):
 @inline
 def _add_wave(t, problem, block, parts, last):
     """Add up one block of a wave's totals, in order; after the last wave, join both parts."""
-    high, partials, like = pointer_to(problem + t.totals, 0.0), pointer_to(problem + t.partials, 0.0), splat(0.0)
+    high, partials = pointer_to(problem + t.totals, 0.0), pointer_to(problem + t.partials, 0.0)
     low, first = offset(high, t.width), block * ADDED_AT_ONCE
     stop = minimum(t.width, first + ADDED_AT_ONCE)
-    for part in range(parts):
-        high_part = offset(partials, 2 * part * t.width)
-        low_part = offset(high_part, t.width)
-        for j in range(first, stop, LANES):
-            total, lost = two_sum(load(high, j, like), load(high_part, j, like))
-            store(high, j, total)
-            store(low, j, load(low, j, like) + (lost + load(low_part, j, like)))
-    for j in range(first, stop if last else first, LANES):
-        total = load(high, j, like)
-        is_finite = total - total >= like  # else the low part is NaN and means nothing
-        store(high, j, where(is_finite, total + load(low, j, like), total))
+    add_parts(high, low, partials, parts, t.width, first, stop)
+    if last:
+        join(high, low, first, stop)
 
 
 # ---------------------------------------------------------------- memory
