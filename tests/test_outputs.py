@@ -343,6 +343,18 @@ def test_what_is_refused(target, exception, said, arguments):
         jlr.loss_and_gradient(**arguments)
 
 
+@pytest.mark.parametrize("row", [0, 17, 69])
+def test_a_bad_label_of_any_row_and_model_is_found(target, row):
+    X, W, b, y, s, _ = models(70, 64, 3)
+    y[row, 1], s[row, 2] = 1.5, -1.0
+    with pytest.raises(ValueError, match=rf"^y\[{row}, 1\]: expected a label from 0 to 1, got 1.5"):
+        jlr.loss_and_gradient(X, y, W, b)
+    with pytest.raises(ValueError, match=rf"^sample_weight\[{row}, 2\]: expected a finite weight"):
+        jlr.loss(X, np.abs(y) > 1, W, b, sample_weight=s)
+    with pytest.raises(ValueError, match=rf"^sample_weight\[{row}\]: expected a finite weight"):
+        jlr.loss(X, np.arange(70) % 3, W, b, sample_weight=s[:, 2].copy(), link="softmax")
+
+
 def test_the_cuda_target_says_that_it_has_no_such_kernels():
     from jitlogreg.targets.dispatch import TargetUnavailableError, has_outputs
 

@@ -204,7 +204,7 @@ MUTANTS = [
         (_OUTPUTS + "column_major.py", "_add(left[4:8], right[4:8]", "_add(left[4:8], right[:4]"),
         (_OUTPUTS + "column_major.py", "offset(z, k * z_step), first + (ahead", "offset(z, 0), first + (ahead"),
         (_OUTPUTS + "sigmoid.py", "i + k * t.y_step, pad, copies)", "i, pad, copies)"),
-        (_OUTPUTS + "sigmoid.py", "store(narrow, 8, sums[4])", "store(narrow, 8, sums[3])"),
+        (_OUTPUTS + "sigmoid.py", "store(narrow, 8, sums[4])", "store(narrow, 16, sums[4])"),
         (_OUTPUTS + "softmax.py", "misfit = where(y == which, -(difference + lost), misfit)", "misfit = zeros(misfit)"),
         (
             _OUTPUTS + "softmax.py",
