@@ -49,6 +49,19 @@ out : ndarray of w's dtype, shape of w, optional
     Receives dw and is returned as dw. It must be contiguous and share no memory with an input. If the call raises, it
     stays unchanged.
 """,
+    "y_of_fit": """
+y : ndarray of bool, integer or float, shape (m,)
+    Labels from 0 to 1; soft labels are allowed. Of a softmax, the integers 0 to K − 1; or probabilities (m, K), whose
+    rows sum to 1.
+""",
+    "sample_weight_of_fit": """
+sample_weight : ndarray of bool, integer or float, shape (m,), optional
+    Finite weights of at least 0 with a positive sum; by default 1 each.
+""",
+    "l2_of_fit": """
+l2 : float
+    The strength of the penalty l2/2 ‖w‖², at least 0. The intercept is not penalised.
+""",
     "target": """
 target : {"cpu", "cuda", "reference"}, optional
     Where to run. By default the enclosing `use_target`, then the environment, then where X is stored decides.

@@ -122,8 +122,8 @@ def log_forward(
 
     Notes
     -----
-    Within 2 ulp of log σ of the margin: min(z, 0) − log(1 + e^−|z|); within 4 ulp of the logarithm of a softmax. Costs
-    about 2mnK flops and one read of X.
+    Within 2 ulp of log σ of the margin: min(z, 0) − log(1 + e^−|z|). Of a softmax within 4 ulp, but that shares of
+    other classes below the smallest normal number may be lost. Costs about 2mnK flops and one read of X.
 
     Examples
     --------

@@ -47,7 +47,7 @@ class Objective:
     Attributes
     ----------
     n_features, n_parameters : int
-        n; and n + 1, or n without an intercept.
+        n; and n + 1, or n without an intercept, times the number of outputs.
     shape, dtype : tuple of int, numpy.dtype
         Those of X.
     l2 : float
@@ -291,7 +291,7 @@ class Objective:
         """Iterate over the examples some rows at a time: X, y and weights, as NumPy arrays."""
         for first in range(0, self.shape[0], row_passes.ROWS):
             X, y, s = self._rows_on_host(slice(first, first + row_passes.ROWS))
-            yield X, y, np.ones(len(y)) if s is None else s
+            yield X, y, np.ones(len(X)) if s is None else s
 
     def _rows_on_host(self, which):
         """Some rows of X, y and the weights, or None, as NumPy arrays."""

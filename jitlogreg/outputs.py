@@ -67,15 +67,22 @@ def loss_and_gradient(target, arguments, link, l2, out, with_gradient=True) -> L
 def checked_sums(target, link, problem, W, b, with_gradient=True):
     """The sums over the examples, with a check of what the target has read; see `evaluation.checked_sums`."""
     sums = target.sums_of_outputs(link, problem, W, b, with_gradient)
-    y, s = problem.y, problem.sample_weight
-    if not sums.valid or not np.all(sums.weight < math.inf):
-        validation.check_values(None if link == "softmax" else y.T, None if s is None else s.T)
-    if s is None or _within_range(sums, s.dtype):
+    check_examples(sums, link, problem)
+    s = problem.sample_weight
+    if s is None or is_in_range(sums, s.dtype):
         return sums
     return target.sums_of_outputs(link, problem._replace(sample_weight=rescaled(s)), W, b, with_gradient)
 
 
-def _within_range(sums, dtype):
+def check_examples(sums, link, problem):
+    """Raise ValueError for the first bad label or weight, if the target found one or a sum of weights overflows."""
+    y, s = problem.y, problem.sample_weight
+    if not sums.valid or not np.all(sums.weight < math.inf):
+        validation.check_values(None if link == "softmax" else y.T, None if s is None else s.T)
+
+
+def is_in_range(sums, dtype):
+    """Whether weighted sums in a dtype are in range, or zero because all weights are."""
     least, most = WEIGHT_RANGE if dtype.itemsize == 8 else WEIGHT_RANGE_32
     in_range = (sums.weight == 0) | ((least <= np.asarray(sums.weight)) & (sums.weight <= most))
     return bool(np.all(in_range)) and all(np.isfinite(part).all() for part in (sums.loss, sums.dw, sums.db))
@@ -87,16 +94,21 @@ def rescaled(sample_weight):
     return np.ldexp(sample_weight, 1 - exponent)
 
 
+def check_weights(weights):
+    """Raise ValueError if a sum of weights is not positive and finite."""
+    for k, weight in enumerate(np.atleast_1d(weights)):
+        if not 0 < weight < math.inf:
+            of_output = f" for output {k}" if np.ndim(weights) else ""
+            raise ValueError(f"sample_weight: expected a sum that is positive and finite, got {weight}{of_output}")
+
+
 @np.errstate(all="ignore")
 def normalize(sums, W, l2) -> LossAndGradient:
     """Means from sums, with the penalty: those of `evaluation.normalize` for each output, dw in float64.
 
     In a frame l2 is an array with a row for each column of X.
     """
-    for k, weight in enumerate(np.atleast_1d(sums.weight)):
-        if not 0 < weight < math.inf:
-            of_output = f" for output {k}" if np.ndim(sums.weight) else ""
-            raise ValueError(f"sample_weight: expected a sum that is positive and finite, got {weight}{of_output}")
+    check_weights(sums.weight)
     loss, dw, db = (mean(total, sums.weight) for total in (sums.loss, sums.dw, sums.db))
     if np.any(l2):
         wide, per_model = W.astype(np.float64, copy=False), np.ndim(loss) > 0
@@ -128,7 +140,7 @@ def check_link_of_one(link):
 
 def check_outputs(link, outputs, name="w"):
     """Check the number of outputs."""
-    least, what = (2, "classes") if link == "softmax" else (1, "columns")
+    least, what = (2, "classes") if link == "softmax" else (1, "column")
     if outputs < least:
         raise ValueError(f"{name}: expected at least {least} {what} for link={link!r}, got {outputs}")
 
@@ -146,17 +158,25 @@ def number_of_classes(y):
     """K of a softmax, from class numbers or the columns of probabilities; checks little else."""
     validation.check_array("y", y)
     if y.ndim == 2:
+        if y.shape[1] < 2:
+            raise ValueError(f"y: expected at least 2 columns, one per class, got shape {y.shape}")
         return y.shape[1]
     if y.dtype.kind not in "biu" or y.size == 0:
         came = f"{y.dtype}" if y.size else f"shape {y.shape}"
         raise TypeError(
             f"y: expected class numbers, integers from 0 on, or probabilities of shape (m, K), got {came}{_ENCODE}"
         )
-    return max(2, int(y.max()) + 1)
+    i = int(np.argmax(y))
+    if y[i] >= len(y) > 1:
+        raise ValueError(f"y[{i}]: expected a class below {len(y)}, the number of examples, got {y[i]}{_ENCODE}")
+    return max(2, int(y[i]) + 1)
 
 
 def check_intercepts(b, outputs, dtype):
     """Check b: real numbers (K,), or one for all outputs. Return them in W's dtype."""
+    if isinstance(b, (list, tuple)):
+        came = validation.described(b)
+        raise TypeError(f"b: expected a real number or a numpy.ndarray, got {came}: np.asarray(b) makes one")
     if not isinstance(b, np.ndarray):
         return np.full(outputs, validation.check_intercept(b, dtype), dtype)
     if b.shape != (outputs,):

@@ -11,6 +11,9 @@ from jitlogreg.objective import HESSIAN_COLUMNS, Objective, hold_problem
 from jitlogreg.targets.base import Problem
 from jitlogreg.targets.dispatch import choose, has_hessian
 
+# The most classes for a Hessian, whose blocks take a read of X each: K (K + 1) / 2 of them
+HESSIAN_CLASSES = 64
+
 # Rows whose probabilities are computed at a time
 _ROWS = 1 << 14
 
@@ -37,12 +40,17 @@ class OutputsObjective(Objective):
         self._describe(self._data.X, self._target.name, l2, fit_intercept)
         self._gauge = None
         self._problem = hold_problem(self._target, self._data)
-        zero = self._matrix(np.zeros(self.n_parameters))
-        sums = outputs.checked_sums(self._target, link, self._problem, *self._model(zero))
-        outputs.normalize(sums, zero, 0.0)  # refuses weights without a sum
+        sums = self._sums_at_zero()
+        outputs.check_examples(sums, link, self._data)
+        s = self._data.sample_weight
+        if s is not None and not outputs.is_in_range(sums, s.dtype):
+            self._data = self._data._replace(sample_weight=outputs.rescaled(s))
+            self._problem = hold_problem(self._target, self._data)
+            sums = self._sums_at_zero()
+        outputs.check_weights(sums.weight)
         self.total_weight = sums.weight
         # a class without weight has an intercept that falls for ever, as where there is but one class
-        self.imbalance = 0.5 if link == "softmax" and self._has_b and np.any(self._class_weights() == 0) else 0.0
+        self.imbalance = 0.5 if link == "softmax" and self.missing_classes() is not None else 0.0
         if check_finite and not np.isfinite(sums.loss).all():  # 0 times NaN or infinity is NaN
             validation.check_finite(self._data.X)
 
@@ -52,7 +60,8 @@ class OutputsObjective(Objective):
         self.link, self.n_outputs = link, n_outputs
         self.l2 = self.penalty = outputs.check_penalty(l2, self.link, self.n_outputs)
         self.n_parameters *= self.n_outputs
-        self.has_hessian = self.link == "softmax" and has_hessian(target) and self.n_parameters <= HESSIAN_COLUMNS
+        is_small = self.n_parameters <= HESSIAN_COLUMNS and n_outputs <= HESSIAN_CLASSES
+        self.has_hessian = self.link == "softmax" and has_hessian(target) and is_small
 
     def __call__(self, theta):
         """The objective, or of independent models the objectives (K,), and the gradient at θ."""
@@ -93,8 +102,9 @@ class OutputsObjective(Objective):
         """The Hessian of a softmax at θ; from K (K + 1) / 2 reads of X."""
         if not self.has_hessian:
             raise ValueError(
-                f"n_outputs: expected a softmax of at most {HESSIAN_COLUMNS} parameters for a Hessian, got "
-                f"{self.n_parameters} of link {self.link!r}: hessian_vector has no limit"
+                f"n_outputs: expected a softmax of at most {HESSIAN_CLASSES} classes and {HESSIAN_COLUMNS} parameters "
+                f"for a Hessian, got {self.n_outputs} and {self.n_parameters} of link {self.link!r}: hessian_vector "
+                "has no limit"
             )
         T = self._matrix(validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says"))
         rows, K = len(T), self.n_outputs
@@ -106,7 +116,7 @@ class OutputsObjective(Objective):
                 self._add_block(sums, problem, s * A[:, k] * np.add.reduce(others), k, k)
                 for j in range(k):
                     self._add_block(sums, problem, s * A[:, k] * A[:, j], k, j)
-        hessian = sums.reshape(self.n_parameters, -1) / self.total_weight
+        hessian = sums.reshape(self.n_parameters, self.n_parameters) / self.total_weight
         diagonal = hessian.reshape(-1)[:: self.n_parameters + 1].reshape(T.shape)
         diagonal[: self.n_features] += self.penalty
         if self._gauge is not None:
@@ -205,22 +215,28 @@ class OutputsObjective(Objective):
         return np.repeat(np.append(of_columns, np.ones(int(self._has_b))), self.n_outputs)
 
     def smallest_doubt(self, theta, enough=math.inf):
-        """The least of sᵢ (1 − a) over examples with weight, a the probability of their class."""
+        """The least of sᵢ aᵢₖ over examples with weight and classes that are not theirs."""
         least, first = math.inf, 0
         for problem, A in self._probabilities(self._matrix(theta)):
-            s, rows = problem.sample_weight, len(A)
-            y = self._data.y[..., first : first + rows]
-            first += rows
-            if y.ndim == 2:
-                hard = np.max(y, axis=0) == 1
-                A, y = A[hard], np.argmax(y[:, hard], axis=0)
-                s = None if s is None else s[hard]
-            labels = y.astype(np.intp)
-            A[np.arange(len(A)), labels] = 0.0
-            doubt = np.sum(A, axis=1) * (1.0 if s is None else s)
-            doubt = doubt if s is None else doubt[s > 0]
-            least = min(least, float(np.min(doubt, initial=math.inf)))
+            s, y = problem.sample_weight, self._data.y[..., first : first + len(A)]
+            first += len(A)
+            if y.ndim == 1:
+                A[np.arange(len(A)), y.astype(np.intp)] = math.inf
+            else:
+                A = np.where(y.T > 0, math.inf, A)
+            if s is not None:
+                A = A[s > 0] * s[s > 0][:, np.newaxis]
+            least = min(least, float(np.min(A, initial=math.inf)))
         return least
+
+    def missing_classes(self):
+        """A direction along which a softmax falls for ever, as classes without weight have an intercept; or None."""
+        is_missing = self._class_weights() == 0
+        if not (self._has_b and np.any(is_missing)):
+            return None
+        T = np.zeros((self.n_parameters // self.n_outputs, self.n_outputs))
+        T[-1] = np.where(is_missing, -1.0, 0.0)
+        return T.reshape(-1)
 
     def root(self, theta):
         """The triangular R with RᵀR = S H of a softmax. One read of X, and about 2 m K p² flops on one thread."""
@@ -258,15 +274,18 @@ class OutputsObjective(Objective):
         columns = X.astype(np.float64) if self.frame is None else self.frame.columns(X)
         squares = np.append(np.mean(columns * columns, axis=0), 1.0)[: self.n_parameters // self.n_outputs]
         squares = np.where(np.isfinite(squares) & (squares > 0), squares, 1.0)
-        is_free = np.append(np.full(self.n_features, np.all(self.penalty == 0)), True)[: len(squares)]
-        other._gauge = np.where(is_free, squares / self.n_outputs, 0.0)
+        other._gauge = squares / self.n_outputs
         return other
+
+    def _sums_at_zero(self):
+        zero = self._matrix(np.zeros(self.n_parameters))
+        return self._target.sums_of_outputs(self.link, self._problem, *self._model(zero), True)
 
     # ---------------------------------------------------------------- θ as a matrix
 
     def _matrix(self, theta):
         """θ as (n + 1, K), or (n, K) without an intercept."""
-        return theta.reshape(-1, self.n_outputs)
+        return theta.reshape(self.n_parameters // self.n_outputs, self.n_outputs)
 
     def _model(self, T):
         """W and b."""

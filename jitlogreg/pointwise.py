@@ -214,7 +214,8 @@ ACTIVATIONS = {"sigmoid": sigmoid, "log_sigmoid": log_sigmoid}
 def below_largest(z, largest):
     """z − largest ≤ 0, rounded, and what the rounding lost: alone it may cost hundreds of ulp of exp."""
     difference, lost = two_sum(z, -largest)
-    return difference, where(abs(difference) < _infinity(z), lost, zeros(z))
+    lost = where(abs(difference) < _infinity(z), lost, zeros(z))
+    return where(z == largest, zeros(z), difference), lost  # infinite margins among the largest
 
 
 @pointwise

@@ -171,11 +171,11 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             )
         X, y = validate_data(self, X, y, dtype=FLOATS)
         X = _with_unit_stride(X)
-        self.classes_, encoded = _encoded(y)
-        weights = _weights(self.class_weight, self.classes_, X, y, encoded, sample_weight)
+        classes, encoded = _encoded(y)
+        weights = _weights(self.class_weight, classes, X, y, encoded, sample_weight)
         l2 = _penalty(C, len(y), weights)
-        link = "sigmoid" if len(self.classes_) == 2 else "softmax"
-        w, b = self._start(X.shape[1])
+        link = "sigmoid" if len(classes) == 2 else "softmax"
+        w, b = self._start(X.shape[1], 1 if len(classes) == 2 else len(classes))
         solver = SAME_MINIMUM.get(self.solver, self.solver)
         options = Options.checked(solver=solver, tolerance=self.tol, max_iterations=self.max_iter)
         fitted, remedy = fit_quietly(
@@ -198,6 +198,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
                 + ("Increase the number of iterations (max_iter)." if fitted.n_iterations >= self.max_iter else ""),
                 ConvergenceWarning,
             )
+        self.classes_ = classes
         self.coef_ = np.ascontiguousarray(np.atleast_2d(fitted.w.T), X.dtype)
         self.intercept_ = np.atleast_1d(fitted.b).astype(X.dtype)
         self.n_iter_ = np.array([fitted.n_iterations], np.int32)
@@ -276,11 +277,10 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         one = np.ones(1, z.dtype)
         return np.column_stack([call(z, -one, target=self.target), call(z, one, target=self.target)])
 
-    def _start(self, n):
+    def _start(self, n, models):
         """The start of the fit: w in float64, or None, and b."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return None, 0.0
-        models = 1 if len(self.classes_) == 2 else len(self.classes_)
         if self.coef_.shape != (models, n):
             raise ValueError(f"coef_: expected shape ({models}, {n}) for a warm start, got {self.coef_.shape}")
         w, b = self.coef_.astype(np.float64), self.intercept_.astype(np.float64)

@@ -17,7 +17,7 @@ pytest.importorskip("sklearn", "1.7")
 from sklearn import config_context, linear_model
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_breast_cancer, make_classification
+from sklearn.datasets import load_breast_cancer, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.multiclass import OneVsRestClassifier
@@ -553,3 +553,21 @@ def test_weights_of_classes_below_0_are_refused():
     X, y = make_classification(random_state=0)
     with pytest.raises(ValueError, match=r"^class_weight: expected weights of at least 0, got \{0: -1, 1: 2\}"):
         LogisticRegression(class_weight={0: -1, 1: 2}).fit(X, y)
+
+
+def test_a_warm_start_with_other_classes_leaves_the_model_as_it_was():
+    X, y = load_iris(return_X_y=True)
+    model = LogisticRegression(warm_start=True).fit(X, y)
+    before = model.predict_proba(X)
+    with pytest.raises(ValueError, match=r"^coef_: expected shape \(1, 4\) for a warm start, got \(3, 4\)"):
+        model.fit(X[y < 2], y[y < 2])
+    assert np.array_equal(model.classes_, [0, 1, 2])
+    assert np.array_equal(model.predict_proba(X), before)
+
+
+def test_a_tiny_penalty_has_the_minimum_of_none():
+    X, y = load_iris(return_X_y=True)
+    y = np.where(np.arange(150) % 7 == 0, (y + 1) % 3, y)  # which no hyperplane separates
+    expected = LogisticRegression(C=np.inf).fit(X, y).coef_
+    for C in (1e12, 1e18):
+        np.testing.assert_allclose(LogisticRegression(C=C).fit(X, y).coef_, expected, rtol=1e-6)

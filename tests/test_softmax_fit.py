@@ -157,7 +157,8 @@ def exact_minimum(X, y, K, l2, fitted):
         W = np.einsum("ik,kl->ikl", p, np.eye(K)) - p[:, :, None] * p[:, None, :]
         B = np.asarray(A, float)
         H = np.einsum("ia,ikl,ib->akbl", B, W, B, optimize=True).reshape(T.size, T.size) / len(X)
-        H += np.diag(np.repeat(np.asarray(penalty[:, 0], float), K)) + np.kron(np.eye(len(T)), np.full((K, K), 1.0 / K))
+        free = np.diag(np.asarray(penalty[:, 0] == 0, float))  # what changes no probability and has no penalty
+        H += np.diag(np.repeat(np.asarray(penalty[:, 0], float), K)) + np.kron(free, np.full((K, K), 1.0 / K))
         T = T - np.linalg.solve(H, np.asarray(G, float).reshape(-1)).reshape(T.shape)
     assert np.abs(G).max() < 1e-17
     return T
@@ -341,6 +342,89 @@ def test_a_class_without_examples_has_no_minimum(target):
     assert jlr.fit(X, np.where(y == 1, 3, y), link="softmax", l2=0.1, fit_intercept=False).converged
 
 
+def test_a_class_that_some_value_of_a_column_excludes_has_no_minimum(target):
+    x = np.repeat([0.0, 1.0], 4)[:, np.newaxis]
+    with pytest.warns(SeparationWarning, match="quasi-complete separation"):
+        fitted = jlr.fit(x, np.array([0, 1, 2, 0, 0, 1, 1, 0]), link="softmax")
+    assert not fitted.converged
+    with pytest.warns(SeparationWarning):  # labels 0 and 2 alone, without an intercept
+        jlr.fit(1 + x, np.arange(8) % 2 * 2, link="softmax", fit_intercept=False)
+
+
+def test_soft_labels_that_leave_a_class_out_have_no_minimum(target):
+    P = np.array([[0.5, 0.5, 0], [0.2, 0.8, 0], [0.9, 0.1, 0], [1, 0, 0]])
+    with pytest.warns(SeparationWarning, match="a class has no examples with weight"):
+        jlr.fit(np.array([[0.0], [1], [3], [2]]), P, link="softmax")
+    P = np.random.default_rng(0).dirichlet(np.ones(3), 60)
+    X = np.random.default_rng(1).normal(size=(60, 2))
+    X[:3] += 20
+    P[:3] = [0.4, 0.6, 0]  # far off, where the third class has no share: it may be left out there, but not elsewhere
+    assert jlr.fit(X, P, link="softmax").converged
+
+
+def test_many_classes_take_no_search_of_their_pairs(target):
+    X, y = examples(m=400, K=150)
+    y[y == 1] = 0
+    with pytest.warns(SeparationWarning, match="a class has no examples"):
+        assert not jlr.fit(X, np.append(y[:-1], 149), link="softmax", max_iterations=5).converged
+    objective = jlr.Objective(X, y % 150, link="softmax", n_outputs=150)
+    assert not objective.has_hessian
+    with pytest.raises(ValueError, match="n_outputs: expected a softmax of at most 64 classes and 2000 parameters"):
+        objective.hessian(np.zeros(objective.n_parameters))
+
+
+# ---------------------------------------------------------------- extremes
+
+
+@pytest.mark.parametrize("scale", [1e-308, 1e-160, 1e160, 1e308])
+def test_only_the_ratios_of_weights_count(target, scale):
+    X, y = examples()
+    plain, scaled = (
+        jlr.fit(X, y, link="softmax", l2=0.1, sample_weight=np.full(300, weight)) for weight in (1.0, scale)
+    )
+    assert scaled.converged
+    np.testing.assert_allclose(scaled.w, plain.w, rtol=1e-9)
+
+
+def test_the_weights_of_one_model_leave_another_alone(target):
+    X, y = examples()
+    labels, s = np.eye(3)[y], np.full((300, 3), 1.0) * [1, 1e200, 1e-200]
+    plain, scaled = (
+        jlr.Objective(X, labels, link="sigmoid", n_outputs=3, sample_weight=weights) for weights in (None, s)
+    )
+    theta, v = np.random.default_rng(0).normal(size=(2, 15))
+    np.testing.assert_allclose(scaled.hessian_vector(theta, v), plain.hessian_vector(theta, v), rtol=1e-12)
+    np.testing.assert_allclose(scaled(theta)[1], plain(theta)[1], rtol=1e-11)
+
+
+@pytest.mark.parametrize("l2", [1e-12, 1e-18, 1e-22, 1e-50])
+def test_a_tiny_penalty_has_the_minimum_of_none(target, l2):
+    X, y = examples()
+    plain = jlr.fit(X, y, link="softmax", tolerance=1e-9)
+    start = {"w": 100 + np.random.default_rng(0).normal(size=(4, 3)), "b": np.array([1.0, 2.0, 3.0])}
+    for given in ({}, start):
+        fitted = jlr.fit(X, y, link="softmax", l2=l2, tolerance=1e-9, **given)
+        assert fitted.converged
+        np.testing.assert_allclose(fitted.w, plain.w, rtol=1e-7, atol=1e-9)
+
+
+def test_columns_in_extreme_units_have_the_minimum_of_their_own_penalty():
+    X, y = examples()
+    units = np.array([1e-150, 1e150, 1.0, 1e6])
+    fitted = jlr.fit(X * units, y, link="softmax", l2=0.01)
+    assert fitted.converged
+    # of the second and the last column the penalty weighs nothing, of the first it leaves nothing
+    without = jlr.fit(X[:, 1:] * [1, 1, 1e6], y, link="softmax", l2=0.01)
+    assert fitted.loss <= without.loss
+    np.testing.assert_allclose(fitted.w[0] * units[0], 0, atol=1e-100)
+
+
+def test_without_columns_and_intercept_there_is_nothing_to_fit(target):
+    fitted = jlr.fit(np.zeros((20, 0)), np.arange(20) % 4, link="softmax", fit_intercept=False)
+    assert fitted.converged
+    assert fitted.loss == pytest.approx(np.log(4))
+
+
 # ---------------------------------------------------------------- the objective
 
 
@@ -401,6 +485,17 @@ def test_pickles_of_an_objective_give_the_same_bits():
         (ValueError, "n_outputs: expected an integer of at least 1", lambda X, y: jlr.Objective(X, y, n_outputs=0)),
         (ValueError, "link: expected one of", lambda X, y: jlr.Objective(X, y, link="log", n_outputs=2)),
         (TypeError, "y: expected class numbers", lambda X, y: jlr.fit(X, y * 1.0, link="softmax")),
+        (
+            ValueError,
+            "y[299]: expected a class below 300",
+            lambda X, y: jlr.fit(X, np.append(y[1:], 999), link="softmax"),
+        ),
+        (ValueError, "y: expected at least 2 columns", lambda X, y: jlr.fit(X, y[:, None] * 0 + 1.0, link="softmax")),
+        (
+            TypeError,
+            "b: expected a real number or a numpy.ndarray",
+            lambda X, y: jlr.fit(X, y, link="softmax", b=[1, 2]),
+        ),
         (ValueError, "w: expected 3 columns", lambda X, y: jlr.fit(X, y, link="softmax", w=np.zeros((4, 2)))),
         (ValueError, "b: expected 0", lambda X, y: jlr.fit(X, y, link="softmax", b=1.0, fit_intercept=False)),
         (ValueError, "link: expected one of", lambda X, y: jlr.fit(X, y, link="probit")),

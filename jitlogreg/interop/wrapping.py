@@ -154,9 +154,12 @@ def _owner(value):
 
 
 def _to_caller_library(result, to_library):
-    """A named tuple with w and dw in the caller's library. A loss history stays a NumPy array."""
-    vectors = {name: getattr(result, name) for name in ("w", "dw") if name in result._fields}
-    return result._replace(**{name: to_library(vector) for name, vector in vectors.items()})
+    """A named tuple with its parameters, gradients and losses in the caller's library.
+
+    Single numbers stay Python's, and a loss history stays a NumPy array.
+    """
+    values = {name: getattr(result, name) for name in ("w", "b", "loss", "dw", "db") if name in result._fields}
+    return result._replace(**{name: to_library(value) for name, value in values.items()})
 
 
 def _kind(value):

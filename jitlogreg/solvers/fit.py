@@ -103,17 +103,17 @@ def fit(
     X : ndarray of float32 or float64, shape (m, n), m > 0; or Objective
         Finite. θ = [w, b] and all sums are float64, whatever X is. An `Objective`, such as one over dask arrays, brings
         its own data, `l2`, `fit_intercept` and target.
-    %(y)s
+    %(y_of_fit)s
         For grouped counts: successes / trials, with the trials as `sample_weight`.
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
         "newton" factors the Hessian in each iteration, which costs about mn² flops (n ≤ 2,000); it takes the fewest
         iterations. "lbfgs" needs gradients alone; where the target has a Hessian, that of a sample of the rows
         preconditions it. "gradient_descent" steps along −gradient. "auto" is "newton" for small data, else "lbfgs".
-    %(l2)s
+    %(l2_of_fit)s
     link : {"sigmoid", "softmax"}
         "softmax" fits one model of K classes. K follows from y: it is the largest class number and one more, or the
         number of columns.
-    %(sample_weight)s
+    %(sample_weight_of_fit)s
     fit_intercept : bool
         Whether there is a b; it is 0 otherwise.
     w, b : optional
@@ -273,7 +273,12 @@ def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
 def _objective(X: np.ndarray | Objective, y, *, link, sample_weight, l2, fit_intercept, target) -> SolverObjective:
     """X itself if it is an `Objective`, else the objective of these arrays; of a softmax without flat directions."""
     if isinstance(X, Objective):
-        given = {"y": y, "sample_weight": sample_weight, "l2": l2 or None, "target": target}
+        given = {
+            "y": y,
+            "sample_weight": sample_weight,
+            "l2": None if np.ndim(l2) == 0 and l2 == 0 else l2,
+            "target": target,
+        }
         given["link"] = None if link == "sigmoid" else link
         validation.check_none_beside_objective(**given, fit_intercept=None if fit_intercept else fit_intercept)
         objective = X

@@ -75,7 +75,7 @@ def gradient_descent(
     ----------
     X : ndarray of float32 or float64, shape (m, n), m > 0; or Objective
         An `Objective`, such as one over dask arrays, brings its own data, `l2` and target; its descent is in float64.
-    %(y)s
+    %(y_of_fit)s
     learning_rate : float
         α, finite and at least 0. Every step goes downhill if α is below 8 / (largest eigenvalue of XᵀX / m, X with a
         column of ones).
@@ -85,8 +85,8 @@ def gradient_descent(
         Where to start; zeros of X's dtype if left out. The whole descent is in its dtype. It is not written to.
     b : float
         Where to start.
-    %(sample_weight)s
-    %(l2)s
+    %(sample_weight_of_fit)s
+    %(l2_of_fit)s
     link : {"sigmoid", "softmax"}
         "softmax" descends for one model of K classes, as many as w has columns; without w, K follows from y as in
         `fit`.
@@ -142,7 +142,12 @@ def gradient_descent(
     (100, True)
     """
     if isinstance(X, Objective):
-        given = {"y": y, "sample_weight": sample_weight, "l2": l2 or None, "target": target}
+        given = {
+            "y": y,
+            "sample_weight": sample_weight,
+            "l2": None if np.ndim(l2) == 0 and l2 == 0 else l2,
+            "target": target,
+        }
         validation.check_none_beside_objective(**given, link=None if link == "sigmoid" else link)
         task, w, b = _of_objective(X, w, b)
     elif outputs.check_link(link) == "softmax":

@@ -70,7 +70,7 @@ def minibatch_descent(
         A seed, or a generator: each epoch then takes every batch once, in a random order of its own. Rows stay together
         in their batches, so that memory and files are read a batch at a time: shuffle rows that are sorted, by label
         for example, beforehand. Batches that are not cut from arrays must be a sequence (`len(blocks)`, `blocks[i]`).
-    %(l2)s
+    %(l2_of_fit)s
         It counts in full for every batch.
     w : ndarray of X's dtype or float64, shape (n,), optional
         Where to start; zeros of X's dtype if left out. The whole descent is in its dtype. It is not written to.

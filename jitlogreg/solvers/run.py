@@ -217,6 +217,8 @@ class Run:
         """Columns that depend on each other, in words."""
         n, outputs = self._objective.n_features, self._objective.n_outputs
         columns = [str(j) for j in sorted({parameter // outputs for parameter in parameters}) if j < n]
+        if not columns:
+            return "the intercepts depend on each other"
         if len(columns) == 1:
             return f"column {columns[0]} of X is constant or depends on others"
         return f"columns {', '.join(columns)} of X depend on each other"

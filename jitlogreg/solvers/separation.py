@@ -6,7 +6,7 @@ A direction d = [w, c] proves that there is none if no example fits worse along 
 The doubt of an example is the probability that the model gives to the wrong label.
 
 Of a softmax, d has a column for each class, and every example of class c must not fit worse against any other class k:
-x·(d_c − d_k) ≥ 0. Each such pair counts as an example of label 1 below.
+x·(d_c − d_k) ≥ 0. Each such pair counts as an example of label 1 below; where both classes have a share, as a soft one.
 
 Source: Albert & Anderson, On the existence of maximum likelihood estimates in logistic regression models, Biometrika
 71, 1984: complete and quasi-complete separation.
@@ -37,8 +37,9 @@ MAX_THRESHOLDS = 4
 # Standardized data of up to so many numbers is kept for the next pass
 MAX_KEPT = 1 << 22
 
-# The most parameters of a softmax for which a proof is looked for
-MAX_PARAMETERS = 2000
+# The most parameters of a softmax for which a proof is looked for, and the most numbers of its pairs of classes, each
+# of which is read some ten times
+MAX_PARAMETERS, MAX_NUMBERS_OF_PAIRS = 500, 1 << 27
 
 # Eigenvalues below this are 0, of a matrix with a unit diagonal
 NULL_EIGENVALUE = 1e-10
@@ -100,8 +101,13 @@ def find(objective, point, frame):
 
     The search is in the columns of the frame.
     """
-    if objective.n_outputs > 1 and objective.n_parameters > MAX_PARAMETERS:
-        return None
+    if objective.n_outputs > 1:
+        direction = objective.missing_classes()
+        if direction is not None:
+            return Separation("missing class", direction)
+        pairs = objective.shape[0] * (objective.n_outputs - 1)
+        if objective.n_parameters > MAX_PARAMETERS or pairs * objective.n_parameters > MAX_NUMBERS_OF_PAIRS:
+            return None
     examples = _Examples(objective, frame)
     theta, step = point.theta, (point.s_history[-1] if len(point.s_history) else point.theta)
     if objective.frame is None:
@@ -129,7 +135,8 @@ class _Examples:
 
     def __init__(self, objective: SolverObjective, frame):
         self._objective, self._frame = objective, frame
-        is_small = objective.shape[0] * objective.n_parameters <= MAX_KEPT
+        pairs = objective.shape[0] * max(1, objective.n_outputs - 1)
+        is_small = pairs * objective.n_parameters <= MAX_KEPT
         self._kept = list(self._row_blocks()) if is_small else None
 
     def __iter__(self):
@@ -155,17 +162,21 @@ def _pairs_of_classes(Z, y, outputs):
     rows = max(1, MAX_KEPT // (Z.shape[1] * outputs * outputs))
     for first in range(0, len(Z), rows):
         of_rows, labels = Z[first : first + rows], y[..., first : first + rows]
-        is_soft = np.zeros(len(of_rows), dtype=bool)
+        shares = labels
         if labels.ndim == 2:
-            is_soft, labels = np.max(labels, axis=0) < 1, np.argmax(labels, axis=0)
+            labels = np.argmax(labels, axis=0)
         labels, every = labels.astype(np.intp), np.arange(len(of_rows))
         pairs = np.zeros((outputs - 1, len(of_rows), Z.shape[1], outputs))
+        is_soft = np.zeros((outputs - 1, len(of_rows)), dtype=bool)
         for shift in range(1, outputs):
+            others = (labels + shift) % outputs
             pairs[shift - 1, every, :, labels] = of_rows
-            pairs[shift - 1, every, :, (labels + shift) % outputs] = -of_rows
+            pairs[shift - 1, every, :, others] = -of_rows
+            if shares.ndim == 2:
+                is_soft[shift - 1] = shares[others, every] > 0
         pairs = pairs.reshape(-1, Z.shape[1] * outputs)
         found = _Rows(pairs, np.ones(len(pairs)), np.array([True, True]))
-        found.is_soft = np.tile(is_soft, outputs - 1)
+        found.is_soft = is_soft.reshape(-1)
         yield found
 
 
@@ -236,8 +247,6 @@ def _strict_and_unmoved(examples, direction):
 
 def _kind(objective, examples, n_unmoved):
     if objective.n_outputs > 1:
-        if abs(objective.imbalance) >= ONE_CLASS_IMBALANCE:
-            return "missing class"
         return "complete" if n_unmoved == 0 else "quasi-complete"
     labels = np.concatenate([rows.y for rows in examples])
     if np.all(labels == 0) or np.all(labels == 1):

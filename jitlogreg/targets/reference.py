@@ -240,7 +240,7 @@ def _log_softmax(Z):
 def _below_largest(Z):
     """zₖ − maxⱼ zⱼ: an infinite largest margin is 0 below itself."""
     largest = np.max(Z, axis=1, keepdims=True)
-    return np.where((largest == Z) & (largest == np.inf), 0, Z - largest)
+    return np.where(largest == Z, 0, Z - largest)
 
 
 _ROW_ACTIVATIONS = {"softmax": _softmax, "log_softmax": _log_softmax}
