@@ -53,8 +53,10 @@ class Objective:
     l2 : float
     target : str
         Where it runs.
+    link, n_outputs : str, int
     has_hessian : bool
-        Whether the target has a kernel for the Hessian, and X at most 2,000 columns.
+        Whether the target has a kernel for the Hessian, and X at most 2,000 columns. Of a softmax, at most 64 classes
+        and 2,000 parameters; never of independent models.
 
     Raises
     ------

@@ -159,8 +159,9 @@ def fit(
     Warns
     -----
     SeparationWarning
-        If J has no minimum, because classes are separated and l2 is 0, or because there is but one class, whose
-        intercept nothing penalises; or if that is suspected. `converged` is False then.
+        If J has no minimum, because classes are separated and l2 is 0, or because there is but one class, or a class of
+        a softmax has no examples, and nothing penalises the intercept; or if that is suspected. `converged` is False
+        then.
 
     Notes
     -----
