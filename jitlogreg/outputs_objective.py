@@ -163,6 +163,11 @@ class OutputsObjective(Objective):
             raise ValueError(f"b: expected 0 with fit_intercept=False, got {b}")
         return T.reshape(-1)
 
+    def balanced(self, theta):
+        """θ of the same probabilities whose parameters sum to 0 over the classes."""
+        T = self._matrix(theta)
+        return (T - np.mean(T, axis=1, keepdims=True)).reshape(-1)
+
     def split(self, theta):
         """W and b of θ."""
         W, b = self._model(self._matrix(theta))

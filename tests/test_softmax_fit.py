@@ -247,6 +247,15 @@ def test_a_fit_starts_where_it_is_told(target):
     assert np.array_equal(without.b, np.zeros(3))
 
 
+def test_a_start_out_of_balance_is_one_of_the_same_probabilities(target):
+    X, y = examples()
+    W, b = np.random.default_rng(0).normal(size=(4, 3)) + 5, np.array([1.0, 2.0, 6.0])
+    start = jlr.fit(X, y, link="softmax", w=W, b=b, max_iterations=0)
+    np.testing.assert_allclose(start.w, W - W.mean(axis=1, keepdims=True), atol=1e-14)
+    np.testing.assert_allclose(start.b, b - 3, atol=1e-14)
+    assert start.loss == pytest.approx(jlr.loss(X, y, W, b, link="softmax"), rel=1e-12)
+
+
 def test_a_fit_that_is_resumed_ends_with_the_same_bits(tmp_path):
     X, y = examples(m=2000, n=6)
     path = tmp_path / "run.npz"

@@ -117,7 +117,8 @@ def fit(
     fit_intercept : bool
         Whether there is a b; it is 0 otherwise.
     w, b : optional
-        Where to start; 0 if left out. They are not written to.
+        Where to start; 0 if left out. They are not written to. Those of a softmax are first made to sum to 0 over the
+        classes, which changes no probability.
     tolerance : float
         Stop once λ = √(gᵀH⁻¹g) ≤ tolerance, where g and H are gradient and Hessian of J. λ has no units: at the default
         of 1e-6 the mean loss is within about 5e-13 of its minimum, and each coefficient within 1e-6 √S standard errors,
@@ -299,7 +300,7 @@ def _objective(X: np.ndarray | Objective, y, *, link, sample_weight, l2, fit_int
 def _initial_theta(X, w, b, objective):
     """Where the run starts, as one vector."""
     if isinstance(objective, OutputsObjective):
-        return objective.initial_theta(w, b)
+        return objective.balanced(objective.initial_theta(w, b))
     n_parameters = objective.n_parameters
     w = np.zeros(X.shape[1]) if w is None else on_host(validation.check_coefficients(w, X)).astype(np.float64)
     b = validation.check_initial_intercept(b, w.dtype, n_parameters > len(w))
