@@ -148,8 +148,8 @@ def ways_of_w(w, X, rng):
     if X.dtype == np.float64:
         yield "of float32 beside X of float64", lambda: w.astype(np.float32), TypeError
     yield "one longer", lambda: np.append(w, w.dtype.type(1)), ValueError
-    yield "a column", lambda: w[:, None], ValueError
-    yield "a row", lambda: w[None], ValueError
+    yield "in three dimensions", lambda: w[:, None, None], ValueError
+    yield "in three dimensions, the last its own", lambda: w[None, None], ValueError
 
 
 def ways_of_y(y, w, rng):
