@@ -117,7 +117,7 @@ def activate_outputs(function, problem, W, b, out):
             out[:, k] = activate(function, problem, W[:, k].copy(), b[k], np.empty(len(out), out.dtype))
         return out
     packed = _packed(W, b)
-    _run(_outputs_plan(f"outputs_{function}", problem, W, False), problem, packed, 0.0, out=data_address(out))
+    _run_outputs(_outputs_plan(f"outputs_{function}", problem, W, False), problem, packed, data_address(out))
     return out
 
 
@@ -130,7 +130,7 @@ def sums_of_outputs(link, problem, W, b, with_gradient):
         return _sums_in_turn(problem, W, b, with_gradient)
     n, outputs = W.shape
     plan, packed = _outputs_plan(f"outputs_{link}_loss", problem, W, with_gradient), _packed(W, b)
-    (memory, _), _ = _run(plan, problem, packed, 0.0)
+    (memory, _), _ = _run_outputs(plan, problem, packed)
     totals = _totals(memory, plan)[: plan.width].reshape(outputs, -1)
     loss, db, weight, invalid = totals[:, -TOTALS:][:, [LOSS, DB, WEIGHT, INVALID]].T
     dw = np.ascontiguousarray(totals[:, :n].T) if with_gradient else np.zeros((n, outputs))
@@ -156,7 +156,7 @@ def hessian_vector_sums_of_outputs(link, problem, W, b, V, c):
     """`hessian_vector_sums` of K outputs: shapes (n, K) and (K,)."""
     plan = _outputs_plan(f"outputs_{link}_product", problem, W, True)
     packed = np.concatenate([_packed(W, b), _packed(V, c)])
-    (memory, _), _ = _run(plan, problem._replace(y=None), packed, 0.0)
+    (memory, _), _ = _run_outputs(plan, problem._replace(y=None), packed)
     totals = _totals(memory, plan)[: plan.width].reshape(W.shape[1], -1)
     return np.ascontiguousarray(totals[:, : len(W)].T), totals[:, DB - TOTALS].copy()
 
@@ -197,7 +197,13 @@ def _packed(W, b):
     return packed
 
 
-def _run(plan, problem, w, b, l2=0.0, w_size=0, dw=0, out=0):
+def _run_outputs(plan, problem, packed, out=0):
+    """`_run` of K outputs, whose labels and weights may be a row for each."""
+    steps = (0 if array is None or array.ndim == 1 else array.shape[1] for array in (problem.y, problem.sample_weight))
+    return _run(plan, problem, packed, 0.0, out=out, steps=tuple(steps))
+
+
+def _run(plan, problem, w, b, l2=0.0, w_size=0, dw=0, out=0, steps=(0, 0)):
     """Run a plan. Return the call's memory with its address, and the loss, db, Σs and number of bad examples.
 
     Means are taken if `w_size` says how many bytes a number of w has.
@@ -208,7 +214,6 @@ def _run(plan, problem, w, b, l2=0.0, w_size=0, dw=0, out=0):
     frame = 0 if frame is None else data_address(frame.packed)
     squares = plain_kernel("squares", w.dtype) if l2 != 0 else 0
     x, w_address = data_address(X), data_address(w)  # the caller keeps what is at an address
-    steps = 0 if y is None or y.ndim == 1 else y.shape[1], 0 if s is None or s.ndim == 1 else s.shape[1]
     _CALL.pack_into(memory, 0, b, l2, plan.address, x, w_address, *of_examples, out, frame, *steps, w_size, dw, squares)
     if plan.serial or not may_use_threads() or numba.get_num_threads() == 1:
         return (memory, record), executor.execute(record, executor.ALL, 0, 0, 0, False)
