@@ -48,7 +48,7 @@ class OutputsObjective(Objective):
             self._problem = hold_problem(self._target, self._data)
             sums = self._sums_at_zero()
         outputs.check_weights(sums.weight)
-        self.total_weight = sums.weight
+        self.total_weight, self._at_zero = sums.weight, sums
         # a class without weight has an intercept that falls for ever, as where there is but one class
         self.imbalance = 0.5 if link == "softmax" and self.missing_classes() is not None else 0.0
         if check_finite and not np.isfinite(sums.loss).all():  # 0 times NaN or infinity is NaN
@@ -66,7 +66,10 @@ class OutputsObjective(Objective):
     def __call__(self, theta):
         """The objective, or of independent models the objectives (K,), and the gradient at θ."""
         T = self._matrix(validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says"))
-        result = self._means(T, with_gradient=True)
+        return self._finished_at(T, self._means(T, with_gradient=True))
+
+    def _finished_at(self, T, result):
+        """The objective and the raveled gradient, with the gauge's part, from means at θ."""
         gradient = np.empty_like(T)
         gradient[: self.n_features] = result.dw
         gradient[self.n_features :] = result.db
@@ -179,13 +182,16 @@ class OutputsObjective(Objective):
         return sums if self._has_b else sums._replace(db=np.zeros(self.n_outputs))
 
     def at_zero(self):
-        """The objective and its gradient at θ = 0."""
-        return self(np.zeros(self.n_parameters))
+        """The objective and its gradient at θ = 0, which are known from the check of X."""
+        zero = self._matrix(np.zeros(self.n_parameters))
+        if self._at_zero is None:
+            return self(zero.reshape(-1))
+        return self._finished_at(zero, outputs.normalize(self._at_zero, zero[: self.n_features], self.penalty))
 
     def in_frame(self, columns):
         """The same objective as a function of θ in a frame's columns."""
         framed = copy.copy(self)
-        framed.frame = columns
+        framed.frame, framed._at_zero = columns, None
         framed._into_frame(columns)
         framed.penalty = self.l2 * (columns.scale * columns.scale)[:, np.newaxis] if np.any(self.l2) else 0.0
         return framed if self._gauge is None else framed.gauged()
@@ -308,6 +314,17 @@ class OutputsObjective(Objective):
         if y.ndim == 2:
             return np.sum(y if s is None else y * s, axis=1)
         return np.bincount(y.astype(np.intp), s, self.n_outputs)
+
+
+def check_alone(objective, *, l2, link, fit_intercept=True, **others):
+    """The objective, which a solver was given in place of data, if it serves that and no argument says what it has."""
+    defaults = {"l2": l2 if np.any(l2) else None, "link": None if link == "sigmoid" else link}
+    defaults["fit_intercept"] = None if fit_intercept else fit_intercept
+    validation.check_none_beside_objective(**others, **defaults)
+    if isinstance(objective, OutputsObjective) and objective.link != "softmax":
+        came = f"{objective.n_outputs} independent models"
+        raise ValueError(f"X: expected an Objective of one output or of a softmax, got one of {came}")
+    return objective
 
 
 @accepts_foreign_arrays

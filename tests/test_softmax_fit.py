@@ -267,6 +267,16 @@ def test_a_fit_that_is_resumed_ends_with_the_same_bits(tmp_path):
         jlr.fit(X, y % 2, link="softmax", solver="lbfgs", resume=path)
 
 
+def test_the_read_that_checks_the_data_is_the_first_evaluation(target):
+    X, y = examples()
+    for l2 in (0.0, 0.1):
+        for objective in (jlr.Objective(X, y, link="softmax", n_outputs=3, l2=l2),):
+            for of_solver in (objective, objective.gauged(), objective.sample(100)):
+                known, computed = of_solver.at_zero(), of_solver(np.zeros(15))
+                assert known[0] == computed[0]
+                assert np.array_equal(known[1], computed[1])
+
+
 def test_a_callback_sees_matrices(target):
     X, y = examples()
     seen = []

@@ -12,7 +12,7 @@ from jitlogreg._docs import documented
 from jitlogreg.interop.device_array import like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
-from jitlogreg.outputs_objective import OutputsObjective
+from jitlogreg.outputs_objective import OutputsObjective, check_alone
 from jitlogreg.solvers.direction import Method
 from jitlogreg.solvers.lbfgs import LBFGS
 from jitlogreg.solvers.monitor import Monitor, State
@@ -275,26 +275,13 @@ def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
 def _objective(X: np.ndarray | Objective, y, *, link, sample_weight, l2, fit_intercept, target) -> SolverObjective:
     """X itself if it is an `Objective`, else the objective of these arrays; of a softmax without flat directions."""
     if isinstance(X, Objective):
-        given = {
-            "y": y,
-            "sample_weight": sample_weight,
-            "l2": None if np.ndim(l2) == 0 and l2 == 0 else l2,
-            "target": target,
-        }
-        given["link"] = None if link == "sigmoid" else link
-        validation.check_none_beside_objective(**given, fit_intercept=None if fit_intercept else fit_intercept)
-        objective = X
+        given = {"y": y, "sample_weight": sample_weight, "l2": l2, "link": link, "fit_intercept": fit_intercept}
+        objective = check_alone(X, **given, target=target)
     else:
         n_outputs = outputs.number_of_classes(y) if outputs.check_link(link) == "softmax" else 1
         described = {"l2": l2, "link": link, "n_outputs": n_outputs, "sample_weight": sample_weight}
         objective = Objective(X, y, **described, fit_intercept=fit_intercept, target=target)
-    if not isinstance(objective, OutputsObjective):
-        return objective
-    if objective.link != "softmax":
-        raise ValueError(
-            f"X: expected an Objective of one output or of a softmax, got one of {objective.n_outputs} models"
-        )
-    return objective.gauged()
+    return objective.gauged() if isinstance(objective, OutputsObjective) else objective
 
 
 def _initial_theta(X, w, b, objective):

@@ -17,7 +17,7 @@ from jitlogreg.interop.device_array import like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.norms import norm
 from jitlogreg.objective import Objective
-from jitlogreg.outputs_objective import OutputsObjective
+from jitlogreg.outputs_objective import OutputsObjective, check_alone
 from jitlogreg.solvers.monitor import Monitor, State, is_true
 from jitlogreg.solvers.progress import progress_bar
 from jitlogreg.targets.base import DescentSettings, Problem, Steps
@@ -142,14 +142,8 @@ def gradient_descent(
     (100, True)
     """
     if isinstance(X, Objective):
-        given = {
-            "y": y,
-            "sample_weight": sample_weight,
-            "l2": None if np.ndim(l2) == 0 and l2 == 0 else l2,
-            "target": target,
-        }
-        validation.check_none_beside_objective(**given, link=None if link == "sigmoid" else link)
-        task, w, b = _of_objective(X, w, b)
+        objective = check_alone(X, y=y, sample_weight=sample_weight, l2=l2, link=link, target=target)
+        task, w, b = _of_objective(objective, w, b)
     elif outputs.check_link(link) == "softmax":
         task, w, b = _of_classes(X, y, sample_weight, l2, target, w, b)
     else:
@@ -207,9 +201,6 @@ class _Settings(NamedTuple):
 def _of_objective(objective, w, b):
     """The task that an `Objective` is, and where to start."""
     if isinstance(objective, OutputsObjective):
-        if objective.link != "softmax":
-            came = f"{objective.n_outputs} independent models"
-            raise ValueError(f"X: expected an Objective of one output or of a softmax, got one of {came}")
         w, b = objective.split(objective.initial_theta(w, b))
         described = objective, None, objective.l2, objective.target
         return _Task(*described, objective.sums_at, _normalize_classes, _no_loop), w, b

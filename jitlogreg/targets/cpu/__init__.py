@@ -140,20 +140,28 @@ def sums_of_outputs(link, problem, W, b, with_gradient):
 
 
 def _sums_in_turn(problem, W, b, with_gradient):
-    y, s = problem.y, problem.sample_weight
-    found = [
-        sums(
-            problem._replace(y=y if y.ndim == 1 else y[k], sample_weight=s if s is None or s.ndim == 1 else s[k]),
-            *(W[:, k].copy(), b[k], with_gradient),
-        )
-        for k in range(W.shape[1])
-    ]
+    y, s, found = problem.y, problem.sample_weight, []
+    for k in range(W.shape[1]):
+        of_model = problem._replace(y=_of_model(y, k), sample_weight=_of_model(s, k))
+        found.append(sums(of_model, W[:, k].copy(), b[k], with_gradient))
     loss, dw, db, weight, valid = zip(*found, strict=True)
     return Sums(np.array(loss), np.stack(dw, axis=1), np.array(db), np.array(weight), all(valid))
 
 
+def _of_model(of_examples, k):
+    """The labels or weights of model k, or those that all models share."""
+    return of_examples if of_examples is None or of_examples.ndim == 1 else of_examples[k]
+
+
 def hessian_vector_sums_of_outputs(link, problem, W, b, V, c):
     """`hessian_vector_sums` of K outputs: shapes (n, K) and (K,)."""
+    if link == "sigmoid" and _plan("product", problem, W, True).by_panels:
+        found = []
+        for k in range(W.shape[1]):
+            of_model = problem._replace(sample_weight=_of_model(problem.sample_weight, k))
+            found.append(hessian_vector_sums(of_model, W[:, k].copy(), b[k], np.append(V[:, k], c[k])))
+        of_w, of_b = zip(*found, strict=True)
+        return np.stack(of_w, axis=1), np.array(of_b)
     plan = _outputs_plan(f"outputs_{link}_product", problem, W, True)
     packed = np.concatenate([_packed(W, b), _packed(V, c)])
     (memory, _), _ = _run_outputs(plan, problem._replace(y=None), packed)
