@@ -175,7 +175,7 @@ def _place(t, w0):
     p.w_size = t.w_size if t.operation >= MEAN else 0
     p.squares, p.plan, p.reduction, p.m, p.n, p.ld = t.squares, 0, 0, m, n, ld
     p.rows, p.tasks, p.panel, p.sequential = rows, tasks, panel, sequential
-    p.y_step, p.s_step, p.outputs, p.w_step, p.wave = 0, 0, 1, 0, 0
+    p.offset, p.y_step, p.s_step, p.offset_step, p.outputs, p.w_step, p.wave = 0, 0, 0, 0, 1, 0, 0
     p.prefetch = _prefetch_offset(t, f_order, ld, rows, panel)
     p.n_padded, p.packed, p.vectors = -(-n // LANES) * LANES if t.operation == GRADIENT else 0, 0, 1
     fields, _ = _memory(m, rows, tasks, panel, p.n_padded)

@@ -63,6 +63,8 @@ class Problem(NamedTuple):
         The leading dimension of X.
     frame : Frame, optional
         X stands for its columns in this frame.
+    offset : like y, or None
+        What is added to each example's margin; of K outputs also (K, m).
     """
 
     X: Any
@@ -71,11 +73,28 @@ class Problem(NamedTuple):
     order: str
     ld: int
     frame: Frame | None = None
+    offset: Any = None
 
     @classmethod
-    def of(cls, X, y=None, sample_weight=None, frame=None):
+    def of(cls, X, y=None, sample_weight=None, frame=None, offset=None):
         """The problem of checked arrays."""
-        return cls(X, y, sample_weight, *layout(X.shape, X.strides, X.itemsize), frame)
+        return cls(X, y, sample_weight, *layout(X.shape, X.strides, X.itemsize), frame, offset)
+
+    def of_model(self, k):
+        """The problem of model k, with its own labels, weights and offsets, or those that all models share."""
+        y, s, offset = (
+            array if array is None or array.ndim == 1 else array[k]
+            for array in (self.y, self.sample_weight, self.offset)
+        )
+        return self._replace(y=y, sample_weight=s, offset=offset)
+
+    def rows(self, which):
+        """The problem of some rows, a slice, of NumPy arrays; contiguous but for X."""
+        y, s, offset = (
+            None if array is None else np.ascontiguousarray(array[..., which])
+            for array in (self.y, self.sample_weight, self.offset)
+        )
+        return Problem.of(self.X[which], y, s, self.frame, offset)
 
 
 class Sums(NamedTuple):

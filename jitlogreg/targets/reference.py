@@ -90,14 +90,14 @@ def dot(u, v):
 @_ieee
 def activate(function, problem, w, b, out):
     """Write a function of the margins to `out`: σ(Xw + b) for "sigmoid"."""
-    out[:] = _ACTIVATIONS[function](_margins(_columns(problem), w, b))
+    out[:] = _ACTIVATIONS[function](_margins(problem, w, b))
     return out
 
 
 @_ieee
 def residuals(problem, w, b, out):
     """Write s·dz to `out`, dz = σ(Xw + b) − y."""
-    out[:] = _weights(problem) * _residuals(_margins(_columns(problem), w, b), problem.y.astype(np.float64))
+    out[:] = _weights(problem) * _residuals(_margins(problem, w, b), problem.y.astype(np.float64))
     return out
 
 
@@ -105,7 +105,7 @@ def residuals(problem, w, b, out):
 def sums(problem, w, b, with_gradient):
     """Σ sL, Σ s·dz·x, Σ s·dz and Σ s over the examples."""
     X, y, s = _columns(problem), problem.y.astype(np.float64), _weights(problem)
-    z = _margins(X, w, b)
+    z = _margins(problem, w, b)
     misfit = np.where(z < 0, y, 1 - y)
     # the choice keeps 0 · inf out: a right answer at an infinite margin costs nothing
     loss = np.logaddexp(0, -np.abs(z)) + np.where(misfit == 0, 0, misfit * np.abs(z))
@@ -118,7 +118,7 @@ def sums(problem, w, b, with_gradient):
 @_ieee
 def activate_outputs(function, problem, W, b, out):
     """Write a function of the K margins of each row to `out`: of each alone, or their softmax or its logarithm."""
-    Z = _columns(problem) @ W.astype(np.float64) + b.astype(np.float64)
+    Z = _margins_of_outputs(problem, W, b)
     out[:] = _ROW_ACTIVATIONS[function](Z) if function in _ROW_ACTIVATIONS else _ACTIVATIONS[function](Z)
     return out
 
@@ -128,19 +128,12 @@ def sums_of_outputs(link, problem, W, b, with_gradient):
     """`sums` of K independent models, one after another; or of a softmax."""
     outputs = W.shape[1]
     if link == "sigmoid":
-        y, s = problem.y, problem.sample_weight
-        parts = [
-            sums(
-                problem._replace(y=y if y.ndim == 1 else y[k], sample_weight=s if s is None or s.ndim == 1 else s[k]),
-                *(W[:, k], b[k], with_gradient),
-            )
-            for k in range(outputs)
-        ]
+        parts = [sums(problem.of_model(k), W[:, k], b[k], with_gradient) for k in range(outputs)]
         loss, dw, db, weight, valid = zip(*parts, strict=True)
         return Sums(np.array(loss), np.stack(dw, axis=1), np.array(db), np.array(weight), all(valid))
     X, y, s = _columns(problem), problem.y.astype(np.float64), _weights(problem)
     y = y.T if y.ndim == 2 else np.equal.outer(y, np.arange(outputs)).astype(np.float64)
-    Z = X @ W.astype(np.float64) + b.astype(np.float64)
+    Z = _margins_of_outputs(problem, W, b)
     loss = -np.sum(np.where(y > 0, y * _log_softmax(Z), 0), axis=1)
     dz = s[:, np.newaxis] * (_softmax(Z) - y)
     dw = X.T @ dz if with_gradient else np.zeros(W.shape)
@@ -151,7 +144,7 @@ def sums_of_outputs(link, problem, W, b, with_gradient):
 def hessian_vector_sums_of_outputs(link, problem, W, b, V, c):
     """`hessian_vector_sums` of K outputs along V (n, K) and c (K,)."""
     X, s = _columns(problem), problem.sample_weight
-    Z, U = X @ W.astype(np.float64) + b.astype(np.float64), X @ V + c
+    Z, U = _margins_of_outputs(problem, W, b), X @ V + c
     if link == "sigmoid":
         upper, lower = _both_tails(Z)
         H = upper * lower * U
@@ -174,8 +167,8 @@ def bind(problem, l2):
 def hessian_vector_sums(problem, w, b, v):
     """Σ s·h·x and Σ s·h over the examples, h = σ(z)σ(−z)·(xv + c), with c the last number of v."""
     X = _columns(problem)
-    upper, lower = _both_tails(_margins(X, w, b))
-    h = _weights(problem) * (upper * lower) * _margins(X, v[:-1], v[-1])
+    upper, lower = _both_tails(_margins(problem, w, b))
+    h = _weights(problem) * (upper * lower) * (X @ v[:-1] + v[-1])
     return X.T @ h, float(np.sum(h))
 
 
@@ -183,7 +176,7 @@ def hessian_vector_sums(problem, w, b, v):
 def hessian_sums(problem, w, b):
     """Σ s·σ(z)σ(−z)·[x, 1][x, 1]ᵀ over the examples, shape (n + 1, n + 1)."""
     X = _columns(problem)
-    upper, lower = _both_tails(_margins(X, w, b))
+    upper, lower = _both_tails(_margins(problem, w, b))
     with_ones = np.append(X, np.ones((len(X), 1)), axis=1)
     return with_ones.T @ ((_weights(problem) * (upper * lower))[:, np.newaxis] * with_ones)
 
@@ -204,9 +197,19 @@ def _weights(problem):
     return np.ones(len(problem.X)) if s is None else s.astype(np.float64)
 
 
-def _margins(X, w, b):
-    """z = Xw + b"""
-    return X @ w.astype(np.float64) + float(b)
+def _margins(problem, w, b):
+    """z = Xw + b + offset"""
+    z = _columns(problem) @ w.astype(np.float64) + float(b)
+    return z if problem.offset is None else z + problem.offset.astype(np.float64)
+
+
+def _margins_of_outputs(problem, W, b):
+    """Z = XW + b + offset, one row per example."""
+    Z = _columns(problem) @ W.astype(np.float64) + b.astype(np.float64)
+    if problem.offset is None:
+        return Z
+    offset = problem.offset.astype(np.float64)
+    return Z + (offset.T if offset.ndim == 2 else offset[:, np.newaxis])
 
 
 def _residuals(z, y):

@@ -105,16 +105,15 @@ def hessian_vector_sums(problem, w, b, v):
     plan = _plan("product", problem, w, True)
     if plan.by_panels and problem.frame is not None:
         return turned_hessian_vector_sums(hessian_vector_sums, problem, w, b, v)
-    X, _, sample_weight, order, ld, frame = problem
-    (memory, _), (_, along_b, _, _) = _run(plan, Problem(X, v, sample_weight, order, ld, frame), w, b)
-    return _totals(memory, plan)[: X.shape[1]].copy(), along_b
+    (memory, _), (_, along_b, _, _) = _run(plan, problem._replace(y=v), w, b)
+    return _totals(memory, plan)[: problem.X.shape[1]].copy(), along_b
 
 
 def activate_outputs(function, problem, W, b, out):
     """Write a function of the K margins of each row to `out`, shape (m, K)."""
     if function in ACTIVATIONS and _plan(function, problem, W, False).by_panels:
         for k in range(W.shape[1]):
-            out[:, k] = activate(function, problem, W[:, k].copy(), b[k], np.empty(len(out), out.dtype))
+            out[:, k] = activate(function, problem.of_model(k), W[:, k].copy(), b[k], np.empty(len(out), out.dtype))
         return out
     packed = _packed(W, b)
     _run_outputs(_outputs_plan(f"outputs_{function}", problem, W, False), problem, packed, data_address(out))
@@ -140,17 +139,9 @@ def sums_of_outputs(link, problem, W, b, with_gradient):
 
 
 def _sums_in_turn(problem, W, b, with_gradient):
-    y, s, found = problem.y, problem.sample_weight, []
-    for k in range(W.shape[1]):
-        of_model = problem._replace(y=_of_model(y, k), sample_weight=_of_model(s, k))
-        found.append(sums(of_model, W[:, k].copy(), b[k], with_gradient))
+    found = [sums(problem.of_model(k), W[:, k].copy(), b[k], with_gradient) for k in range(W.shape[1])]
     loss, dw, db, weight, valid = zip(*found, strict=True)
     return Sums(np.array(loss), np.stack(dw, axis=1), np.array(db), np.array(weight), all(valid))
-
-
-def _of_model(of_examples, k):
-    """The labels or weights of model k, or those that all models share."""
-    return of_examples if of_examples is None or of_examples.ndim == 1 else of_examples[k]
 
 
 def hessian_vector_sums_of_outputs(link, problem, W, b, V, c):
@@ -158,8 +149,8 @@ def hessian_vector_sums_of_outputs(link, problem, W, b, V, c):
     if link == "sigmoid" and _plan("product", problem, W, True).by_panels:
         found = []
         for k in range(W.shape[1]):
-            of_model = problem._replace(sample_weight=_of_model(problem.sample_weight, k))
-            found.append(hessian_vector_sums(of_model, W[:, k].copy(), b[k], np.append(V[:, k], c[k])))
+            of_model = problem.of_model(k), W[:, k].copy(), b[k]
+            found.append(hessian_vector_sums(*of_model, np.append(V[:, k], c[k])))
         of_w, of_b = zip(*found, strict=True)
         return np.stack(of_w, axis=1), np.array(of_b)
     plan = _outputs_plan(f"outputs_{link}_product", problem, W, True)
@@ -184,13 +175,13 @@ def descend(problem, w, b, settings):
 
 
 def _plan(operation, problem, w, with_gradient):
-    X, _, _, order, ld, frame = problem
+    X, _, _, order, ld, frame, _ = problem
     of_x = X.shape, order, ld, X.dtype
     return make_plan(operation, *of_x, w.dtype, with_gradient, frame is not None, profile.current())
 
 
 def _outputs_plan(operation, problem, W, with_gradient):
-    X, _, _, order, ld, frame = problem
+    X, _, _, order, ld, frame, _ = problem
     of_x = X.shape, W.shape[1], order, ld, X.dtype
     return make_outputs_plan(operation, *of_x, W.dtype, with_gradient, frame is not None, profile.current())
 
@@ -206,23 +197,25 @@ def _packed(W, b):
 
 
 def _run_outputs(plan, problem, packed, out=0):
-    """`_run` of K outputs, whose labels and weights may be a row for each."""
-    steps = (0 if array is None or array.ndim == 1 else array.shape[1] for array in (problem.y, problem.sample_weight))
+    """`_run` of K outputs, whose labels, weights and offsets may be a row for each."""
+    of_examples = problem.y, problem.sample_weight, problem.offset
+    steps = (0 if array is None or array.ndim == 1 else array.shape[1] for array in of_examples)
     return _run(plan, problem, packed, 0.0, out=out, steps=tuple(steps))
 
 
-def _run(plan, problem, w, b, l2=0.0, w_size=0, dw=0, out=0, steps=(0, 0)):
+def _run(plan, problem, w, b, l2=0.0, w_size=0, dw=0, out=0, steps=(0, 0, 0)):
     """Run a plan. Return the call's memory with its address, and the loss, db, Σs and number of bad examples.
 
     Means are taken if `w_size` says how many bytes a number of w has.
     """
-    X, y, s, _, _, frame = problem
+    X, y, s, _, _, frame, offset = problem
     memory, record = _pooled(plan) if plan.pool else _allocated(plan)
     of_examples = 0 if y is None else data_address(y), 0 if s is None else data_address(s), s is not None
-    frame = 0 if frame is None else data_address(frame.packed)
+    frame, offset = 0 if frame is None else data_address(frame.packed), 0 if offset is None else data_address(offset)
     squares = plain_kernel("squares", w.dtype) if l2 != 0 else 0
     x, w_address = data_address(X), data_address(w)  # the caller keeps what is at an address
-    _CALL.pack_into(memory, 0, b, l2, plan.address, x, w_address, *of_examples, out, frame, *steps, w_size, dw, squares)
+    addresses = plan.address, x, w_address, *of_examples, out, frame, offset
+    _CALL.pack_into(memory, 0, b, l2, *addresses, *steps, w_size, dw, squares)
     if plan.serial or not may_use_threads() or numba.get_num_threads() == 1:
         return (memory, record), executor.execute(record, executor.ALL, 0, 0, 0, False)
     return (memory, record), _run_on_threads(record)

@@ -18,7 +18,7 @@ from jitlogreg.simd import LANES, zeros
 from jitlogreg.targets.compile import inline, jitable
 from jitlogreg.targets.cpu import row_major
 from jitlogreg.targets.cpu.compensated import clear
-from jitlogreg.targets.cpu.epilogue import SEGMENT, SEGMENTS, TOTALS, WORK
+from jitlogreg.targets.cpu.epilogue import SEGMENT, SEGMENTS, TOTALS, WORK, add_offset
 from jitlogreg.targets.cpu.pointers import load_scalar, matrix, offset, pointer_to, store_scalar
 from jitlogreg.targets.cpu.problem import problem_at
 from jitlogreg.targets.cpu.vectors import broadcast_as, load, minimum, store
@@ -61,6 +61,7 @@ def make_task(layout, epilogue):
         z, parts = offset(pointer_to(problem + t.z, w0), block * BLOCK), pointer_to(problem + t.parts, w0)
         u = offset(z, t.rows)
         _add_parts(parts, t, block, count, z, broadcast_as(t.b, w0))
+        add_offset(t, first, count, 0, z)
         if two_vectors:
             c = load_scalar(pointer_to(t.y, w0), t.n)
             _add_parts(offset(parts, t.tasks * t.rows), t, block, count, u, broadcast_as(c, w0))

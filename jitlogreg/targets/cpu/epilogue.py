@@ -76,6 +76,18 @@ def _nothing_left(state):
     """Of an epilogue whose totals are complete after each block."""
 
 
+@inline
+def add_offset(t, i, rows, pad, z):
+    """Add offsets, from number i on, to the margins of `rows` examples, of which `pad` are padding."""
+    if t.offset != 0:
+        p, like = offset(pointer_to(t.offset, z), i), broadcast_as(0.0, z)
+        full = (rows - pad) // LANES * LANES
+        for r in range(0, full, LANES):
+            store(z, r, load(z, r, like) + load(p, r, like))
+        for r in range(full, rows - pad):
+            store_scalar(z, r, load_scalar(z, r) + load_scalar(p, r))
+
+
 # ---------------------------------------------------------------- remainder
 
 

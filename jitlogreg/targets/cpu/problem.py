@@ -14,10 +14,10 @@ CALL_FLOATS = ("b", "l2")
 CALL = (
     # the record with what a plan fixes, or 0 if that is written here
     "plan",
-    # addresses of X, w, labels, weights, activations, and of a frame's moments, or 0
-    *("x", "w", "y", "s", "weighted", "out", "frame"),
-    # of K outputs: how far apart labels and weights of two models are, 0 if they share them
-    *("y_step", "s_step"),
+    # addresses of X, w, labels, weights, activations, of a frame's moments, and of offsets, or 0
+    *("x", "w", "y", "s", "weighted", "out", "frame", "offset"),
+    # of K outputs: how far apart labels, weights and offsets of two models are, 0 if they share them
+    *("y_step", "s_step", "offset_step"),
     # bytes of a number of w if means are asked for, else 0; where those of the gradient go, or 0
     *("w_size", "dw"),
     # what computes Σ w² if there is a penalty, else 0

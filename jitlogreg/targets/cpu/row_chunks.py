@@ -7,7 +7,7 @@ its own for every column, which the executor adds up in order. The rows that fil
 from jitlogreg.simd import LANES
 from jitlogreg.targets.compile import inline, jitable
 from jitlogreg.targets.cpu.compensated import ADDED_AT_ONCE, clear
-from jitlogreg.targets.cpu.epilogue import TOTALS, WORK
+from jitlogreg.targets.cpu.epilogue import TOTALS, WORK, add_offset
 from jitlogreg.targets.cpu.pointers import load_scalar, matrix, offset, pointer_to, store_scalar
 from jitlogreg.targets.cpu.problem import problem_at
 from jitlogreg.targets.cpu.vectors import broadcast_as, minimum
@@ -46,6 +46,7 @@ def make_task(layout, epilogue, accumulation):
             ends = i + rows >= stop
             ahead = 0 if ends and number + 1 >= t.tasks else t.prefetch
             margins(x, shape, i, rows, pad, w, b, z, ahead, not reads_twice or t.n_padded == 0)
+            add_offset(t, i, rows, pad, z)
             if two_vectors:  # the second finds the rows in cache
                 v = pointer_to(t.y, w0)
                 margins(x, shape, i, rows, pad, v, broadcast_as(load_scalar(v, t.n), w0), u, 0, False)

@@ -8,7 +8,7 @@ same.
 from jitlogreg.simd import LANES
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.compensated import ADDED_AT_ONCE, add_parts, clear, join
-from jitlogreg.targets.cpu.epilogue import TOTALS
+from jitlogreg.targets.cpu.epilogue import TOTALS, add_offset
 from jitlogreg.targets.cpu.outputs.row_major import DOTS
 from jitlogreg.targets.cpu.pointers import matrix, offset, pointer_to, store_scalar
 from jitlogreg.targets.cpu.problem import problem_at
@@ -59,6 +59,8 @@ def make_task(layout, epilogue):
             ends = i + rows >= stop
             ahead = 0 if ends and part + 1 >= t.tasks else t.prefetch
             margins(x, shape, read, i, rows, pad, w, z, dots, ahead)
+            for k in range(t.outputs):
+                add_offset(t, i + k * t.offset_step, rows, pad, offset(z, k * t.rows))
             for k in range(read[0] if pad > 0 else 0):
                 for r in range(rows - pad, rows):
                     store_scalar(z, k * t.rows + r, 0)  # padding: its weight is 0, but 0 · inf would count
