@@ -40,6 +40,10 @@ l2 : float
 link : {"sigmoid", "softmax"}
     What w of shape (n, K) means: K independent models, or one model of K classes.
 """,
+    "offset": """
+offset : ndarray of bool, integer or float, shape (m,), optional
+    A known part of each margin, which is added to z; of K outputs also (m, K).
+""",
     "out": """
 out : ndarray of w's dtype, shape (m,) or (m, K), optional
     Receives the result and is returned. It must be contiguous and share no memory with an input.
@@ -57,6 +61,10 @@ y : ndarray of bool, integer or float, shape (m,)
     "sample_weight_of_fit": """
 sample_weight : ndarray of bool, integer or float, shape (m,), optional
     Finite weights of at least 0 with a positive sum; by default 1 each.
+""",
+    "offset_of_fit": """
+offset : ndarray of bool, integer or float, shape (m,), optional
+    A known part of each margin, which is added to z: a term with the coefficient 1. Of a softmax also (m, K).
 """,
     "l2_of_fit": """
 l2 : float

@@ -7,7 +7,7 @@ CPU, if X is in F order and has 4096 columns or more. For all of them:
   except in F order the up to seven rows that do not fill a group of eight.
 - Results have X's array type. PyTorch tensors on the CPU are viewed as arrays. CuPy, PyTorch and Numba arrays on a GPU
   are used in place, and the call runs there, on the library's current stream. The other arrays must belong to X's
-  library and lie on its device. y and sample_weight of another dtype are converted on the device. They are converted
+  library and lie on its device. y, sample_weight and offset of another dtype are converted on the device. They are converted
   through the host if they must be rounded, or if they are Numba's, whose arrays have neither conversions nor contiguous
   copies.
 - NumPy arrays are copied for target="cuda": each call sends all of X to the GPU, at a fraction of the bandwidth of
@@ -17,7 +17,8 @@ CPU, if X is in F order and has 4096 columns or more. For all of them:
 - An unsupported type or dtype raises TypeError, an unsupported shape, stride or value ValueError, and a target that
   cannot run here `TargetUnavailableError`. No argument is changed, except `out`.
 
-u is the unit roundoff of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw + b is within (n/8 + 16) u (Σ|xⱼwⱼ| + |b|).
+u is the unit roundoff of w's dtype, 2⁻⁵³ or 2⁻²⁴. The margin z = Xw + b, plus an offset o, is within
+(n/8 + 16) u (Σ|xⱼwⱼ| + |b| + |o|).
 """
 
 import numpy as np
@@ -37,6 +38,7 @@ def forward(
     b: float = 0.0,
     *,
     link: str = "sigmoid",
+    offset: np.ndarray | None = None,
     out: np.ndarray | None = None,
     target: str | None = None,
 ) -> np.ndarray:
@@ -49,6 +51,7 @@ def forward(
     %(w)s
     %(b)s
     %(link)s
+    %(offset)s
     %(out)s
     %(target)s
 
@@ -81,7 +84,7 @@ def forward(
     array([[0.383652, 0.383652, 0.232697],
            [0.031977, 0.82471 , 0.143313]])
     """
-    return _activated(X, w, b, link, "sigmoid", out, target)
+    return _activated(X, w, b, link, offset, "sigmoid", out, target)
 
 
 @accepts_foreign_arrays
@@ -92,6 +95,7 @@ def log_forward(
     b: float = 0.0,
     *,
     link: str = "sigmoid",
+    offset: np.ndarray | None = None,
     out: np.ndarray | None = None,
     target: str | None = None,
 ) -> np.ndarray:
@@ -108,6 +112,7 @@ def log_forward(
     %(w)s
     %(b)s
     %(link)s
+    %(offset)s
     %(out)s
     %(target)s
 
@@ -131,7 +136,7 @@ def log_forward(
     >>> jlr.log_forward(np.array([[700.0], [-700.0]]), np.array([1.0]))
     array([-9.85967654e-305, -7.00000000e+002])
     """
-    return _activated(X, w, b, link, "log_sigmoid", out, target)
+    return _activated(X, w, b, link, offset, "log_sigmoid", out, target)
 
 
 @accepts_foreign_arrays
@@ -145,6 +150,7 @@ def loss(
     sample_weight: np.ndarray | None = None,
     l2: float = 0.0,
     link: str = "sigmoid",
+    offset: np.ndarray | None = None,
     target: str | None = None,
 ) -> float:
     """The objective J(w, b), in nats per example.
@@ -162,6 +168,7 @@ def loss(
     %(sample_weight)s
     %(l2)s
     %(link)s
+    %(offset)s
     %(target)s
 
     Returns
@@ -191,9 +198,9 @@ def loss(
     """
     chosen = choose(target, X)
     if _has_outputs(w, link):
-        arguments = {"X": X, "y": y, "w": w, "b": b, "sample_weight": sample_weight}
+        arguments = {"X": X, "y": y, "w": w, "b": b, "sample_weight": sample_weight, "offset": offset}
         return outputs.loss_and_gradient(chosen, arguments, link, l2, None, with_gradient=False).loss
-    problem, w, b = validation.check_problem(X, y, w, b, sample_weight)
+    problem, w, b = validation.check_problem(X, y, w, b, sample_weight, offset)
     l2 = validation.check_nonnegative("l2", l2)
     sums = evaluation.checked_sums(chosen, problem, w, b, with_gradient=False)
     return evaluation.normalize(sums, w, l2, with_gradient=False).loss
@@ -210,6 +217,7 @@ def gradient(
     sample_weight: np.ndarray | None = None,
     l2: float = 0.0,
     link: str = "sigmoid",
+    offset: np.ndarray | None = None,
     out: np.ndarray | None = None,
     target: str | None = None,
 ) -> Gradient:
@@ -226,6 +234,7 @@ def gradient(
     %(sample_weight)s
     %(l2)s
     %(link)s
+    %(offset)s
     %(out_dw)s
     %(target)s
 
@@ -254,7 +263,7 @@ def gradient(
     >>> jlr.gradient(X, y, np.zeros(2))
     Gradient(dw=array([-1.   , -0.375]), db=0.0)
     """
-    return Gradient(*_loss_and_gradient(X, y, w, b, sample_weight, l2, link, out, target)[1:])
+    return Gradient(*_loss_and_gradient(X, y, w, b, sample_weight, l2, link, offset, out, target)[1:])
 
 
 @accepts_foreign_arrays
@@ -268,6 +277,7 @@ def loss_and_gradient(
     sample_weight: np.ndarray | None = None,
     l2: float = 0.0,
     link: str = "sigmoid",
+    offset: np.ndarray | None = None,
     out: np.ndarray | None = None,
     target: str | None = None,
 ) -> LossAndGradient:
@@ -284,6 +294,7 @@ def loss_and_gradient(
     %(sample_weight)s
     %(l2)s
     %(link)s
+    %(offset)s
     %(out_dw)s
     %(target)s
 
@@ -318,25 +329,25 @@ def loss_and_gradient(
     >>> round(result.loss, 6), result.dw, result.db
     (0.693147, array([-1.   , -0.375]), 0.0)
     """
-    return _loss_and_gradient(X, y, w, b, sample_weight, l2, link, out, target)
+    return _loss_and_gradient(X, y, w, b, sample_weight, l2, link, offset, out, target)
 
 
-def _activated(X, w, b, link, name, out, target):
+def _activated(X, w, b, link, offset, name, out, target):
     chosen = choose(target, X)
     if _has_outputs(w, link):
-        return outputs.activate(chosen, X, w, b, link, name == "log_sigmoid", out)
-    return chosen.activate(name, *validation.check_forward(X, w, b, out))
+        return outputs.activate(chosen, X, w, b, link, offset, name == "log_sigmoid", out)
+    return chosen.activate(name, *validation.check_forward(X, w, b, offset, out))
 
 
-def _loss_and_gradient(X, y, w, b, sample_weight, l2, link, out, target) -> LossAndGradient:
+def _loss_and_gradient(X, y, w, b, sample_weight, l2, link, offset, out, target) -> LossAndGradient:
     chosen = choose(target, X)
     if _has_outputs(w, link):
-        arguments = {"X": X, "y": y, "w": w, "b": b, "sample_weight": sample_weight}
+        arguments = {"X": X, "y": y, "w": w, "b": b, "sample_weight": sample_weight, "offset": offset}
         return outputs.loss_and_gradient(chosen, arguments, link, l2, out)
-    problem, coefficients, b = validation.check_problem(X, y, w, b, sample_weight)
+    problem, coefficients, b = validation.check_problem(X, y, w, b, sample_weight, offset)
     l2 = validation.check_nonnegative("l2", l2)
     if out is not None:
-        inputs = {"X": X, "y": y, "w": w, "sample_weight": sample_weight}
+        inputs = {"X": X, "y": y, "w": w, "sample_weight": sample_weight, "offset": offset}
         validation.prepare_out(out, coefficients.shape, coefficients.dtype, inputs)
     return evaluation.loss_and_gradient(chosen, problem, coefficients, b, l2, out)
 

@@ -27,10 +27,11 @@ _ENCODE = ": np.unique(y, return_inverse=True)[1] makes class numbers"
 _ROWS = 1 << 16
 
 
-def activate(target, X, W, b, link, log, out):
+def activate(target, X, W, b, link, offset, log, out):
     """σ(XW + b) of each model, or the softmax of each row; or its logarithm. Shape (m, K)."""
     problem, coefficients, b = _check_model(X, W, b, link)
-    inputs = {"X": X, "w": W}
+    problem = problem._replace(offset=_check_offset(offset, X, coefficients))
+    inputs = {"X": X, "w": W, "offset": offset}
     out = validation.prepare_out(out, (X.shape[0], coefficients.shape[1]), coefficients.dtype, inputs)
     return target.activate_outputs(ACTIVATIONS[link, log], problem, coefficients, b, out)
 
@@ -42,17 +43,19 @@ def loss_and_gradient(target, arguments, link, l2, out, with_gradient=True) -> L
     ----------
     target : Target
     arguments : dict
-        X, y, w, b and sample_weight, as the caller gave them.
+        X, y, w, b, sample_weight and offset, as the caller gave them.
     """
-    X, y, W, b, sample_weight = (arguments[name] for name in ("X", "y", "w", "b", "sample_weight"))
+    X, y, W, b, sample_weight, offset = (
+        arguments[name] for name in ("X", "y", "w", "b", "sample_weight", "offset")
+    )
     problem, coefficients, b = _check_model(X, W, b, link)
     outputs = coefficients.shape[1]
     y, s = check_labels_and_weights(X, y, sample_weight, link, outputs, coefficients.dtype)
     l2 = check_penalty(l2, link, outputs)
     if out is not None:
-        inputs = {name: arguments[name] for name in ("X", "y", "w", "sample_weight")}
+        inputs = {name: arguments[name] for name in ("X", "y", "w", "sample_weight", "offset")}
         validation.prepare_out(out, coefficients.shape, coefficients.dtype, inputs)
-    problem = problem._replace(y=y, sample_weight=s)
+    problem = problem._replace(y=y, sample_weight=s, offset=_check_offset(offset, X, coefficients))
     sums = checked_sums(target, link, problem, coefficients, b, with_gradient)
     result = normalize(sums, coefficients, l2)
     if out is None:
@@ -152,6 +155,11 @@ def _check_model(X, W, b, link):
     W = validation.check_coefficients_of_outputs(W, X)
     check_outputs(link, W.shape[1])
     return Problem(X, None, None, order, ld), W, check_intercepts(b, W.shape[1], W.dtype)
+
+
+def _check_offset(offset, X, W):
+    """Check offset, unless it is None: (m,) or (m, K). Return it in W's dtype, (m,) or with one row per model."""
+    return None if offset is None else validation.check_per_output("offset", offset, (len(X), W.shape[1]), W.dtype)
 
 
 def number_of_classes(y):

@@ -16,22 +16,23 @@ from jitlogreg.targets.base import Problem, layout
 FLOATS = FLOAT64, FLOAT32 = np.dtype(np.float64), np.dtype(np.float32)
 
 
-def check_problem(X, y, w, b, sample_weight):
+def check_problem(X, y, w, b, sample_weight, offset=None):
     """Check what a loss and its gradient are asked of. Return the problem, w and b, all in w's dtype."""
     order, ld = check_matrix(X)
     w = check_coefficients(w, X)
     b = check_intercept(b, w.dtype)
     y, sample_weight = check_labels_and_weights(X, y, sample_weight, w.dtype)
-    return Problem(X, y, sample_weight, order, ld), w, b
+    return Problem(X, y, sample_weight, order, ld, None, check_offset(offset, X, w.dtype)), w, b
 
 
-def check_forward(X, w, b, out):
+def check_forward(X, w, b, offset, out):
     """Check what activations are asked of. Return the problem, w, b, and `out`, which is allocated if it is None."""
     order, ld = check_matrix(X)
     coefficients = check_coefficients(w, X)
     b = check_intercept(b, coefficients.dtype)
-    out = prepare_out(out, X.shape[:1], coefficients.dtype, {"X": X, "w": w})
-    return Problem(X, None, None, order, ld), coefficients, b, out
+    problem = Problem(X, None, None, order, ld, None, check_offset(offset, X, coefficients.dtype))
+    out = prepare_out(out, X.shape[:1], coefficients.dtype, {"X": X, "w": w, "offset": offset})
+    return problem, coefficients, b, out
 
 
 def check_matrix(X):
@@ -117,14 +118,23 @@ def check_labels_and_weights(X, y, sample_weight, dtype, may_be_empty=False):
     they are converted. Otherwise the target checks them while it computes.
     """
     check_rows(X, y, sample_weight, may_be_empty)
-    y = _per_row("y", y, dtype, _check_label_values)
+    y = _per_row("y", y, dtype)
     if sample_weight is not None:
-        sample_weight = _per_row("sample_weight", sample_weight, dtype, _check_weight_values)
+        sample_weight = _per_row("sample_weight", sample_weight, dtype)
     return y, sample_weight
 
 
+def check_offset(offset, X, dtype):
+    """Check offset, unless it is None: an ndarray (m,) of real numbers. Return it contiguous and in w's dtype."""
+    if offset is None:
+        return None
+    check_array("offset", offset)
+    _check_length("offset", offset, X.shape[0], "one number per row of X")
+    return _per_row("offset", offset, dtype)
+
+
 def check_per_output(name, array, shape, dtype):
-    """Check labels or weights of K outputs: (m,), or (m, K) unless K is None.
+    """Check labels, weights or offsets of K outputs: (m,), or (m, K) unless K is None.
 
     Return them in w's dtype; of (m, K) the transposed array, with one row per output.
     """
@@ -133,8 +143,7 @@ def check_per_output(name, array, shape, dtype):
     if array.shape != (m,) and (outputs is None or array.shape != (m, outputs)):
         both = "" if outputs is None else f" or ({m}, {outputs})"
         raise ValueError(f"{name}: expected shape ({m},){both}, got {array.shape}")
-    check = _check_label_values if name == "y" else _check_weight_values
-    array = array if array.dtype == dtype else _converted(name, array, dtype, check)
+    array = array if array.dtype == dtype else _converted(name, array, dtype)
     return _contiguous(array.T)
 
 
@@ -179,6 +188,13 @@ def check_vector(name, value, length, meaning):
         value = np.ascontiguousarray(value, FLOATS[0])
     _check_length(name, value, length, meaning)
     return value
+
+
+def check_finite_offset(offset):
+    """Raise ValueError for the first element of an offset (m,) or (m, K), or None, that is not finite."""
+    if offset is not None:
+        offset = on_host(offset)
+        _refuse_first("offset", offset, ~np.isfinite(offset), "a finite number")
 
 
 def check_finite(X):
@@ -317,24 +333,24 @@ def _check_real(name, value, dtype):
     return number
 
 
-def _per_row(name, array, dtype, check):
+def _per_row(name, array, dtype):
     if array.dtype is dtype or array.dtype == dtype:
         return _contiguous(array)
     if type(array) is not DeviceArray:
-        return _converted(name, array, dtype, check)
+        return _converted(name, array, dtype)
     if array.dtype.kind != "f" or array.dtype.itemsize < dtype.itemsize:
         return array.astype(dtype)  # exact: a bad value stays bad, and the kernel finds it
-    return array.from_numpy(_converted(name, array.to_numpy(), dtype, check))
+    return array.from_numpy(_converted(name, array.to_numpy(), dtype))
 
 
-def _converted(name, array, dtype, check):
-    """Labels or weights in another dtype. Checks them before the conversion, which must neither overflow nor vanish."""
-    if array.dtype.kind != "b":
-        check(array)
+def _converted(name, array, dtype):
+    """Labels, weights or offsets in another dtype. The conversion must not overflow, nor a weight vanish."""
+    if name in _VALUE_CHECKS and array.dtype.kind != "b":
+        _VALUE_CHECKS[name](array)
     with np.errstate(all="ignore"):
         converted = array.astype(dtype)
     if array.dtype.itemsize > dtype.itemsize:
-        wrong = ~np.isfinite(converted)
+        wrong = np.isfinite(array) & ~np.isfinite(converted)
         if name == "sample_weight":
             wrong |= (converted == 0) & (array != 0)  # the example would silently be left out
         _refuse_first(name, array, wrong, f"a number within {dtype.name}, the dtype of w")
@@ -348,6 +364,9 @@ def _check_label_values(y):
 def _check_weight_values(sample_weight):
     wrong = ~((sample_weight >= 0) & (sample_weight < np.inf))
     _refuse_first("sample_weight", sample_weight, wrong, "a finite weight of at least 0")
+
+
+_VALUE_CHECKS = {"y": _check_label_values, "sample_weight": _check_weight_values}
 
 
 def _refuse_first(name, array, wrong, expected):

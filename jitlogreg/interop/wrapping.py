@@ -17,7 +17,7 @@ from jitlogreg.targets.dispatch import choose_for
 
 _Call = TypeVar("_Call", bound=Callable)
 
-_BESIDE_X = ("y", "w", "sample_weight", "out")
+_BESIDE_X = ("y", "w", "sample_weight", "offset", "out")
 
 
 def accepts_foreign_arrays(call: _Call) -> _Call:
