@@ -30,7 +30,7 @@ _ROWS = 1 << 16
 def activate(target, X, W, b, link, offset, log, out):
     """σ(XW + b) of each model, or the softmax of each row; or its logarithm. Shape (m, K)."""
     problem, coefficients, b = _check_model(X, W, b, link)
-    problem = problem._replace(offset=_check_offset(offset, X, coefficients))
+    problem = problem._replace(offset=check_offset(offset, X, coefficients.shape[1], coefficients.dtype))
     inputs = {"X": X, "w": W, "offset": offset}
     out = validation.prepare_out(out, (X.shape[0], coefficients.shape[1]), coefficients.dtype, inputs)
     return target.activate_outputs(ACTIVATIONS[link, log], problem, coefficients, b, out)
@@ -55,7 +55,8 @@ def loss_and_gradient(target, arguments, link, l2, out, with_gradient=True) -> L
     if out is not None:
         inputs = {name: arguments[name] for name in ("X", "y", "w", "sample_weight", "offset")}
         validation.prepare_out(out, coefficients.shape, coefficients.dtype, inputs)
-    problem = problem._replace(y=y, sample_weight=s, offset=_check_offset(offset, X, coefficients))
+    offset = check_offset(offset, X, outputs, coefficients.dtype)
+    problem = problem._replace(y=y, sample_weight=s, offset=offset)
     sums = checked_sums(target, link, problem, coefficients, b, with_gradient)
     result = normalize(sums, coefficients, l2)
     if out is None:
@@ -157,9 +158,9 @@ def _check_model(X, W, b, link):
     return Problem(X, None, None, order, ld), W, check_intercepts(b, W.shape[1], W.dtype)
 
 
-def _check_offset(offset, X, W):
+def check_offset(offset, X, outputs, dtype):
     """Check offset, unless it is None: (m,) or (m, K). Return it in W's dtype, (m,) or with one row per model."""
-    return None if offset is None else validation.check_per_output("offset", offset, (len(X), W.shape[1]), W.dtype)
+    return None if offset is None else validation.check_per_output("offset", offset, (X.shape[0], outputs), dtype)
 
 
 def number_of_classes(y):
