@@ -44,7 +44,7 @@ ARROWS = {
     "solvers": (
         SEEN
         | {"_docs", "_version", "evaluation", "interop.wrapping", "linear_algebra", "norms", "objective", "solvers.*"}
-        | {"outputs", "outputs_objective", "targets.base", "targets.frame", "validation"},
+        | {"outputs", "outputs_objective", "row_passes", "targets.base", "targets.frame", "validation"},
         STANDARD | {"io", "itertools", "json", "numpy", "pathlib", "rich", "zipfile"},
     ),
     "solvers.progress": (set(), {"contextlib", "rich"}),
