@@ -45,9 +45,9 @@ ARROWS = {
         SEEN
         | {"_docs", "_version", "evaluation", "interop.wrapping", "linear_algebra", "norms", "objective", "solvers.*"}
         | {"outputs", "outputs_objective", "row_passes", "targets.base", "targets.frame", "validation"},
-        STANDARD | {"io", "itertools", "json", "numpy", "pathlib", "rich", "zipfile"},
+        STANDARD | {"io", "itertools", "json", "matplotlib", "numpy", "pathlib", "rich", "statistics", "zipfile"},
     ),
-    "solvers.progress": (set(), {"contextlib", "rich"}),
+    "solvers.progress": (set(), {"contextlib", "math", "rich"}),
     "solvers.solver_objective": ({"targets.frame"}, {"collections", "numpy", "typing"}),
     "linear_algebra": (COMPILED | {"targets.cpu.pointers", "targets.cpu.vectors"}, {"math", "numpy"}),
     "row_passes": ({"linear_algebra"}, {"math", "numpy"}),
@@ -74,6 +74,7 @@ ARROWS = {
             "linear_algebra",
             "objective",
             "outputs",
+            "row_passes",
             "softmax_passes",
             "targets.base",
             "targets.dispatch",

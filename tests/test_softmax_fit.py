@@ -534,11 +534,6 @@ def test_pickles_of_an_objective_give_the_same_bits():
         ),
         (
             ValueError,
-            "X: expected an Objective of one output or of a softmax",
-            lambda X, y: jlr.fit(jlr.Objective(X, (y == 1) * 1, n_outputs=2)),
-        ),
-        (
-            ValueError,
             "theta: expected shape (15,)",
             lambda X, y: jlr.Objective(X, y, link="softmax", n_outputs=3)(np.zeros(5)),
         ),

@@ -266,10 +266,10 @@ class Options(NamedTuple):
 
 def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
     """`fit` of NumPy arrays, without a warning. Returns the `Fit`, and its `Outcome.remedy`."""
-    objective = _objective(X, y, link=link, **described)
+    objective = objective_of(X, y, link=link, **described)
     if isinstance(objective, OutputsObjective) and objective.link == "sigmoid":
         return _fit_side_by_side(objective, options, w, b)
-    run, point = _begin(objective, _initial_theta(X, w, b, objective), options)
+    run, point = _begin(objective, initial_theta(X, w, b, objective), options)
     outcome = completed(run.minimise(point, options.max_iterations, options.monitor))
     point = outcome.point
     w, b = _parameters(run, point)
@@ -297,7 +297,7 @@ def _parameters(run, point):
 
 def _fit_side_by_side(objective, options, w, b):
     """The `Fit` of independent models, and what would give those a minimum that have none."""
-    solver = _chosen_solver(options.solver, objective.model(0))
+    solver = chosen_solver(options.solver, objective.model(0))
     description = _description(objective, solver)
     runs, outcomes, _ = fit_models(objective, METHODS[solver], options, description, w=w, b=b)
     points = [outcome.point for outcome in outcomes]
@@ -316,7 +316,7 @@ def _fit_side_by_side(objective, options, w, b):
     return fitted, [outcome.remedy for outcome in outcomes]
 
 
-def _objective(X: np.ndarray | Objective, y, *, link, target, **described) -> SolverObjective:
+def objective_of(X: np.ndarray | Objective, y, *, link, target, **described) -> SolverObjective:
     """X itself if it is an `Objective`, else the objective of these arrays; of a softmax without flat directions."""
     if isinstance(X, Objective):
         objective = check_alone(X, y=y, link=link, target=target, **described)
@@ -332,7 +332,7 @@ def _objective(X: np.ndarray | Objective, y, *, link, target, **described) -> So
     return objective.gauged() if objective.link == "softmax" else objective
 
 
-def _initial_theta(X, w, b, objective):
+def initial_theta(X, w, b, objective):
     """Where the run starts, as one vector."""
     if isinstance(objective, OutputsObjective):
         return objective.balanced(objective.initial_theta(w, b))
@@ -344,7 +344,7 @@ def _initial_theta(X, w, b, objective):
 
 def _begin(objective, theta, options):
     """The run, and the point to go on from: its start, or the point of a checkpoint."""
-    solver, checkpoint = _chosen_solver(options.solver, objective), options.monitor.checkpoint
+    solver, checkpoint = chosen_solver(options.solver, objective), options.monitor.checkpoint
     restored = checkpoint.restore(_description(objective, solver), ("start", *Point._fields))
     run = Run(objective, METHODS[solver], options.tolerance, theta if restored is None else restored["start"])
     completed(run.begin())
@@ -370,7 +370,7 @@ def _description(objective, solver):
     return description
 
 
-def _chosen_solver(solver, objective):
+def chosen_solver(solver, objective):
     """The solver itself where "auto" was asked for."""
     if solver != "auto":
         return solver

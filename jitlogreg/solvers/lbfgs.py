@@ -44,15 +44,17 @@ class LBFGS:
     stops_by_norm = False
     memory, max_unconfirmed = MEMORY, MAX_UNCONFIRMED
 
-    def __init__(self, task):
+    def __init__(self, task, model=None):
+        """L-BFGS for a task, preconditioned by a factored Hessian if one is given, else by that of a sample."""
         self._task, objective = task, task.objective
         rows = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_PARAMETER * objective.n_parameters)
-        self._sample = objective.sample(rows) if objective.has_hessian else None
-        self._factored_at, self._model, self._pairs = None, _NoPreconditioner(), {}
+        self._sample = objective.sample(rows) if objective.has_hessian and model is None else None
+        self._is_preconditioned = self._sample is not None or model is not None
+        self._factored_at, self._model, self._pairs = None, _NoPreconditioner() if model is None else model, {}
         self._newton = Newton(task) if objective.has_hessian else None
         is_cheap = objective.n_parameters <= CHEAP_PARAMETERS
         sample_is_all = self._sample is not None and objective.shape[0] <= rows
-        self._ends_by_newton = objective.has_hessian and (is_cheap or sample_is_all)
+        self._ends_by_newton = objective.has_hessian and model is None and (is_cheap or sample_is_all)
 
     @property
     def dependent(self):
@@ -78,7 +80,7 @@ class LBFGS:
         decrement = inverse.decrement_of(point.gradient)
         if decrement <= self._task.tolerance and self._ends_by_newton:
             return (yield from self._newton.direction(point._replace(preconditioner_theta=np.empty(0))))
-        if is_misjudged or (self._sample is None and decrement <= self._task.tolerance):
+        if is_misjudged or (not self._is_preconditioned and decrement <= self._task.tolerance):
             return (yield from newton_cg_direction(self._task, point, inverse.times))
         is_scaled = model.has_unit_hessian or inverse.pairs
         step_size = 1.0 if is_scaled else (yield from cauchy_step_size(self._task.objective, point))
