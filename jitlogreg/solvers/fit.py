@@ -42,7 +42,7 @@ class Fit(NamedTuple):
     Attributes
     ----------
     w : ndarray of float64, shape (n,)
-        Of a softmax, (n, K).
+        Of a softmax and of K independent models, (n, K); of the latter, b and all that follows have K elements too.
     b : float
         0 without an intercept. Of a softmax, an array (K,) that sums to 0; without a penalty each row of w does too.
     loss : float
@@ -107,7 +107,9 @@ def fit(
         Finite. θ = [w, b] and all sums are float64, whatever X is. An `Objective`, such as one over dask arrays, brings
         its own data, `l2`, `fit_intercept` and target.
     %(y_of_fit)s
-        For grouped counts: successes / trials, with the trials as `sample_weight`.
+        For grouped counts: successes / trials, with the trials as `sample_weight`. Labels (m, K) without a softmax are
+        those of K independent models, each with the bits that it has alone; weights and offsets may be (m, K) then, and
+        l2 (K,). An evaluation of all is one read of X.
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
         "newton" factors the Hessian in each iteration, which costs about mn² flops (n ≤ 2,000); it takes the fewest
         iterations. "lbfgs" needs gradients alone; where the target has a Hessian, that of a sample of the rows
