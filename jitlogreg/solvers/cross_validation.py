@@ -203,8 +203,9 @@ def cross_validate(
         rows, fits = np.flatnonzero(numbers == fold), [stops[fold][k] for k in of_penalties]
         scores[:, fold] = _scores(whole, data, rows, fits, scoring, fold)
     chosen, one_se = _choose(l2s, scores)
-    fit = _fit_of(stops[count][of_penalties[chosen]])
-    return CrossValidation(l2s, scores, float(l2s[chosen]), float(l2s[one_se]), fit, models.n_reads + 2)
+    n_reads = models.n_reads + 2  # the check of the data, and the scores
+    fit = _fit_of(stops[count][of_penalties[chosen]], n_reads)
+    return CrossValidation(l2s, scores, float(l2s[chosen]), float(l2s[one_se]), fit, n_reads)
 
 
 # ---------------------------------------------------------------- the fits
@@ -327,7 +328,7 @@ def _choose(l2s, scores):
     return int(best), int(max(within, key=lambda k: l2s[k]))
 
 
-def _fit_of(stop):
+def _fit_of(stop, n_reads):
     """The `Fit` of a stop."""
     fields = {name: getattr(stop, name) for name in Fit._fields if hasattr(stop, name)}
-    return Fit(**fields)
+    return Fit(**fields, n_reads=n_reads)

@@ -14,7 +14,7 @@ import numpy as np
 
 from jitlogreg.norms import norm
 from jitlogreg.solvers.point import UNIT_ROUNDOFF, fast_norm
-from jitlogreg.solvers.requests import Hessian
+from jitlogreg.solvers.requests import Hessian, Root
 
 # A Cholesky factor is usable if no pivot is smaller, of a Hessian scaled to a unit diagonal: steps keep as many digits
 # as a pivot has above 2⁻⁵³
@@ -198,4 +198,4 @@ def factorize(objective, theta, spread):
     model = Cholesky((yield Hessian(objective, theta)))
     if model.is_well_conditioned:
         return model
-    return PivotedQR(objective.root(theta), objective.total_weight, spread)
+    return PivotedQR((yield Root(objective, theta)), objective.total_weight, spread)

@@ -19,7 +19,7 @@ from jitlogreg.solvers.lbfgs import LBFGS
 from jitlogreg.solvers.monitor import Monitor, State
 from jitlogreg.solvers.newton import Newton
 from jitlogreg.solvers.point import Point, Task, number_or_array
-from jitlogreg.solvers.requests import completed
+from jitlogreg.solvers.requests import Request, completed
 from jitlogreg.solvers.run import Run
 from jitlogreg.solvers.separation import SeparationWarning
 from jitlogreg.solvers.solver_objective import SolverObjective
@@ -61,6 +61,9 @@ class Fit(NamedTuple):
         Newton's λ = √(gᵀH⁻¹g) there, by the last Hessian: λ²/2 is about how far `loss` is above the minimum, and no
         coefficient is further than √S λ of its standard errors from its limit, if there is one. After the last step it
         is far below the tolerance. inf where it is not known: at the start, and on the way of gradient descent.
+    n_reads : int
+        How often X was read, the check of the data included; of K models together. A sample's Hessian reads few rows,
+        and does not count; nor does the proof of a separation, which reads X a few times.
     """
 
     w: np.ndarray
@@ -72,6 +75,7 @@ class Fit(NamedTuple):
     converged: bool
     message: str
     decrement: float
+    n_reads: int
 
 
 @accepts_foreign_arrays
@@ -271,8 +275,9 @@ def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
     objective = objective_of(X, y, link=link, **described)
     if isinstance(objective, OutputsObjective) and objective.link == "sigmoid":
         return _fit_side_by_side(objective, options, w, b)
-    run, point = _begin(objective, initial_theta(X, w, b, objective), options)
-    outcome = completed(run.minimise(point, options.max_iterations, options.monitor))
+    asked: list[Request] = []
+    run, point = _begin(objective, initial_theta(X, w, b, objective), options, asked)
+    outcome = completed(run.minimise(point, options.max_iterations, options.monitor), asked)
     point = outcome.point
     w, b = _parameters(run, point)
     fitted = Fit(
@@ -285,6 +290,7 @@ def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
         converged=outcome.converged,
         message=outcome.message,
         decrement=point.decrement,
+        n_reads=1 + sum(request.objective.shape[0] == objective.shape[0] for request in asked),
     )
     return fitted, outcome.remedy
 
@@ -301,7 +307,7 @@ def _fit_side_by_side(objective, options, w, b):
     """The `Fit` of independent models, and what would give those a minimum that have none."""
     solver = chosen_solver(options.solver, objective.model(0))
     description = _description(objective, solver)
-    runs, outcomes, _ = fit_models(objective, METHODS[solver], options, description, w=w, b=b)
+    runs, outcomes, n_reads = fit_models(objective, METHODS[solver], options, description, w=w, b=b)
     points = [outcome.point for outcome in outcomes]
     parameters = [_parameters(run, point) for run, point in zip(runs, points, strict=True)]
     fitted = Fit(
@@ -314,6 +320,7 @@ def _fit_side_by_side(objective, options, w, b):
         converged=np.array([outcome.converged for outcome in outcomes]),
         message=tuple(outcome.message for outcome in outcomes),
         decrement=np.array([point.decrement for point in points]),
+        n_reads=n_reads,
     )
     return fitted, [outcome.remedy for outcome in outcomes]
 
@@ -344,12 +351,12 @@ def initial_theta(X, w, b, objective):
     return np.append(w, b)[:n_parameters]
 
 
-def _begin(objective, theta, options):
+def _begin(objective, theta, options, asked):
     """The run, and the point to go on from: its start, or the point of a checkpoint."""
     solver, checkpoint = chosen_solver(options.solver, objective), options.monitor.checkpoint
     restored = checkpoint.restore(_description(objective, solver), ("start", *Point._fields))
     run = Run(objective, METHODS[solver], options.tolerance, theta if restored is None else restored["start"])
-    completed(run.begin())
+    completed(run.begin(), asked)
     checkpoint.begin(run.start.loss, run.start.gradient, start=run.theta)
     if restored is None:
         return run, run.start
