@@ -42,6 +42,7 @@ class Objective:
     n_outputs : int
         K. θ is then (n + 1, K), raveled in C order, the rows of w before that of b; (n, K) without an intercept. A call
         returns the losses (K,) of independent models, and one loss of a softmax.
+    %(offset_of_fit)s
     %(target)s
 
     Attributes
@@ -101,6 +102,7 @@ class Objective:
         check_finite=True,
         link="sigmoid",
         n_outputs=1,
+        offset=None,
         target=None,
     ):
         """An objective of this class, or of its subclass for more than one output."""
@@ -118,9 +120,10 @@ class Objective:
         check_finite=True,
         link="sigmoid",
         n_outputs=1,
+        offset=None,
         target=None,
     ):
-        self._target, self._data = bind(X, y, sample_weight, target=target)
+        self._target, self._data = bind(X, y, sample_weight, offset, target=target)
         self._describe(self._data.X, self._target.name, l2, fit_intercept)
         self._problem = hold_problem(self._target, self._data)
         sums = self._sums_at_zero()
@@ -131,10 +134,19 @@ class Objective:
             sums = self._sums_at_zero()
         check_weight(sums.weight)
         self.total_weight, self._at_zero = sums.weight, sums
-        self.imbalance = sums.db / sums.weight if self._has_b else 0.0
+        self.imbalance = self._imbalance(sums.db / sums.weight)
         self._bound = self._target.bind(self._problem, self.l2)
         if check_finite and not math.isfinite(sums.loss):  # 0 times NaN or infinity is NaN
             validation.check_finite(on_host(self._data.X))
+        if check_finite:
+            validation.check_finite_offset(offset)
+
+    def _imbalance(self, db):
+        """∂J/∂b at θ = 0 without the offset, given that with the offset."""
+        if not self._has_b:
+            return 0.0
+        y, s, offset = self._data.y, self._data.sample_weight, self._data.offset
+        return db if offset is None else row_passes.imbalance(on_host(y), None if s is None else on_host(s))
 
     def __getnewargs__(self):
         return None, None  # for copies and pickles, whose data is in the state
@@ -155,8 +167,8 @@ class Objective:
 
     def __setstate__(self, state):
         self.__dict__.update(unpacked(state), _target=choose(state["target"]))
-        X, y, sample_weight, *_, frame = self._data
-        self._data = Problem.of(X, y, sample_weight, frame)
+        X, y, sample_weight, _, _, frame, offset = self._data
+        self._data = Problem.of(X, y, sample_weight, frame, offset)
         self._problem = hold_problem(self._target, self._data)
         self._bound = self._target.bind(self._problem, self.l2) if self._bound else None
 
@@ -269,16 +281,16 @@ class Objective:
 
         X in C order is not copied.
         """
-        X, y, s = self._data[:3]
+        X, y, s, *_, offset = self._data
         step = max(1, self.shape[0] // rows)
         part = copy.copy(self)
         part._bound = part._at_zero = None
         if step > 1:
-            X, y = X[::step], np.ascontiguousarray(y[..., ::step])
-            s = None if s is None else np.ascontiguousarray(s[..., ::step])
+            X = X[::step]
+            y, s, offset = (None if v is None else np.ascontiguousarray(v[..., ::step]) for v in (y, s, offset))
             if layout(X.shape, X.strides, X.itemsize) is None:
                 X = np.ascontiguousarray(X)
-            part._data = Problem.of(X, y, s, self.frame)
+            part._data = Problem.of(X, y, s, self.frame, offset)
             part._problem = hold_problem(self._target, part._data)
             part.shape, part.total_weight = X.shape, float(len(X)) if s is None else np.sum(s, axis=-1)
         return part if np.all(part.total_weight > 0) else None
@@ -286,20 +298,21 @@ class Objective:
     def some_rows(self, count):
         """Every k-th row of X, about `count` of them, and their weights or None, as NumPy arrays."""
         step = max(1, self.shape[0] // count)
-        X, _, s = self._rows_on_host(slice(None, None, step))
+        X, _, s, _ = self._rows_on_host(slice(None, None, step))
         return X, s
 
     def row_blocks(self):
-        """Iterate over the examples some rows at a time: X, y and weights, as NumPy arrays."""
+        """Iterate over the examples some rows at a time: X, y, weights, and offsets or None, as NumPy arrays."""
         for first in range(0, self.shape[0], row_passes.ROWS):
-            X, y, s = self._rows_on_host(slice(first, first + row_passes.ROWS))
-            yield X, y, np.ones(len(X)) if s is None else s
+            X, y, s, offset = self._rows_on_host(slice(first, first + row_passes.ROWS))
+            yield X, y, np.ones(len(X)) if s is None else s, offset
 
     def _rows_on_host(self, which):
-        """Some rows of X, y and the weights, or None, as NumPy arrays."""
+        """Some rows of X, y, the weights, and offsets, or None, as NumPy arrays."""
+        X, y, s, *_, offset = self._data
         return [
             array.rows(which).to_numpy() if type(array) is DeviceArray else None if array is None else array[at]
-            for array, at in zip(self._data[:3], (which, (..., which), (..., which)), strict=True)
+            for array, at in ((X, which), (y, (..., which)), (s, (..., which)), (offset, (..., which)))
         ]
 
     def in_frame(self, columns):
@@ -342,8 +355,9 @@ class Objective:
         w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
         if isinstance(self._problem.X, np.ndarray):
             return row_passes.smallest_doubt(self._target, self._data, w, b, enough)
-        y, s = (None if array is None else on_host(array) for array in self._data[1:3])
-        problem = self._problem._replace(y=y, sample_weight=s, frame=None)
+        of_examples = {name: getattr(self._data, name) for name in ("y", "sample_weight")}
+        of_examples = {name: None if array is None else on_host(array) for name, array in of_examples.items()}
+        problem, y = self._problem._replace(**of_examples, frame=None), of_examples["y"]
         return row_passes.least_doubt(self._target.residuals(problem, w, b, np.empty(len(y))), problem, enough)
 
     def sums_at(self, w, b):
@@ -384,17 +398,17 @@ class Objective:
 
 
 @accepts_foreign_arrays
-def bind(X, y, sample_weight=None, *, target=None, may_be_empty=False):
+def bind(X, y, sample_weight=None, offset=None, *, target=None, may_be_empty=False):
     """The target, and the problem of the checked data, whose labels and weights are float64."""
     chosen = choose(target, X)
     order, ld = validation.check_matrix(X)
     y, s = validation.check_labels_and_weights(X, y, sample_weight, np.dtype(np.float64), may_be_empty)
-    return [chosen, Problem(X, y, s, order, ld)]
+    return [chosen, Problem(X, y, s, order, ld, None, validation.check_offset(offset, X, np.dtype(np.float64)))]
 
 
 def hold_problem(target, data):
     """The problem, with its arrays where the target's calls find them."""
-    return data._replace(**{name: held(target, getattr(data, name)) for name in ("X", "y", "sample_weight")})
+    return data._replace(**{name: held(target, getattr(data, name)) for name in ("X", "y", "sample_weight", "offset")})
 
 
 def held(target, array):

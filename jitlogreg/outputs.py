@@ -30,7 +30,7 @@ _ROWS = 1 << 16
 def activate(target, X, W, b, link, offset, log, out):
     """σ(XW + b) of each model, or the softmax of each row; or its logarithm. Shape (m, K)."""
     problem, coefficients, b = _check_model(X, W, b, link)
-    problem = problem._replace(offset=_check_offset(offset, X, coefficients))
+    problem = problem._replace(offset=check_offset(offset, X, coefficients.shape[1], coefficients.dtype))
     inputs = {"X": X, "w": W, "offset": offset}
     out = validation.prepare_out(out, (X.shape[0], coefficients.shape[1]), coefficients.dtype, inputs)
     return target.activate_outputs(ACTIVATIONS[link, log], problem, coefficients, b, out)
@@ -45,9 +45,7 @@ def loss_and_gradient(target, arguments, link, l2, out, with_gradient=True) -> L
     arguments : dict
         X, y, w, b, sample_weight and offset, as the caller gave them.
     """
-    X, y, W, b, sample_weight, offset = (
-        arguments[name] for name in ("X", "y", "w", "b", "sample_weight", "offset")
-    )
+    X, y, W, b, sample_weight, offset = (arguments[name] for name in ("X", "y", "w", "b", "sample_weight", "offset"))
     problem, coefficients, b = _check_model(X, W, b, link)
     outputs = coefficients.shape[1]
     y, s = check_labels_and_weights(X, y, sample_weight, link, outputs, coefficients.dtype)
@@ -55,7 +53,8 @@ def loss_and_gradient(target, arguments, link, l2, out, with_gradient=True) -> L
     if out is not None:
         inputs = {name: arguments[name] for name in ("X", "y", "w", "sample_weight", "offset")}
         validation.prepare_out(out, coefficients.shape, coefficients.dtype, inputs)
-    problem = problem._replace(y=y, sample_weight=s, offset=_check_offset(offset, X, coefficients))
+    offset = check_offset(offset, X, outputs, coefficients.dtype)
+    problem = problem._replace(y=y, sample_weight=s, offset=offset)
     sums = checked_sums(target, link, problem, coefficients, b, with_gradient)
     result = normalize(sums, coefficients, l2)
     if out is None:
@@ -157,9 +156,9 @@ def _check_model(X, W, b, link):
     return Problem(X, None, None, order, ld), W, check_intercepts(b, W.shape[1], W.dtype)
 
 
-def _check_offset(offset, X, W):
+def check_offset(offset, X, outputs, dtype):
     """Check offset, unless it is None: (m,) or (m, K). Return it in W's dtype, (m,) or with one row per model."""
-    return None if offset is None else validation.check_per_output("offset", offset, (len(X), W.shape[1]), W.dtype)
+    return None if offset is None else validation.check_per_output("offset", offset, (X.shape[0], outputs), dtype)
 
 
 def number_of_classes(y):
@@ -178,6 +177,13 @@ def number_of_classes(y):
     if y[i] >= len(y) > 1:
         raise ValueError(f"y[{i}]: expected a class below {len(y)}, the number of examples, got {y[i]}{_ENCODE}")
     return max(2, int(y[i]) + 1)
+
+
+def initial_model(X, W, b, outputs):
+    """The start of a softmax's descent: copies of W and b, or zeros of X's dtype for so many classes."""
+    W = np.zeros((X.shape[1], outputs), X.dtype) if W is None else validation.check_coefficients_of_outputs(W, X).copy()
+    check_outputs("softmax", W.shape[1])
+    return W, check_intercepts(b, W.shape[1], W.dtype)
 
 
 def check_intercepts(b, outputs, dtype):
@@ -204,11 +210,11 @@ def check_penalty(l2, link, outputs):
     return np.array([validation.check_nonnegative("l2", number) for number in l2])
 
 
-def check_labels_and_weights(X, y, sample_weight, link, outputs, dtype):
+def check_labels_and_weights(X, y, sample_weight, link, outputs, dtype, may_be_empty=False):
     """Check labels and weights. Return both in W's dtype, (m,) or with one row per model."""
+    if not may_be_empty:
+        validation.check_some_rows(X)
     m = X.shape[0]
-    if m == 0:
-        raise ValueError(f"X: expected at least one row to take a mean over, got shape {X.shape}")
     shape = m, outputs
     y = validation.check_per_output("y", y, shape, dtype) if link == "sigmoid" else _check_classes(y, shape, dtype)
     if sample_weight is not None:

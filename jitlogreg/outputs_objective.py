@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from jitlogreg import outputs, validation
+from jitlogreg import outputs, softmax_passes, validation
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import HESSIAN_COLUMNS, Objective, hold_problem
 from jitlogreg.targets.base import Problem
@@ -13,9 +13,6 @@ from jitlogreg.targets.dispatch import choose, has_hessian
 
 # The most classes for a Hessian, whose blocks take a read of X each: K (K + 1) / 2 of them
 HESSIAN_CLASSES = 64
-
-# Rows whose probabilities are computed at a time
-_ROWS = 1 << 14
 
 
 class OutputsObjective(Objective):
@@ -32,11 +29,12 @@ class OutputsObjective(Objective):
         check_finite=True,
         link="sigmoid",
         n_outputs=1,
+        offset=None,
         target=None,
     ):
         self.link, self.n_outputs = outputs.check_link(link), validation.check_count("n_outputs", n_outputs, 1)
         outputs.check_outputs(link, n_outputs, "n_outputs")
-        self._target, self._data = _bind(X, y, sample_weight, link, n_outputs, target=target)
+        self._target, self._data = bind(X, y, sample_weight, offset, link=link, n_outputs=n_outputs, target=target)
         self._describe(self._data.X, self._target.name, l2, fit_intercept)
         self._gauge = None
         self._problem = hold_problem(self._target, self._data)
@@ -53,6 +51,8 @@ class OutputsObjective(Objective):
         self.imbalance = 0.5 if link == "softmax" and self.missing_classes() is not None else 0.0
         if check_finite and not np.isfinite(sums.loss).all():  # 0 times NaN or infinity is NaN
             validation.check_finite(self._data.X)
+        if check_finite:
+            validation.check_finite_offset(offset)
 
     def _describe(self, X, target, l2, fit_intercept):
         link, n_outputs = self.link, self.n_outputs
@@ -91,9 +91,7 @@ class OutputsObjective(Objective):
             self._matrix(validation.check_vector(name, value, self.n_parameters, "as n_parameters says"))
             for name, value in (("theta", theta), ("v", v))
         )
-        of_w, of_b = self._target.hessian_vector_sums_of_outputs(
-            self.link, self._problem, *self._model(T), *self._model(V)
-        )
+        of_w, of_b = self._hessian_vector_sums(*self._model(T), *self._model(V))
         product = np.empty_like(T)
         product[: self.n_features] = of_w / self.total_weight + self.penalty * V[: self.n_features]
         product[self.n_features :] = of_b / self.total_weight
@@ -110,15 +108,7 @@ class OutputsObjective(Objective):
                 "has no limit"
             )
         T = self._matrix(validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says"))
-        rows, K = len(T), self.n_outputs
-        sums = np.zeros((rows, K, rows, K))
-        for problem, A in self._probabilities(T):
-            s = 1.0 if problem.sample_weight is None else problem.sample_weight
-            for k in range(K):
-                others = [A[:, j] for j in range(K) if j != k]
-                self._add_block(sums, problem, s * A[:, k] * np.add.reduce(others), k, k)
-                for j in range(k):
-                    self._add_block(sums, problem, s * A[:, k] * A[:, j], k, j)
+        sums = self._hessian_sums(*self._model(T))[: len(T), :, : len(T)]
         hessian = sums.reshape(self.n_parameters, self.n_parameters) / self.total_weight
         diagonal = hessian.reshape(-1)[:: self.n_parameters + 1].reshape(T.shape)
         diagonal[: self.n_features] += self.penalty
@@ -128,34 +118,13 @@ class OutputsObjective(Objective):
                 of_gauge[j, :, j, :] += strength
         return hessian
 
-    def _add_block(self, sums, problem, weights, k, j):
-        """Add Σ weights·[x, 1][x, 1]ᵀ to one block of the Hessian, with the sign of a softmax's."""
-        # the Hessian of a model at 0 has the weights s/4
-        of_rows = problem._replace(y=None, sample_weight=4.0 * weights)
-        block = self._target.hessian_sums(of_rows, np.zeros(self.n_features), 0.0)[: len(sums), : len(sums)]
-        if k == j:
-            sums[:, k, :, k] += block
-        else:
-            sums[:, k, :, j] -= block
-            sums[:, j, :, k] -= block
-
-    def _probabilities(self, T):
-        """Row blocks of the problem, and the probabilities of their classes."""
-        W, b = self._model(T)
-        X, _, s, _, _, frame = self._problem
-        for first in range(0, len(X), _ROWS):
-            block = slice(first, first + _ROWS)
-            problem = Problem.of(X[block], None, None if s is None else np.ascontiguousarray(s[block]), frame)
-            out = np.empty((problem.X.shape[0], self.n_outputs))
-            yield problem, self._target.activate_outputs("softmax", problem, W, b, out)
-
     # ---------------------------------------------------------------- for solvers
 
     def initial_theta(self, w, b):
         """θ in the caller's columns, from w (n, K) or None, and b (K,) or a number."""
         T = np.zeros((self.n_parameters // self.n_outputs, self.n_outputs))
         if w is not None:
-            W = validation.check_coefficients_of_outputs(w, self._data.X)
+            W = validation.check_coefficients_of_outputs(w, self)
             if W.shape[1] != self.n_outputs:
                 raise ValueError(f"w: expected {self.n_outputs} columns, one per class, got {W.shape[1]}")
             T[: self.n_features] = W
@@ -178,7 +147,7 @@ class OutputsObjective(Objective):
 
     def sums_at(self, w, b):
         """The sums for a step of a descent, with db = 0 if there is no intercept."""
-        sums = self._target.sums_of_outputs(self.link, self._problem, w, b, True)
+        sums = self._sums(w, b, True)
         return sums if self._has_b else sums._replace(db=np.zeros(self.n_outputs))
 
     def at_zero(self):
@@ -227,18 +196,7 @@ class OutputsObjective(Objective):
 
     def smallest_doubt(self, theta, enough=math.inf):
         """The least of sᵢ aᵢₖ over examples with weight and classes that are not theirs."""
-        least, first = math.inf, 0
-        for problem, A in self._probabilities(self._matrix(theta)):
-            s, y = problem.sample_weight, self._data.y[..., first : first + len(A)]
-            first += len(A)
-            if y.ndim == 1:
-                A[np.arange(len(A)), y.astype(np.intp)] = math.inf
-            else:
-                A = np.where(y.T > 0, math.inf, A)
-            if s is not None:
-                A = A[s > 0] * s[s > 0][:, np.newaxis]
-            least = min(least, float(np.min(A, initial=math.inf)))
-        return least
+        return softmax_passes.smallest_doubt(self._target, self._problem, *self._model(self._matrix(theta)))
 
     def missing_classes(self):
         """A direction along which a softmax falls for ever, as classes without weight have an intercept; or None."""
@@ -251,28 +209,18 @@ class OutputsObjective(Objective):
 
     def root(self, theta):
         """The triangular R with RᵀR = S H of a softmax. One read of X, and about 2 m K p² flops on one thread."""
-        from jitlogreg import linear_algebra  # and with it Numba
+        return self._root_of_rows(*self._model(self._matrix(theta)), self._root_of_penalty())
 
-        T = self._matrix(theta)
-        p, K = self.n_parameters, self.n_outputs
-        R = np.zeros((p, p))
-        for problem, A in self._probabilities(T):
-            X = problem.X if self.frame is None else self.frame.columns(problem.X)
-            X = np.append(X.astype(np.float64), np.ones((len(X), int(self._has_b))), axis=1)
-            s = np.ones(len(X)) if problem.sample_weight is None else problem.sample_weight
-            roots = np.sqrt(A)
-            for c in range(K):  # diag(a) − aaᵀ = BBᵀ with B = diag(√a) − a√aᵀ
-                B = -A * roots[:, c : c + 1]
-                B[:, c] += roots[:, c]
-                rows = (np.sqrt(s)[:, np.newaxis] * X)[:, :, np.newaxis] * B[:, np.newaxis, :]
-                linear_algebra.add_rows(R, np.ascontiguousarray(rows.reshape(len(X), p)))
-        extra = np.zeros(T.shape)
-        extra[: self.n_features] = np.sqrt(self.total_weight * self.penalty)
-        linear_algebra.add_rows(R, np.diag(extra.reshape(-1)))
+    def _root_of_penalty(self):
+        from jitlogreg.linear_algebra import add_rows  # and with it Numba
+
+        T = np.zeros((self.n_parameters // self.n_outputs, self.n_outputs))
+        T[: self.n_features] = np.sqrt(self.total_weight * self.penalty)
+        R = np.diag(T.reshape(-1))
         if self._gauge is not None:
-            rows = np.zeros((len(T), len(T), K))
+            rows = np.zeros((len(T), *T.shape))
             rows[np.arange(len(T)), np.arange(len(T))] = np.sqrt(self.total_weight * self._gauge)[:, np.newaxis]
-            linear_algebra.add_rows(R, rows.reshape(len(T), p))
+            add_rows(R, rows.reshape(len(T), self.n_parameters))
         return R
 
     def gauged(self):
@@ -288,9 +236,25 @@ class OutputsObjective(Objective):
         other._gauge = squares / self.n_outputs
         return other
 
+    # ---------------------------------------------------------------- what an objective over other data does otherwise
+
+    def _sums(self, w, b, with_gradient):
+        return self._target.sums_of_outputs(self.link, self._problem, w, b, with_gradient)
+
+    def _hessian_vector_sums(self, W, b, V, c):
+        return self._target.hessian_vector_sums_of_outputs(self.link, self._problem, W, b, V, c)
+
+    def _hessian_sums(self, w, b):
+        return softmax_passes.hessian_sums(self._target, self._problem, w, b)
+
+    def _root_of_rows(self, W, b, R):
+        return softmax_passes.add_weighted_rows(self._target, self._problem, W, b, R)
+
     def _sums_at_zero(self):
-        zero = self._matrix(np.zeros(self.n_parameters))
-        return self._target.sums_of_outputs(self.link, self._problem, *self._model(zero), True)
+        return self._sums(*self._model(self._matrix(np.zeros(self.n_parameters))), True)
+
+    def _class_weights(self):
+        return softmax_passes.class_weights(self._data, self.n_outputs)
 
     # ---------------------------------------------------------------- θ as a matrix
 
@@ -305,15 +269,7 @@ class OutputsObjective(Objective):
 
     def _means(self, T, with_gradient):
         W, b = self._model(T)
-        sums = self._target.sums_of_outputs(self.link, self._problem, W, b, with_gradient)
-        return outputs.normalize(sums, W, self.penalty)
-
-    def _class_weights(self):
-        """Σ sᵢ yᵢₖ of each class."""
-        _, y, s = self._data[:3]
-        if y.ndim == 2:
-            return np.sum(y if s is None else y * s, axis=1)
-        return np.bincount(y.astype(np.intp), s, self.n_outputs)
+        return outputs.normalize(self._sums(W, b, with_gradient), W, self.penalty)
 
 
 def check_alone(objective, *, l2, link, fit_intercept=True, **others):
@@ -328,12 +284,13 @@ def check_alone(objective, *, l2, link, fit_intercept=True, **others):
 
 
 @accepts_foreign_arrays
-def _bind(X, y, sample_weight, link, n_outputs, *, target=None):
+def bind(X, y, sample_weight=None, offset=None, *, link, n_outputs, target=None):
     """The target, and the problem of the checked data, whose labels and weights are float64."""
     chosen = choose(target, X)
     order, ld = validation.check_matrix(X)
     y, s = outputs.check_labels_and_weights(X, y, sample_weight, link, n_outputs, np.dtype(np.float64))
-    return [chosen, Problem(X, y, s, order, ld)]
+    offset = outputs.check_offset(offset, X, n_outputs, np.dtype(np.float64))
+    return [chosen, Problem(X, y, s, order, ld, None, offset)]
 
 
 Objective._of_outputs = OutputsObjective

@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 
-from jitlogreg.targets.base import Problem
-
 # Rows of a block: their temporaries fit a cache where X has up to about 30 columns
 ROWS = 8192
 
@@ -18,10 +16,9 @@ QR_NUMBERS, QR_ROWS_PER_PARAMETER = 1 << 12, 4
 
 def smallest_doubt(target, data, w, b, enough):
     """The `least_doubt` at w and b of a problem in NumPy arrays, as its columns are; they are read once."""
-    X, y, s, *_ = data
-    least, room = math.inf, np.empty(min(len(y), FORWARD_ROWS))
-    for rows in _row_blocks(X, FORWARD_ROWS):
-        block = Problem.of(X[rows], y[rows], None if s is None else s[rows])
+    data, least, room = data._replace(frame=None), math.inf, np.empty(min(len(data.y), FORWARD_ROWS))
+    for rows in _row_blocks(data.X, FORWARD_ROWS):
+        block = data.rows(rows)
         least = min(least, least_doubt(target.residuals(block, w, b, room[: len(block.y)]), block, enough))
     return least
 
@@ -42,6 +39,12 @@ def least_doubt(residuals, data, enough):
     return float(np.min(doubt, where=is_hard, initial=math.inf))
 
 
+def imbalance(y, sample_weight):
+    """Σ s (½ − y) / Σ s: ∂J/∂b where all margins are 0."""
+    s = np.ones(len(y)) if sample_weight is None else sample_weight
+    return float(np.sum(s * (0.5 - y))) / float(np.sum(s))
+
+
 @np.errstate(all="ignore")
 def add_weighted_rows(target, data, theta, R):
     """Update a triangular factor R by the rows √(s·σ(z)σ(−z)) [x, 1], in a problem's frame if it has one.
@@ -50,18 +53,19 @@ def add_weighted_rows(target, data, theta, R):
     """
     from jitlogreg.linear_algebra import add_rows, joined  # and with it Numba
 
-    X, _, sample_weight, *_, frame = data
-    p, n = len(theta), X.shape[1]
+    frame, data = data.frame, data._replace(y=None, frame=None)
+    p, n = len(theta), data.X.shape[1]
     theta_of_x = theta if frame is None else frame.to_caller(theta)
     w, b = theta_of_x[:n].copy(), float(theta_of_x[n]) if p > n else 0.0
 
     def factor(rows):
-        x = X[rows]
-        problem, m = Problem.of(x), len(x)
-        upper, lower = (target.activate("sigmoid", problem, *at, np.empty(m)) for at in ((w, b), (-w, -b)))
-        curvature = upper * lower
-        if sample_weight is not None:
-            curvature *= sample_weight[rows]
+        block = data.rows(rows)
+        x, m = block.X, len(block.X)
+        opposite = block if block.offset is None else block._replace(offset=-block.offset)
+        curvature = target.activate("sigmoid", block, w, b, np.empty(m))
+        curvature *= target.activate("sigmoid", opposite, -w, -b, np.empty(m))
+        if block.sample_weight is not None:
+            curvature *= block.sample_weight
         weighted = np.ones((m, p))
         weighted[:, :n] = x if frame is None else frame.columns(x)
         weighted *= np.sqrt(curvature)[:, np.newaxis]
@@ -69,7 +73,7 @@ def add_weighted_rows(target, data, theta, R):
         add_rows(block_factor, weighted)
         return block_factor
 
-    return joined(map(factor, _row_blocks(X, max(QR_ROWS_PER_PARAMETER * p, QR_NUMBERS // p))), R)
+    return joined(map(factor, _row_blocks(data.X, max(QR_ROWS_PER_PARAMETER * p, QR_NUMBERS // p))), R)
 
 
 def _row_blocks(X, count):

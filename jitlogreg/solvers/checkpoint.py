@@ -163,6 +163,6 @@ def _check_start(path, restored, loss, gradient):
     """Raise ValueError unless the restored run began with this loss and gradient."""
     if restored["start_loss"] != loss or not np.array_equal(restored["start_gradient"], gradient):
         raise ValueError(
-            "resume: expected a run on the same X, in the same memory order, y and sample_weight, on a processor like "
-            f"this, got {os.fspath(path)!r}, of a run that began with another loss or gradient"
+            "resume: expected a run on the same X, in the same memory order, y, sample_weight and offset, on a "
+            f"processor like this, got {os.fspath(path)!r}, of a run that began with another loss or gradient"
         )

@@ -82,6 +82,7 @@ def fit(
     l2: float = 0.0,
     link: str = "sigmoid",
     sample_weight: np.ndarray | None = None,
+    offset: np.ndarray | None = None,
     fit_intercept: bool = True,
     w: np.ndarray | None = None,
     b: float = 0.0,
@@ -114,6 +115,7 @@ def fit(
         "softmax" fits one model of K classes. K follows from y: it is the largest class number and one more, or the
         number of columns.
     %(sample_weight_of_fit)s
+    %(offset_of_fit)s
     fit_intercept : bool
         Whether there is a b; it is 0 otherwise.
     w, b : optional
@@ -203,7 +205,8 @@ def fit(
         checkpoint_every=checkpoint_every,
         resume=resume,
     )
-    described = {"l2": l2, "link": link, "sample_weight": sample_weight, "fit_intercept": fit_intercept}
+    described = {"l2": l2, "link": link, "sample_weight": sample_weight, "offset": offset}
+    described["fit_intercept"] = fit_intercept
     fitted, remedy = fit_quietly(X, y, options, **described, w=w, b=b, target=target)
     if remedy == "penalty":
         fitted = fitted._replace(message=f"{fitted.message}; with l2 above 0 it has one")
@@ -272,15 +275,13 @@ def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
     return fitted, outcome.remedy
 
 
-def _objective(X: np.ndarray | Objective, y, *, link, sample_weight, l2, fit_intercept, target) -> SolverObjective:
+def _objective(X: np.ndarray | Objective, y, *, link, target, **described) -> SolverObjective:
     """X itself if it is an `Objective`, else the objective of these arrays; of a softmax without flat directions."""
     if isinstance(X, Objective):
-        given = {"y": y, "sample_weight": sample_weight, "l2": l2, "link": link, "fit_intercept": fit_intercept}
-        objective = check_alone(X, **given, target=target)
+        objective = check_alone(X, y=y, link=link, target=target, **described)
     else:
         n_outputs = outputs.number_of_classes(y) if outputs.check_link(link) == "softmax" else 1
-        described = {"l2": l2, "link": link, "n_outputs": n_outputs, "sample_weight": sample_weight}
-        objective = Objective(X, y, **described, fit_intercept=fit_intercept, target=target)
+        objective = Objective(X, y, link=link, n_outputs=n_outputs, target=target, **described)
     return objective.gauged() if isinstance(objective, OutputsObjective) else objective
 
 

@@ -59,6 +59,7 @@ def gradient_descent(
     w: np.ndarray | None = None,
     b: float = 0.0,
     sample_weight: np.ndarray | None = None,
+    offset: np.ndarray | None = None,
     l2: float = 0.0,
     link: str = "sigmoid",
     tolerance: float = 0.0,
@@ -86,6 +87,7 @@ def gradient_descent(
     b : float
         Where to start.
     %(sample_weight_of_fit)s
+    %(offset_of_fit)s
     %(l2_of_fit)s
     link : {"sigmoid", "softmax"}
         "softmax" descends for one model of K classes, as many as w has columns; without w, K follows from y as in
@@ -142,12 +144,12 @@ def gradient_descent(
     (100, True)
     """
     if isinstance(X, Objective):
-        objective = check_alone(X, y=y, sample_weight=sample_weight, l2=l2, link=link, target=target)
+        objective = check_alone(X, y=y, sample_weight=sample_weight, offset=offset, l2=l2, link=link, target=target)
         task, w, b = _of_objective(objective, w, b)
     elif outputs.check_link(link) == "softmax":
-        task, w, b = _of_classes(X, y, sample_weight, l2, target, w, b)
+        task, w, b = _of_classes(X, y, sample_weight, offset, l2, target, w, b)
     else:
-        task, w, b = _of_arrays(X, y, sample_weight, l2, target, w, b)
+        task, w, b = _of_arrays(X, y, sample_weight, offset, l2, target, w, b)
     settings = _Settings(
         w.dtype.type(validation.check_nonnegative("learning_rate", learning_rate, w.dtype)),
         validation.check_count("n_iterations", n_iterations),
@@ -203,7 +205,7 @@ def _of_objective(objective, w, b):
     if isinstance(objective, OutputsObjective):
         w, b = objective.split(objective.initial_theta(w, b))
         described = objective, None, objective.l2, objective.target
-        return _Task(*described, objective.sums_at, _normalize_classes, _no_loop), w, b
+        return _Task(*described, objective.sums_at, normalize_classes, _no_loop), w, b
     w = np.zeros(objective.n_features) if w is None else validation.check_coefficients(w, objective).astype(np.float64)
     b = validation.check_initial_intercept(b, w.dtype, objective.n_parameters > objective.n_features)
     return _Task(objective, None, objective.l2, objective.target, objective.sums_at, normalize, _no_loop), w, b
@@ -213,34 +215,31 @@ def _no_loop(w, b, settings):
     """None: the target takes no steps by itself."""
 
 
-def _of_arrays(X, y, sample_weight, l2, target, w, b):
+def _of_arrays(X, y, sample_weight, offset, l2, target, w, b):
     """The task that these arrays are, and where to start."""
     chosen = choose(target, X)
     order, ld = validation.check_matrix(X)
     w = validation.initial_coefficients(X) if w is None else validation.check_coefficients(w, X).copy()
     b = validation.check_intercept(b, w.dtype)
     y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
-    data = Problem(X, y, sample_weight, order, ld)
+    data = Problem(X, y, sample_weight, order, ld, None, validation.check_offset(offset, X, w.dtype))
     sums_at, descend = functools.partial(checked_sums, chosen, data), functools.partial(chosen.descend, data)
     return _Task(X, data, l2, chosen.name, sums_at, normalize, descend), w, b
 
 
-def _of_classes(X, y, sample_weight, l2, target, w, b):
+def _of_classes(X, y, sample_weight, offset, l2, target, w, b):
     """The task of a softmax on these arrays, and where to start."""
     chosen = choose(target, X)
     order, ld = validation.check_matrix(X)
-    if w is None:
-        w = np.zeros((X.shape[1], outputs.number_of_classes(y)), X.dtype)
-    else:
-        w = validation.check_coefficients_of_outputs(w, X).copy()
-    outputs.check_outputs("softmax", w.shape[1])
-    b = outputs.check_intercepts(b, w.shape[1], w.dtype)
+    w, b = outputs.initial_model(X, w, b, outputs.number_of_classes(y) if w is None else None)
     y, sample_weight = outputs.check_labels_and_weights(X, y, sample_weight, "softmax", w.shape[1], w.dtype)
-    sums_at = functools.partial(outputs.checked_sums, chosen, "softmax", Problem(X, y, sample_weight, order, ld))
-    return _Task(X, None, l2, chosen.name, sums_at, _normalize_classes, _no_loop), w, b
+    offset = outputs.check_offset(offset, X, w.shape[1], w.dtype)
+    data = Problem(X, y, sample_weight, order, ld, None, offset)
+    sums_at = functools.partial(outputs.checked_sums, chosen, "softmax", data)
+    return _Task(X, None, l2, chosen.name, sums_at, normalize_classes, _no_loop), w, b
 
 
-def _normalize_classes(sums, w, l2):
+def normalize_classes(sums, w, l2):
     """Means with the penalty, dw in w's dtype."""
     means = outputs.normalize(sums, w, l2)
     return means._replace(dw=means.dw.astype(w.dtype, copy=False))
@@ -332,7 +331,7 @@ def _followed(steps, history, task, settings, monitor):
             if monitor.checkpoint.saves and math.isfinite(loss):
                 monitor.checkpoint.save(iteration, functools.partial(_state, w, b, history))
             stop = monitor.callback is not None and is_true(
-                monitor.callback(State(iteration, loss, grad_norm, w.copy(), _intercept(b)))
+                monitor.callback(State(iteration, loss, grad_norm, w.copy(), intercept(b)))
             )
             if not math.isfinite(loss):
                 _warn_not_finite(loss, iteration)
@@ -340,10 +339,10 @@ def _followed(steps, history, task, settings, monitor):
                 break
     if math.isfinite(loss):
         monitor.checkpoint.save(iteration, functools.partial(_state, w, b, history), is_last=True)
-    return Descent(w, _intercept(b), np.array(history), iteration, grad_norm <= settings.tolerance)
+    return Descent(w, intercept(b), np.array(history), iteration, grad_norm <= settings.tolerance)
 
 
-def _intercept(b):
+def intercept(b):
     """b as callers get it: a Python float, or a copy of K of them."""
     return b.copy() if isinstance(b, np.ndarray) else float(b)
 

@@ -145,19 +145,21 @@ class _Examples:
     def _row_blocks(self):
         objective = self._objective
         n, p, outputs = objective.n_features, objective.n_parameters, objective.n_outputs
-        for X, y, s in self._objective.row_blocks():
+        for X, y, s, offset in self._objective.row_blocks():
             has_weight = s > 0
             columns = self._frame.columns(X[has_weight])
             if outputs > 1:
                 columns = np.append(columns, np.ones((len(columns), p // outputs - n)), axis=1)
-                yield from _pairs_of_classes(columns, y[..., has_weight], outputs)
+                of_classes = None if offset is None or offset.ndim == 1 else offset[:, has_weight]
+                yield from _pairs_of_classes(columns, y[..., has_weight], of_classes, outputs)
             else:
                 Z = np.ones((len(columns), p))
                 Z[:, :n] = columns
-                yield _Rows(Z, y[has_weight], np.array([np.any(y < 1), np.any(y > 0)]))
+                of_rows = 0.0 if offset is None else offset[has_weight]
+                yield _Rows(Z, y[has_weight], of_rows, np.array([np.any(y < 1), np.any(y > 0)]))
 
 
-def _pairs_of_classes(Z, y, outputs):
+def _pairs_of_classes(Z, y, offset, outputs):
     """Each example of a softmax beside each class that is not its own, as `_Rows` of label 1."""
     rows = max(1, MAX_KEPT // (Z.shape[1] * outputs * outputs))
     for first in range(0, len(Z), rows):
@@ -167,29 +169,32 @@ def _pairs_of_classes(Z, y, outputs):
             labels = np.argmax(labels, axis=0)
         labels, every = labels.astype(np.intp), np.arange(len(of_rows))
         pairs = np.zeros((outputs - 1, len(of_rows), Z.shape[1], outputs))
-        is_soft = np.zeros((outputs - 1, len(of_rows)), dtype=bool)
+        is_soft, offsets = np.zeros((outputs - 1, len(of_rows)), dtype=bool), np.zeros((outputs - 1, len(of_rows)))
         for shift in range(1, outputs):
             others = (labels + shift) % outputs
             pairs[shift - 1, every, :, labels] = of_rows
             pairs[shift - 1, every, :, others] = -of_rows
             if shares.ndim == 2:
                 is_soft[shift - 1] = shares[others, every] > 0
+            if offset is not None:
+                of_block = offset[:, first : first + rows]
+                offsets[shift - 1] = of_block[labels, every] - of_block[others, every]
         pairs = pairs.reshape(-1, Z.shape[1] * outputs)
-        found = _Rows(pairs, np.ones(len(pairs)), np.array([True, True]))
+        found = _Rows(pairs, np.ones(len(pairs)), offsets.reshape(-1), np.array([True, True]))
         found.is_soft = is_soft.reshape(-1)
         yield found
 
 
 class _Rows:
-    """Some examples of positive weight: Z, what their parameters are multiplied by, and y."""
+    """Some examples of positive weight: Z, what their parameters are multiplied by, y and offsets."""
 
-    def __init__(self, Z, y, has_each_class):
-        self.Z, self.y, self.has_each_class = Z, y, has_each_class
+    def __init__(self, Z, y, offset, has_each_class):
+        self.Z, self.y, self.offset, self.has_each_class = Z, y, offset, has_each_class
         self.is_soft = (y > 0) & (y < 1)
 
     def doubts(self, theta):
         """The probability of the wrong label; 1 for soft labels."""
-        z = self.Z @ theta
+        z = self.Z @ theta + self.offset
         against = np.where(self.y == 1, -z, z)
         return np.where(self.is_soft, 1.0, np.exp(-np.logaddexp(0, -against)))
 

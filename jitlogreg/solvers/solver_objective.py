@@ -34,7 +34,7 @@ class SolverObjective(Protocol):
     total_weight : float
         S = Σ sᵢ.
     imbalance : float
-        ∂J/∂b at θ = 0; 0 without an intercept. It is ±½ if there is but one class.
+        ∂J/∂b at θ = 0, without an offset; 0 without an intercept. It is ±½ if there is but one class.
     """
 
     shape: tuple[int, ...]
@@ -71,8 +71,8 @@ class SolverObjective(Protocol):
     def some_rows(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """About so many rows of X, and their weights or None."""
 
-    def row_blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """X, y and the weights of all examples, one row block after another."""
+    def row_blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]:
+        """X, y, the weights, and the offsets or None, of all examples, one row block after another."""
 
     def in_frame(self, columns: Frame) -> "SolverObjective":
         """The same objective as a function of θ in a frame's columns."""
