@@ -106,8 +106,8 @@ class Objective:
         target=None,
     ):
         """An objective of this class, or of its subclass for more than one output."""
-        is_of_outputs = cls is Objective and (link != "sigmoid" or n_outputs != 1)
-        return object.__new__(cls._of_outputs if is_of_outputs else cls)
+        of_outputs = vars(cls).get("_of_outputs")
+        return object.__new__(of_outputs if of_outputs and (link != "sigmoid" or n_outputs != 1) else cls)
 
     def __init__(
         self,

@@ -284,12 +284,13 @@ def check_alone(objective, *, l2, link, fit_intercept=True, **others):
 
 
 @accepts_foreign_arrays
-def bind(X, y, sample_weight=None, offset=None, *, link, n_outputs, target=None):
+def bind(X, y, sample_weight=None, offset=None, *, link, n_outputs, target=None, may_be_empty=False):
     """The target, and the problem of the checked data, whose labels and weights are float64."""
     chosen = choose(target, X)
     order, ld = validation.check_matrix(X)
-    y, s = outputs.check_labels_and_weights(X, y, sample_weight, link, n_outputs, np.dtype(np.float64))
-    offset = outputs.check_offset(offset, X, n_outputs, np.dtype(np.float64))
+    float64 = np.dtype(np.float64)
+    y, s = outputs.check_labels_and_weights(X, y, sample_weight, link, n_outputs, float64, may_be_empty)
+    offset = outputs.check_offset(offset, X, n_outputs, float64)
     return [chosen, Problem(X, y, s, order, ld, None, offset)]
 
 

@@ -223,10 +223,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=FLOATS)
-        if len(self.coef_) > 1:
-            z = X @ self.coef_.T + self.intercept_
-        else:
-            z = X @ self.coef_[0] + self.intercept_[0]
+        one = len(self.coef_) == 1
+        z = X @ (self.coef_[0] if one else self.coef_.T) + (self.intercept_[0] if one else self.intercept_)
         if offset is None:
             return z
         offset = _checked_offset(offset, X, len(self.classes_)).astype(z.dtype)

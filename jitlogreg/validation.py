@@ -127,11 +127,11 @@ def check_labels_and_weights(X, y, sample_weight, dtype, may_be_empty=False):
         check_some_rows(X)
     check_array("y", y)
     _check_length("y", y, X.shape[0], _PER_ROW["y"])
-    if sample_weight is not None:
-        check_array("sample_weight", sample_weight)
-        _check_length("sample_weight", sample_weight, X.shape[0], _PER_ROW["sample_weight"])
-        sample_weight = _per_row("sample_weight", sample_weight, dtype)
-    return _per_row("y", y, dtype), sample_weight
+    if sample_weight is None:
+        return _per_row("y", y, dtype), None
+    check_array("sample_weight", sample_weight)
+    _check_length("sample_weight", sample_weight, X.shape[0], _PER_ROW["sample_weight"])
+    return _per_row("y", y, dtype), _per_row("sample_weight", sample_weight, dtype)
 
 
 def check_offset(offset, X, dtype):

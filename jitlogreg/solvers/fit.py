@@ -18,6 +18,7 @@ from jitlogreg.solvers.lbfgs import LBFGS
 from jitlogreg.solvers.monitor import Monitor, State
 from jitlogreg.solvers.newton import Newton
 from jitlogreg.solvers.point import Point, Task
+from jitlogreg.solvers.requests import completed
 from jitlogreg.solvers.run import Run
 from jitlogreg.solvers.separation import SeparationWarning
 from jitlogreg.solvers.solver_objective import SolverObjective
@@ -256,7 +257,7 @@ def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
     """`fit` of NumPy arrays, without a warning. Returns the `Fit`, and its `Outcome.remedy`."""
     objective = _objective(X, y, link=link, **described)
     run, point = _begin(objective, _initial_theta(X, w, b, objective), options)
-    outcome = run.minimise(point, options.max_iterations, options.monitor)
+    outcome = completed(run.minimise(point, options.max_iterations, options.monitor))
     point = outcome.point
     w, b = run.parameters(point)
     if np.isfinite(point.theta).all() and not (np.isfinite(w).all() and np.isfinite(b).all()):
@@ -311,6 +312,7 @@ def _begin(objective, theta, options):
         description |= {"link": objective.link, "n_outputs": objective.n_outputs}
     restored = checkpoint.restore(description, ("start", *Point._fields))
     run = Run(objective, METHODS[solver], options.tolerance, theta if restored is None else restored["start"])
+    completed(run.begin())
     checkpoint.begin(run.start.loss, run.start.gradient, start=run.theta)
     if restored is None:
         return run, run.start
