@@ -1,7 +1,7 @@
 """The public calls inside the caller's own `@njit` functions: the same names, arguments and results.
 
 The target is always "cpu", with the same bits; the context and the environment do not count. Types are checked when the
-caller's function is compiled, everything else when it runs.
+caller's function is compiled, everything else when it runs. The link decides types, so it must be a literal.
 
 A call runs on the calling thread, so it may stand in a `prange` of the caller. In a function with `parallel=True`, and
 outside its `prange`, a call runs on Numba's threads: the loop over its parts is inlined into that function.
