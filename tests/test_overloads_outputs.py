@@ -341,7 +341,7 @@ SHARED = MEMORY[6:12].reshape(3, 2)
         ("sigmoid", r"l2: expected a number or an array of shape \(K,\)", {"l2": np.ones(3)}),
         ("sigmoid", "l2: expected a finite number of at least 0", {"l2": np.array([0.5, -1])}),
         ("softmax", "l2: expected a finite number of at least 0", {"l2": np.nan}),
-        ("sigmoid", r"sample_weight: expected shape \(m,\) or \(m, K\)", {"sample_weight": np.ones((4, 3))}),
+        ("sigmoid", r"sample_weight: expected shape \(m,\), or of .* \(m, K\)", {"sample_weight": np.ones((4, 3))}),
         ("softmax", r"sample_weight: expected shape \(m,\)", {"sample_weight": np.ones(3)}),
         ("sigmoid", "sample_weight: expected finite weights", {"sample_weight": np.array([[1, 1]] * 3 + [[1, -1.0]])}),
         ("softmax", "sample_weight: expected finite weights", {"sample_weight": np.array([1, 1, np.inf, 1])}),

@@ -38,7 +38,7 @@ _refuse = refusing(
         arguments.INTERCEPTS_LENGTH: "b: expected shape (K,), one intercept per column of w, got another length",
         arguments.PENALTIES_LENGTH: "l2: expected a number or an array of shape (K,), got another length",
         arguments.Y_LENGTH: "y: expected shape (m,) or (m, K), got another shape",
-        arguments.S_LENGTH: "sample_weight: expected shape (m,) or (m, K), got another shape",
+        arguments.S_LENGTH: "sample_weight: expected shape (m,), or of independent models (m, K), got another shape",
         arguments.OFFSET_LENGTH: "offset: expected shape (m,) or (m, K), got another shape",
         arguments.OUT_LENGTH: "out: expected the shape of the result, got another shape",
         arguments.CLASS: "y: expected classes from 0 to K - 1, as there are K outputs, got a value outside: "

@@ -29,9 +29,6 @@ _PANELS = "panels_"
 # What is compiled once for two dtypes, and called as a kernel is
 _FUNCTIONS = {f.__name__: f for f in (step, outputs_step, convert, convert_classes)}
 
-# Read at an address
-_MOST_THREADS = np.array([numba.config.NUMBA_NUM_THREADS])
-
 
 class Needed(NamedTuple):
     """Machine code that compiled code calls, and the stamp of the sources of both.
@@ -77,7 +74,7 @@ def _known(stamp, operation, x_dtype, w_dtype, order):
     elif operation == "profile":
         address = profile.numbers.ctypes.data
     elif operation == "most_threads":
-        address = _MOST_THREADS.ctypes.data
+        address = _most_threads().ctypes.data
     elif operation == "squares":
         address = plain_kernel(operation, w_dtype)
     else:
@@ -89,6 +86,11 @@ def _known(stamp, operation, x_dtype, w_dtype, order):
     symbol = f"jitlogreg_{stamp}_{operation}_{x_dtype}_{w_dtype}_{order}"
     llvmlite.binding.add_symbol(symbol, address)
     return symbol
+
+
+@functools.cache  # for as long as code may read it
+def _most_threads():
+    return np.array([numba.config.NUMBA_NUM_THREADS])
 
 
 def symbol(operation):
