@@ -134,7 +134,7 @@ class Objective(in_memory.Objective):
             rows, weight, imbalance, loss, db, *dw = self._add_up(bind, zero)
         self.total_weight = float(weight)
         check_weight(self.total_weight)
-        self.imbalance = float(imbalance) / self.total_weight if self.n_parameters > self.n_features else 0.0
+        self.imbalance = float(imbalance) / self.total_weight if self.has_intercept else 0.0
         self._at_zero = Sums(float(loss), np.array(dw), float(db), self.total_weight, True)
 
     def _gather(self, X, y, sample_weight, offset, columns=None):
@@ -171,7 +171,7 @@ class Objective(in_memory.Objective):
         X, y, s, offset = self._every(rows)
         if s is not None and not np.sum(s) > 0:
             return None
-        described = {"link": self.link, "n_outputs": self.n_outputs, "l2": self.l2, "fit_intercept": self._has_b}
+        described = {"link": self.link, "n_outputs": self.n_outputs, "l2": self.l2, "fit_intercept": self.has_intercept}
         part = in_memory.Objective(X, y, sample_weight=s, offset=offset, **described, target=self.target)
         return part if self.frame is None else part.in_frame(self.frame)
 
@@ -199,7 +199,7 @@ class Objective(in_memory.Objective):
         from jitlogreg.linear_algebra import joined
 
         R = self._root_of_penalty()
-        of_block = functools.partial(blocks.root, frame=self.frame, has_b=self._has_b)
+        of_block = functools.partial(blocks.root, frame=self.frame, has_b=self.has_intercept)
         return joined(self._of_each_block(of_block, np.append(theta, np.zeros(self.n_features + 1 - len(theta)))), R)
 
     def _every(self, rows):

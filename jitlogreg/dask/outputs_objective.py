@@ -67,6 +67,11 @@ class OutputsObjective(Objective, outputs_objective.OutputsObjective):
             part._gauge = self._gauge
         return part
 
+    def model(self, k):
+        """Raise ValueError: models share reads of X in memory alone."""
+        came = f"one of {self.n_outputs} independent models over dask arrays"
+        raise ValueError(f"X: expected an Objective of one output or of a softmax, got {came}")
+
     def smallest_doubt(self, theta, enough=math.inf):
         """As for data in memory."""
         of_block = functools.partial(blocks.softmax_doubt, frame=self.frame)
@@ -76,7 +81,7 @@ class OutputsObjective(Objective, outputs_objective.OutputsObjective):
         """As for data in memory. Each block is factored by itself, and the factors are joined in pairs."""
         from jitlogreg.linear_algebra import joined
 
-        of_block = functools.partial(blocks.softmax_root, frame=self.frame, has_b=self._has_b)
+        of_block = functools.partial(blocks.softmax_root, frame=self.frame, has_b=self.has_intercept)
         factors = self._of_each_block(of_block, np.vstack(self._model(self._matrix(theta))))
         return joined(factors, self._root_of_penalty())
 

@@ -203,11 +203,14 @@ class _Settings(NamedTuple):
 def _of_objective(objective, w, b):
     """The task that an `Objective` is, and where to start."""
     if isinstance(objective, OutputsObjective):
+        if objective.link != "softmax":
+            came = f"{objective.n_outputs} independent models"
+            raise ValueError(f"X: expected an Objective of one output or of a softmax, got one of {came}")
         w, b = objective.split(objective.initial_theta(w, b))
         described = objective, None, objective.l2, objective.target
         return _Task(*described, objective.sums_at, normalize_classes, _no_loop), w, b
     w = np.zeros(objective.n_features) if w is None else validation.check_coefficients(w, objective).astype(np.float64)
-    b = validation.check_initial_intercept(b, w.dtype, objective.n_parameters > objective.n_features)
+    b = validation.check_initial_intercept(b, w.dtype, objective.has_intercept)
     return _Task(objective, None, objective.l2, objective.target, objective.sums_at, normalize, _no_loop), w, b
 
 

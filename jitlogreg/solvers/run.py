@@ -74,7 +74,7 @@ class Run:
     def begin(self) -> Steps:
         """Choose the columns, and evaluate the start."""
         objective = self._objective
-        has_b = objective.n_parameters > objective.n_features * objective.n_outputs
+        has_b = objective.has_intercept
         self._columns = column_statistics(*objective.some_rows(ROWS), l2=objective.l2, has_intercept=has_b)
         if not self._columns.needs_frame:
             yield from self._set_up(objective, self._columns.rms, np.ones(objective.n_features))
