@@ -88,7 +88,7 @@ ARROWS = {
     "graph": (set(), STANDARD),
     "_docs": (set(), {"re", "typing"}),
     "_version": (set(), set()),
-    "njit": (COMPILED | {"api", "evaluation", "njit.*", "targets.base", "targets.cpu.*"}, None),
+    "njit": (COMPILED | {"api", "evaluation", "njit.*", "targets.base", "targets.cpu.*", "targets.normalize"}, None),
     "simd": (set(), STANDARD | {"numba", "llvmlite"}),
     "pointwise": (COMPILED, set()),
     "targets": (set(), set()),
