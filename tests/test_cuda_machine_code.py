@@ -54,14 +54,14 @@ def planned(sizes, order, n, aligned, operation="gradient"):
 def sums_kernel(sizes, p, operation="gradient"):
     x_type, w_type = (OF_SIZE[size] for size in sizes)
     extra = 4 if p.cooperative else 0
-    signature = (*[numba.int64] * 5, w_type, *[numba.int64] * (3 + extra))
+    signature = (*[numba.int64] * 5, w_type, *[numba.int64] * (4 + extra))
     return launch.REGIMES[p.regime].make(x_type, w_type, operation, *p.constants), signature
 
 
 def descent_kernel(sizes, p):
     kernel, _ = sums_kernel(sizes, p)
     w_type = OF_SIZE[sizes[1]]
-    signature = (*[numba.int64] * 16, w_type, numba.float64, numba.float64, *[numba.int64] * 4)
+    signature = (*[numba.int64] * 17, w_type, numba.float64, numba.float64, *[numba.int64] * 4)
     return descent.make(kernel, w_type, p.threads, p.regime == "l2_panels"), signature
 
 

@@ -80,7 +80,8 @@ def activate(function, problem, w, b, out):
         device_out, workspace = call.workspace(
             out.size * out.itemsize if to_host else 0, p.workspace_size * w.dtype.itemsize
         )
-        call.run(function, p, w, b, 0, 0, device_out if to_host else out.address, workspace)
+        of_examples = call.of_examples(problem._replace(y=None, sample_weight=None))
+        call.run(function, p, w, b, of_examples, device_out if to_host else out.address, workspace)
         if to_host:
             driver.download(out, device_out, call.stream)
     return out
@@ -152,7 +153,7 @@ _NO_OUTPUTS = (
 
 def _reduced_sums(operation, problem, w, b):
     """The column sums, 0 where the operation has none, followed by the totals."""
-    X, y, sample_weight = problem[:3]
+    X = problem.X
     m, n = X.shape
     n_sums, first = n + TOTALS, 0 if operation in ACCUMULATE_GRADIENT else n
     numbers = np.zeros(n_sums)
@@ -164,9 +165,7 @@ def _reduced_sums(operation, problem, w, b):
         partials, results, workspace = call.workspace(
             plan.partials_size(p, n) * itemsize, n_sums * 8, p.workspace_size * itemsize
         )
-        s = 0 if sample_weight is None else call.address(sample_weight)
-        y = 0 if y is None else call.address(y)
-        call.run(operation, p, w, b, y, s, partials, workspace)
+        call.run(operation, p, w, b, call.of_examples(problem), partials, workspace)
         call.reduce_partials(w.dtype, partials, p.n_partials, n_sums, first, results)
         driver.download(numbers[first:], results + 8 * first, call.stream)
     return numbers
