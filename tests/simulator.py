@@ -336,36 +336,26 @@ def fma(x, y, z):
     return np.float64(np.longdouble(x) * np.longdouble(y) + np.longdouble(z))
 
 
-@numba.njit(error_model="numpy")
-def _loss_and_residual(z, y):
-    return pointwise.loss_and_residual(z, y)
+def _compiled(function):
+    """One example's mathematics, compiled for the CPU; its results in the type of its first argument."""
+    compiled = numba.njit(error_model="numpy")(function.py_func)
+
+    def call(x, *others):
+        found = compiled(x, *others)
+        return tuple(map(type(x), found)) if isinstance(found, tuple) else type(x)(found)
+
+    return call
 
 
-@numba.njit(error_model="numpy")
-def _sigmoid(z):
-    return pointwise.sigmoid(z)
-
-
-@numba.njit(error_model="numpy")
-def _log_sigmoid(z):
-    return pointwise.log_sigmoid(z)
-
-
-@numba.njit(error_model="numpy")
-def _curvature(z):
-    return pointwise.curvature(z)
-
-
-def _typed(function):
-    return lambda x, *others: type(x)(function(x, *others))
+_POINTWISE = (
+    *("loss_and_residual", "sigmoid", "log_sigmoid", "curvature", "below_largest", "exp_nonpositive_sum"),
+    *("log1p_nonnegative", "log_softmax", "softmax_residual", "softmax_scale"),
+)
 
 
 REPLACEMENTS = {
     "fma": fma,
-    "loss_and_residual": lambda z, y: tuple(type(z)(value) for value in _loss_and_residual(z, y)),
-    "sigmoid": _typed(_sigmoid),
-    "log_sigmoid": _typed(_log_sigmoid),
-    "curvature": _typed(_curvature),
+    **{name: _compiled(getattr(pointwise, name)) for name in _POINTWISE},
     "zeros": lambda x: type(x)(0),
     "ones": lambda x: type(x)(1),
     "grid_sync": lambda barrier_counter: _wait("grid"),
@@ -433,7 +423,7 @@ class Driver:
         self.memory.view(address, np.uint8)[:size] = self.memory.view(source, np.uint8)[:size]
 
     def download(self, array, address, stream):
-        array[...] = self.memory.view(address, array.dtype)[: array.size]
+        array.reshape(-1)[...] = self.memory.view(address, array.dtype)[: array.size]
 
     def synchronize(self, stream):
         pass
