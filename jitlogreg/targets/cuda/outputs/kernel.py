@@ -12,7 +12,7 @@ from numba import int64
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cuda.compensated import TOTALS, clear_shared, compensated_merge
 from jitlogreg.targets.cuda.epilogue import ACCUMULATE_GRADIENT, REDUCTIONS, make_with_offset, rhs_count
-from jitlogreg.targets.cuda.intrinsics import cuda, grid_sync, load, store, thread_index
+from jitlogreg.targets.cuda.intrinsics import cuda, grid_sync, load, opaque_zero, store, thread_index
 from jitlogreg.targets.cuda.outputs.steps import make_step
 from jitlogreg.targets.cuda.outputs.tiles import CHAIN_ROWS, Tile, make_column_sums, make_margins, make_place
 
@@ -24,7 +24,8 @@ def make(x_type, w_type, link, operation, threads, f_order, rows, columns, model
     which the product is taken. `y_step` and such are bytes from one model's labels to the next, 0 where they share
     them. `workspace` holds 2 · panel_rows numbers for each column of w.
     """
-    margin_tile, sums_tile = Tile.of(threads, rows, models), Tile.of(threads, columns, models)
+    x_itemsize, w_itemsize = x_type.bitwidth // 8, w_type.bitwidth // 8
+    margin_tile, sums_tile = (Tile.of(threads, outer, models, x_itemsize) for outer in (rows, columns))
     store_margins = _make_margins_stage(x_type, w_type, operation, margin_tile, f_order)
     add_column_sums = _make_sums_stage(x_type, w_type, operation, sums_tile, f_order)
     slots = max(models, threads // 32) if link == "sigmoid" else threads // 32
@@ -34,7 +35,6 @@ def make(x_type, w_type, link, operation, threads, f_order, rows, columns, model
     )
     reduces, counts = operation in REDUCTIONS, operation in ("loss", "gradient")
     n_rhs, totals_size = rhs_count(operation), 2 * slots * TOTALS
-    x_itemsize, w_itemsize = x_type.bitwidth // 8, w_type.bitwidth // 8
 
     def kernel(
         x,
@@ -102,11 +102,11 @@ def _make_margins_stage(x_type, w_type, operation, tile, f_order):
     @inline
     def store_margins(x, ld, rows, n, w, outputs, offsets, z, stride, shared, thread):
         (first_row, stop), (offset, offset_step, panel) = rows, offsets
-        own_row, own_model, is_mine = place(thread)
         n_margins, first = int64(n_rhs) * outputs, int64(0)
         zs = cuda.local.array(n_sums, w_type)
         while first < n_margins:
             margins(x, ld, rows, n, w, n_margins, first, shared, thread, zs)
+            own_row, own_model, is_mine = place(thread + opaque_zero(first))
             for o in range(outer_per_thread):
                 row = first_row + own_row + int64(o * outer_threads)
                 for k in range(models_per_thread):
@@ -142,7 +142,6 @@ def _make_sums_stage(x_type, w_type, operation, tile, f_order):
 
     @inline
     def add_column_sums(x, ld, n_rows, n, outputs, z, stride, n_slices, out, panel, shared, thread):
-        own_column, own_model, is_mine = place(thread)
         first_column = int64(0) if all_columns else n
         n_columns = n + int64(1) - first_column
         tiles, groups = (
@@ -159,6 +158,8 @@ def _make_sums_stage(x_type, w_type, operation, tile, f_order):
             slice_index = item // (tiles * groups)
             rows = slice_index * slice_rows, min(n_rows, (slice_index + int64(1)) * slice_rows)
             column_sums(x, ld, column, n, rows, z, stride, (first, outputs), shared, thread, high, low)
+            # recomputed, as what is live during the sums takes registers from them
+            own_column, own_model, is_mine = place(thread + opaque_zero(item))
             for o in range(outer_per_thread):
                 j = column + own_column + int64(o * outer_threads)
                 for k in range(models_per_thread):

@@ -16,15 +16,18 @@ from numba import int64
 from jitlogreg.simd import fma
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cuda.compensated import compensated_add
-from jitlogreg.targets.cuda.intrinsics import cuda, load
+from jitlogreg.targets.cuda.intrinsics import cuda, load, opaque_zero
 
 # Terms of a margin that one accumulator takes, as the bound on margins wants it; and rows that one takes of a column
 # sum before a pair takes it over, as the bound on sums wants it
 CHAIN_COLUMNS, CHAIN_ROWS = 16, 32
 
-# The most numbers of X that a chunk has. Blocks of 256 threads load 8 each, of which two blocks have 16 KB of float32
-# in flight
-CHUNK = 2048
+# The most bytes of X that a chunk has: two blocks of a multiprocessor have twice as many in flight. A thread of 256 has
+# 8 numbers of float32 in registers until they are put into shared memory, or 4 of float64
+CHUNK_BYTES = 8192
+
+# Inner indices whose numbers the compiler may load together: it would load those of all, and spill them
+UNROLLED = 4
 
 # The most models of a thread
 MODELS_PER_THREAD = 4
@@ -49,11 +52,12 @@ class Tile(NamedTuple):
     models_per_thread: int
 
     @classmethod
-    def of(cls, threads, outer, models):
+    def of(cls, threads, outer, models, x_itemsize):
         """The tile of so many outer indices and models. Threads beyond the number of its sums do others' again."""
         per_thread = max(1, outer * models // threads)
         of_models = min(per_thread, MODELS_PER_THREAD, models)
-        return cls(threads, outer, inner_numbers(outer), models, per_thread // of_models, of_models)
+        inner = min(CHAIN_ROWS, CHUNK_BYTES // x_itemsize // outer)
+        return cls(threads, outer, inner, models, per_thread // of_models, of_models)
 
     @property
     def outer_threads(self):
@@ -91,11 +95,6 @@ class Tile(NamedTuple):
     def models_size(self):
         """And for the models' numbers."""
         return self.inner * self.model_stride
-
-
-def inner_numbers(outer):
-    """What a chunk has of the other direction."""
-    return min(CHAIN_ROWS, CHUNK // outer)
 
 
 def make_place(tile):
@@ -193,13 +192,18 @@ def _make_multiply(w_type, tile, count, place):
     def multiply(shared_x, shared_models, start, thread, sums):
         first_outer, first_model, _ = place(thread)
         xs = cuda.local.array(outer_per_thread, w_type)
-        for i in range(count):
-            for o in range(outer_per_thread):
-                xs[o] = shared_x[(start + int64(i)) * int64(x_stride) + first_outer + int64(o * outer_threads)]
-            for k in range(models_per_thread):
-                number = shared_models[(start + int64(i)) * int64(model_stride) + first_model + int64(k)]
+        i, stop = start, start + int64(count) + opaque_zero(thread)
+        while i < stop:
+            for step in range(UNROLLED):
+                x_index = (i + int64(step)) * int64(x_stride) + first_outer
+                index = (i + int64(step)) * int64(model_stride) + first_model
                 for o in range(outer_per_thread):
-                    sums[o * models_per_thread + k] = fma(xs[o], number, sums[o * models_per_thread + k])
+                    xs[o] = shared_x[x_index + int64(o * outer_threads)]
+                for k in range(models_per_thread):
+                    number = shared_models[index + int64(k)]
+                    for o in range(outer_per_thread):
+                        sums[o * models_per_thread + k] = fma(xs[o], number, sums[o * models_per_thread + k])
+            i += int64(UNROLLED)
 
     return multiply
 
@@ -232,8 +236,9 @@ def make_margins(x_type, w_type, tile, f_order):
             store_models(shared_w, thread, ws)
             cuda.syncthreads()
             column += int64(inner)
-            load_x(x, ld, rows, (column, n), int64(-1), thread, xs)
-            load_models(w, steps, (column, n), models, thread, ws)
+            opaque_thread = thread + opaque_zero(column)
+            load_x(x, ld, rows, (column, n), int64(-1), opaque_thread, xs)
+            load_models(w, steps, (column, n), models, opaque_thread, ws)
             for c in range(chains):
                 for e in range(n_sums):
                     chain[e] = w_type(0)
@@ -271,8 +276,9 @@ def make_column_sums(x_type, w_type, tile, f_order):
             store_models(shared_dz, thread, dzs)
             cuda.syncthreads()
             row += int64(inner)
-            load_x(x, ld, columns, (row, stop), n, thread, xs)
-            load_models(dz, steps, (row, stop), models, thread, dzs)
+            opaque_thread = thread + opaque_zero(row)
+            load_x(x, ld, columns, (row, stop), n, opaque_thread, xs)
+            load_models(dz, steps, (row, stop), models, opaque_thread, dzs)
             multiply(shared_x, shared_dz, int64(0), thread, chain)
             pending += int64(inner)
             if pending == int64(CHAIN_ROWS) or row >= stop:
