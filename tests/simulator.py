@@ -8,6 +8,8 @@ not reach, lanes of a warp that wait for each other, and a deadlock. Blocks can 
 
 import builtins
 import contextlib
+import importlib
+import random
 import sys
 import types
 from collections import defaultdict
@@ -427,3 +429,19 @@ class Driver:
 
     def synchronize(self, stream):
         pass
+
+
+def in_place_of_driver(monkeypatch, properties):
+    """Replace the driver by that of a simulated device, whose blocks run in random order; for a fixture."""
+    driver, plan = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("driver", "plan"))
+    targets = importlib.import_module("jitlogreg.targets.dispatch")
+    simulated = Driver(properties, random.Random(0).shuffle)
+    for name in (name for name in dir(simulated) if not name.startswith("_")):
+        monkeypatch.setattr(driver, name, getattr(simulated, name), raising=False)
+    monkeypatch.setattr(targets, "_reason_of_cuda", lambda: "")
+    caches = plan.plan, plan.outputs_plan, targets._module
+    for cache in caches:
+        cache.cache_clear()
+    yield simulated
+    for cache in caches:
+        cache.cache_clear()

@@ -4,7 +4,6 @@ import functools
 import gc
 import importlib
 import inspect
-import random
 import re
 
 import numpy as np
@@ -59,32 +58,19 @@ ROWS = {
 SHAPES = [(order, regime, n) for order, regimes in COLUMNS.items() for regime, ns in regimes.items() for n in ns]
 
 
-def simulated(monkeypatch, properties):
-    """Replace the driver by that of a simulated device, whose blocks run in random order."""
-    simulated = simulator.Driver(properties, random.Random(0).shuffle)
-    for name in (name for name in dir(simulated) if not name.startswith("_")):
-        monkeypatch.setattr(driver, name, getattr(simulated, name), raising=False)
-    monkeypatch.setattr(targets, "_reason_of_cuda", lambda: "")
-    plan.plan.cache_clear()
-    targets._module.cache_clear()
-    yield simulated
-    plan.plan.cache_clear()
-    targets._module.cache_clear()
-
-
 @pytest.fixture
 def device(monkeypatch):
     """A simulated device for small blocks."""
     for name, value in SMALL.items():
         monkeypatch.setattr(plan, name, value)
     monkeypatch.setattr(plan, "_grid", lambda device, blocks_per_sm, m, rows: max(1, min(2, -(-m // rows))))
-    yield from simulated(monkeypatch, DEVICE)
+    yield from simulator.in_place_of_driver(monkeypatch, DEVICE)
 
 
 @pytest.fixture
 def one_multiprocessor(monkeypatch):
     """One simulated multiprocessor of an H100."""
-    yield from simulated(monkeypatch, H100._replace(n_sms=1))
+    yield from simulator.in_place_of_driver(monkeypatch, H100._replace(n_sms=1))
 
 
 def regime_of(device):

@@ -25,7 +25,7 @@ def make(x_type, w_type, link, operation, threads, f_order, rows, columns, model
     them. `workspace` holds 2 · panel_rows numbers for each column of w.
     """
     x_itemsize, w_itemsize = x_type.bitwidth // 8, w_type.bitwidth // 8
-    margin_tile, sums_tile = (Tile.of(threads, outer, models, x_itemsize) for outer in (rows, columns))
+    margin_tile, sums_tile = (Tile.of(threads, outer, models, w_itemsize) for outer in (rows, columns))
     store_margins = _make_margins_stage(x_type, w_type, operation, margin_tile, f_order)
     add_column_sums = _make_sums_stage(x_type, w_type, operation, sums_tile, f_order)
     slots = max(models, threads // 32) if link == "sigmoid" else threads // 32

@@ -22,8 +22,8 @@ from jitlogreg.targets.cuda.intrinsics import cuda, load, opaque_zero
 # sum before a pair takes it over, as the bound on sums wants it
 CHAIN_COLUMNS, CHAIN_ROWS = 16, 32
 
-# The most bytes of X that a chunk has: two blocks of a multiprocessor have twice as many in flight. A thread of 256 has
-# 8 numbers of float32 in registers until they are put into shared memory, or 4 of float64
+# The most bytes of X that a chunk has if X has w's type: two blocks of a multiprocessor have twice as many in flight. A
+# thread of 256 has 8 numbers in registers until they are put into shared memory, or 4 where w is float64
 CHUNK_BYTES = 8192
 
 # Inner indices whose numbers the compiler may load together: it would load those of all, and spill them
@@ -52,11 +52,11 @@ class Tile(NamedTuple):
     models_per_thread: int
 
     @classmethod
-    def of(cls, threads, outer, models, x_itemsize):
+    def of(cls, threads, outer, models, w_itemsize):
         """The tile of so many outer indices and models. Threads beyond the number of its sums do others' again."""
         per_thread = max(1, outer * models // threads)
         of_models = min(per_thread, MODELS_PER_THREAD, models)
-        inner = min(CHAIN_ROWS, CHUNK_BYTES // x_itemsize // outer)
+        inner = min(CHAIN_ROWS, CHUNK_BYTES // w_itemsize // outer)
         return cls(threads, outer, inner, models, per_thread // of_models, of_models)
 
     @property
@@ -113,68 +113,68 @@ def make_place(tile):
 def _make_x_loader(x_type, w_type, tile, outer_is_adjacent):
     """Functions that load a thread's numbers of a chunk of X, and put them into shared memory in w's type.
 
-    Beyond X there are zeros, but for the outer index `ones`: it has ones.
+    Beyond X there are zeros, but for the outer index `ones`: it has ones. Adjacent threads take what is adjacent in
+    memory, and a thread every so many'th row or column.
     """
-    load_x = load(x_type)
-    threads, outer, inner, x_stride = tile.threads, tile.outer, tile.inner, tile.x_stride
-    count = outer * inner // threads
-
-    @inline
-    def at(thread, e):
-        t = thread + int64(e * threads)
-        if outer_is_adjacent:
-            return t % int64(outer), t // int64(outer)
-        return t // int64(inner), t % int64(inner)
+    load_x, x_stride = load(x_type), tile.x_stride
+    adjacent, across = (tile.outer, tile.inner) if outer_is_adjacent else (tile.inner, tile.outer)
+    distance = tile.threads // adjacent
+    count = across // distance
 
     @inline
     def load_chunk(x, ld, outer_range, inner_range, ones, thread, numbers):
-        (outer_start, outer_stop), (inner_start, inner_stop) = outer_range, inner_range
+        adjacent_range, across_range = (outer_range, inner_range) if outer_is_adjacent else (inner_range, outer_range)
+        near, far = adjacent_range[0] + thread % int64(adjacent), across_range[0] + thread // int64(adjacent)
+        # one number tells what remains to be read: a comparison for each load would take registers
+        remaining = across_range[1] - far if near < adjacent_range[1] else int64(0)
+        index = far * ld + near
         for e in range(count):
-            o, i = at(thread, e)
-            o, i = outer_start + o, inner_start + i
-            numbers[e] = x_type(1) if o == ones else x_type(0)
-            if o < outer_stop and i < inner_stop:
-                numbers[e] = load_x(x, i * ld + o if outer_is_adjacent else o * ld + i)
+            has_ones = near == ones if outer_is_adjacent else far + int64(e * distance) == ones
+            numbers[e] = x_type(1) if has_ones else x_type(0)
+            if int64(e * distance) < remaining:
+                numbers[e] = load_x(x, index)
+            index += int64(distance) * ld
 
     @inline
     def store_chunk(shared, thread, numbers):
+        near, far = thread % int64(adjacent), thread // int64(adjacent)
+        start = far * int64(x_stride) + near if outer_is_adjacent else near * int64(x_stride) + far
+        step = distance * x_stride if outer_is_adjacent else distance
         for e in range(count):
-            o, i = at(thread, e)
-            shared[i * int64(x_stride) + o] = w_type(numbers[e])
+            shared[start + int64(e * step)] = w_type(numbers[e])
 
     return load_chunk, store_chunk, count
 
 
 def _make_models_loader(w_type, tile, models_are_adjacent):
     """The same of the models' numbers; `steps` are the numbers from one inner index and from one model to the next."""
-    load_w = load(w_type)
-    threads, models, inner, model_stride = tile.threads, tile.models, tile.inner, tile.model_stride
-    size = inner * models
-    count = -(-size // threads)
-
-    @inline
-    def at(thread, e):
-        t = thread + int64(e * threads)
-        if models_are_adjacent:
-            return t // int64(models), t % int64(models)
-        return t % int64(inner), t // int64(inner)
+    load_w, model_stride = load(w_type), tile.model_stride
+    adjacent, across = (tile.models, tile.inner) if models_are_adjacent else (tile.inner, tile.models)
+    distance = tile.threads // adjacent
+    count = -(-across // distance)
 
     @inline
     def load_chunk(address, steps, inner_range, model_range, thread, numbers):
-        (inner_step, model_step), (start, stop), (first, last) = steps, inner_range, model_range
+        near, far = thread % int64(adjacent), thread // int64(adjacent)
+        i, k = (far, near) if models_are_adjacent else (near, far)
+        i, k = inner_range[0] + i, model_range[0] + k
         for e in range(count):
-            i, k = at(thread, e)
-            i, k = start + i, first + k
             numbers[e] = w_type(0)
-            if i < stop and k < last:
-                numbers[e] = load_w(address, i * inner_step + k * model_step)
+            if i < inner_range[1] and k < model_range[1]:
+                numbers[e] = load_w(address, i * steps[0] + k * steps[1])
+            if models_are_adjacent:
+                i += int64(distance)
+            else:
+                k += int64(distance)
 
     @inline
     def store_chunk(shared, thread, numbers):
+        near, far = thread % int64(adjacent), thread // int64(adjacent)
+        start = far * int64(model_stride) + near if models_are_adjacent else near * int64(model_stride) + far
+        step = distance * model_stride if models_are_adjacent else distance
         for e in range(count):
-            i, k = at(thread, e)
-            if thread + int64(e * threads) < int64(size):
-                shared[i * int64(model_stride) + k] = numbers[e]
+            if far + int64(e * distance) < int64(across):
+                shared[start + int64(e * step)] = numbers[e]
 
     return load_chunk, store_chunk, count
 
