@@ -64,13 +64,12 @@ def make(x_type, w_type, link, operation, threads, f_order, rows, columns, model
         panel, z = int64(0), workspace
         while panel < m:
             n_rows = min(panel_rows, m - panel)
-            x_panel = x + panel * (int64(1) if f_order else ld) * int64(x_itemsize)
+            matrix = x + panel * (int64(1) if f_order else ld) * int64(x_itemsize), ld, n
             row = int64(cuda.blockIdx.x) * int64(rows)
             while row < n_rows:
                 z_tile, stop = z + row * int64(w_itemsize), min(n_rows, row + int64(rows))
-                store_margins(
-                    x_panel, ld, (row, stop), n, w, outputs, (offset, offset_step, panel), z, panel_rows, shared, thread
-                )
+                of_offsets = offset, offset_step, panel
+                store_margins(matrix, (row, stop), (w, outputs), of_offsets, (z, panel_rows), shared, thread)
                 cuda.syncthreads()
                 of_rows = panel + row, stop - row
                 step(z_tile, panel_rows, of_rows, outputs, (y, s), (y_step, s_step), out, block_totals, thread)
@@ -78,7 +77,8 @@ def make(x_type, w_type, link, operation, threads, f_order, rows, columns, model
                 row += int64(cuda.gridDim.x) * int64(rows)
             if reduces:
                 grid_sync(barrier_counter)
-                add_column_sums(x_panel, ld, n_rows, n, outputs, z, panel_rows, n_slices, out, panel, shared, thread)
+                of_panel = n_rows, n_slices, panel
+                add_column_sums(matrix, of_panel, outputs, (z, panel_rows), out, shared, thread)
                 z = workspace + (workspace + z_size - z)  # the other half: slower blocks may still read this one
             panel += panel_rows
         if counts:
@@ -100,22 +100,23 @@ def _make_margins_stage(x_type, w_type, operation, tile, f_order):
     )
 
     @inline
-    def store_margins(x, ld, rows, n, w, outputs, offsets, z, stride, shared, thread):
-        (first_row, stop), (offset, offset_step, panel) = rows, offsets
+    def store_margins(matrix, rows, model, offsets, margins_of_panel, shared, thread):
+        (first_row, stop), (w, outputs), (offset, offset_step, panel) = rows, model, offsets
+        (_, _, n), (z, stride) = matrix, margins_of_panel
         n_margins, first = int64(n_rhs) * outputs, int64(0)
         zs = cuda.local.array(n_sums, w_type)
         while first < n_margins:
-            margins(x, ld, rows, n, w, n_margins, first, shared, thread, zs)
+            margins(matrix, rows, (w, n_margins), first, shared, thread, zs)
             own_row, own_model, is_mine = place(thread + opaque_zero(first))
             for o in range(outer_per_thread):
                 row = first_row + own_row + int64(o * outer_threads)
                 for k in range(models_per_thread):
-                    model = first + own_model + int64(k)
-                    if is_mine and row < stop and model < n_margins:
-                        zk = zs[o * models_per_thread + k] + load_w(w, n * n_margins + model)
-                        if model < outputs:
-                            zk = with_offset(zk, panel + row, offset + model * offset_step)
-                        store_w(z, model * stride + row, zk)
+                    j = first + own_model + int64(k)
+                    if is_mine and row < stop and j < n_margins:
+                        zk = zs[o * models_per_thread + k] + load_w(w, n * n_margins + j)
+                        if j < outputs:
+                            zk = with_offset(zk, panel + row, offset + j * offset_step)
+                        store_w(z, j * stride + row, zk)
             first += int64(models)
 
     return store_margins
@@ -141,7 +142,8 @@ def _make_sums_stage(x_type, w_type, operation, tile, f_order):
         store_w(out, index + distance, low)
 
     @inline
-    def add_column_sums(x, ld, n_rows, n, outputs, z, stride, n_slices, out, panel, shared, thread):
+    def add_column_sums(matrix, of_panel, outputs, residuals, out, shared, thread):
+        (_, _, n), (n_rows, n_slices, panel) = matrix, of_panel
         first_column = int64(0) if all_columns else n
         n_columns = n + int64(1) - first_column
         tiles, groups = (
@@ -157,7 +159,7 @@ def _make_sums_stage(x_type, w_type, operation, tile, f_order):
             first = item // tiles % groups * int64(models)
             slice_index = item // (tiles * groups)
             rows = slice_index * slice_rows, min(n_rows, (slice_index + int64(1)) * slice_rows)
-            column_sums(x, ld, column, n, rows, z, stride, (first, outputs), shared, thread, high, low)
+            column_sums(matrix, column, rows, residuals, (first, outputs), shared, thread, (high, low))
             # recomputed, as what is live during the sums takes registers from them
             own_column, own_model, is_mine = place(thread + opaque_zero(item))
             for o in range(outer_per_thread):

@@ -211,7 +211,8 @@ def _make_multiply(w_type, tile, count, place):
 def make_margins(x_type, w_type, tile, f_order):
     """A function that computes the margins of a tile of rows, without intercepts: those of the models from `first` on.
 
-    w has the coefficients of all `n_margins` models for one column after another.
+    A matrix is its address, leading dimension and number of columns. `coefficients` are an address, at which those of
+    all models lie for one column after another, and the number of these models.
     """
     load_x, store_x, x_count = _make_x_loader(x_type, w_type, tile, f_order)
     load_models, store_models, models_count = _make_models_loader(w_type, tile, True)
@@ -220,8 +221,8 @@ def make_margins(x_type, w_type, tile, f_order):
     chains = inner // CHAIN_COLUMNS
 
     @inline
-    def margins(x, ld, rows, n, w, n_margins, first, shared, thread, zs):
-        shared_x, shared_w = shared
+    def margins(matrix, rows, coefficients, first, shared, thread, zs):
+        (x, ld, n), (w, n_margins), (shared_x, shared_w) = matrix, coefficients, shared
         xs, ws = cuda.local.array(x_count, x_type), cuda.local.array(models_count, w_type)
         chain = cuda.local.array(n_sums, w_type)
         steps, models = (n_margins, int64(1)), (first, n_margins)
@@ -252,7 +253,7 @@ def make_margins(x_type, w_type, tile, f_order):
 def make_column_sums(x_type, w_type, tile, f_order):
     """A function that adds up a tile of columns over some rows, times the residuals of models, as pairs.
 
-    A model's residuals lie `stride` after those of the model before. Column n of X has ones.
+    `residuals` are an address, and the numbers from one model's to the next. Column n of X has ones.
     """
     load_x, store_x, x_count = _make_x_loader(x_type, w_type, tile, not f_order)
     load_models, store_models, models_count = _make_models_loader(w_type, tile, False)
@@ -260,8 +261,8 @@ def make_column_sums(x_type, w_type, tile, f_order):
     n_sums, inner = tile.sums, tile.inner
 
     @inline
-    def column_sums(x, ld, column, n, rows, dz, stride, models, shared, thread, high, low):
-        shared_x, shared_dz = shared
+    def column_sums(matrix, column, rows, residuals, models, shared, thread, pairs):
+        (x, ld, n), (dz, stride), (shared_x, shared_dz), (high, low) = matrix, residuals, shared, pairs
         xs, dzs = cuda.local.array(x_count, x_type), cuda.local.array(models_count, w_type)
         chain = cuda.local.array(n_sums, w_type)
         columns, steps, (row, stop) = (column, n), (int64(1), stride), rows
