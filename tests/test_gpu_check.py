@@ -181,19 +181,19 @@ def all_outputs(target):
         yield from outputs.outputs(target, link, H100)
 
 
-def test_the_cpu_passes_with_outputs_and_offsets(few_outputs):
-    assert failures(all_outputs("cpu")) == {}
+def test_the_reference_passes_with_outputs_and_offsets(few_outputs):
+    assert failures(all_outputs("reference")) == {}
 
 
 @pytest.mark.parametrize("name", ["loss", "dw", "db"])
 def test_sums_of_outputs_that_are_a_little_off_fail(few_outputs, monkeypatch, name):
-    cpu = targets._module("cpu")
+    reference = targets._module("reference")
 
     def off(*arguments):
-        right = cpu.sums_of_outputs(*arguments)
+        right = reference.sums_of_outputs(*arguments)
         return right._replace(**{name: getattr(right, name) * 1.01})
 
-    monkeypatch.setattr(outputs, "choose", lambda target: SimpleNamespace(**vars(cpu) | {"sums_of_outputs": off}))
+    monkeypatch.setattr(outputs, "choose", lambda target: SimpleNamespace(**vars(reference) | {"sums_of_outputs": off}))
     found = failures(outputs.outputs("any", "softmax", H100))
     assert {failure.partition("[")[0] for failure in found.values()} == {f"OffError: {name}"}
     assert len(found) >= 24
