@@ -37,7 +37,18 @@ SEEN = {"interop.device_array", "targets.dispatch"}
 ARROWS = {
     # `overloads` and `scalar` on demand
     "": ({"_version", "api", "evaluation", "objective", "solvers.*", "targets.dispatch"}, {"importlib", "sys"}),
-    "api": ({"_docs", "evaluation", "interop.wrapping", "outputs", "targets.dispatch", "validation"}, {"numpy"}),
+    "api": (
+        {
+            "_docs",
+            "evaluation",
+            "interop.device_array",
+            "interop.wrapping",
+            "outputs",
+            "targets.dispatch",
+            "validation",
+        },
+        {"numpy"},
+    ),
     "interop": ({"interop.*", "targets.dispatch"}, STANDARD | {"cuda", "inspect", "numpy", "sys"}),
     "interop.device_array": ({"interop.libraries"}, {"cuda", "numpy", "typing"}),  # cuda when there is such an array
     "interop.libraries": (set(), STANDARD | {"numpy", "sys"}),
@@ -67,7 +78,10 @@ ARROWS = {
         {"interop.device_array", "targets.base", "targets.normalize", "validation"},
         {"math", "numpy", "typing"},
     ),
-    "outputs": ({"evaluation", "targets.base", "targets.normalize", "validation"}, {"math", "numpy"}),
+    "outputs": (
+        {"evaluation", "interop.device_array", "targets.base", "targets.normalize", "validation"},
+        {"math", "numpy"},
+    ),
     "outputs_objective": (
         {
             "interop.wrapping",
@@ -246,7 +260,7 @@ def test_imports_run_in_no_circle():
 MOST_PARAMETERS = 10
 
 # Kernels of the GPU, whose launch takes plain numbers
-LAUNCHED = {"targets.cuda.descent.kernel", "targets.cuda.l2_panels.kernel"}
+LAUNCHED = {f"targets.cuda.{name}.kernel" for name in ("descent", "l2_panels", "outputs.kernel")}
 
 
 def trees():
