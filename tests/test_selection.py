@@ -417,3 +417,15 @@ def test_bad_arguments_of_a_bootstrap_are_refused(arguments, message):
         jlr.bootstrap(X, y, **arguments)
     with pytest.raises(ValueError, match=r"^y: expected data whose objective has a minimum"):
         jlr.bootstrap(np.arange(9.0)[:, np.newaxis], np.arange(9) > 4)
+
+
+def test_data_that_cannot_be_weighed_is_refused():
+    X, y, _ = examples(30)
+    objective = jlr.Objective(X, y)
+    for call in (lambda: jlr.cross_validate(objective, None, [0.1]), lambda: jlr.bootstrap(objective, None)):
+        with pytest.raises(TypeError, match=r"^X: expected a numpy.ndarray, got an Objective"):
+            call()
+    Y = np.column_stack([y, 1 - y])
+    for call in (lambda: jlr.cross_validate(X, Y, [0.1]), lambda: jlr.bootstrap(X, Y), lambda: jlr.fit_path(X, Y)):
+        with pytest.raises(ValueError, match=r"^y: expected labels of one model, got those of 2"):
+            call()

@@ -11,9 +11,8 @@ import numpy as np
 from jitlogreg import validation
 from jitlogreg._docs import documented
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
-from jitlogreg.outputs_objective import OutputsObjective
 from jitlogreg.solvers.curvature import factorize, newton_step
-from jitlogreg.solvers.fit import METHODS, Options, chosen_solver, objective_of
+from jitlogreg.solvers.fit import METHODS, Options, chosen_solver, objective_in_memory
 from jitlogreg.solvers.lbfgs import LBFGS
 from jitlogreg.solvers.lockstep import Apart, SideBySide, lockstep
 from jitlogreg.solvers.path import NOBODY, How, path_steps, stops_from_arrays, stops_to_arrays
@@ -160,10 +159,7 @@ def bootstrap(
     if method not in METHODS_OF_INTERVALS:
         raise ValueError(f"method: expected one of {', '.join(map(repr, METHODS_OF_INTERVALS))}, got {method!r}")
     described = {"sample_weight": sample_weight, "offset": offset, "fit_intercept": fit_intercept, "target": target}
-    objective = objective_of(X, y, link="sigmoid", l2=l2, **described)
-    validation.check_in_memory(X)
-    if isinstance(objective, OutputsObjective):
-        raise ValueError(f"y: expected labels of one model, got those of {objective.n_outputs}")
+    objective = objective_in_memory(X, y, link="sigmoid", l2=l2, **described)
     whole = _Whole(objective, options)
     stops, n_reads = _fit_resamples(whole, n_resamples, seed, options)
     w, b = np.stack([stop.w for stop in stops], axis=1), np.array([stop.b for stop in stops])

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitlogreg import validation
 from jitlogreg._docs import documented
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
 from jitlogreg.outputs_objective import OutputsObjective
-from jitlogreg.solvers.fit import METHODS, Fit, Options, chosen_solver, objective_of
+from jitlogreg.solvers.fit import METHODS, Fit, Options, chosen_solver, objective_in_memory
 from jitlogreg.solvers.folds import fold_numbers
 from jitlogreg.solvers.lockstep import Apart, SideBySide, lockstep
 from jitlogreg.solvers.path import How, Stop, check_penalties, path_steps, stops_from_arrays, stops_to_arrays
@@ -66,8 +65,8 @@ class CrossValidation(NamedTuple):
         if ax is None:
             _, ax = pyplot.subplots()
         order = np.argsort(self.l2s)
-        mean, error = mean_and_error(self.scores)
-        ax.errorbar(self.l2s[order], mean[order], error[order], marker="o", capsize=3, color="#3060a0")
+        mean, deviation = mean_and_error(self.scores)
+        ax.errorbar(self.l2s[order], mean[order], deviation[order], marker="o", capsize=3, color="#3060a0")
         for l2, style, name in ((self.best_l2, "-", "best"), (self.one_se_l2, "--", "one standard error")):
             ax.axvline(l2, linestyle=style, color="#808080", linewidth=1, label=f"{name}: {l2:.3g}")
         ax.set(xlabel="l2", ylabel=f"score, mean of {self.scores.shape[1]} folds")
@@ -176,7 +175,6 @@ def cross_validate(
     >>> found.fit.converged
     True
     """
-    validation.check_in_memory(X)
     options = Options.checked(
         solver=solver,
         tolerance=tolerance,
@@ -187,9 +185,7 @@ def cross_validate(
         resume=resume,
     )
     described = {"l2": 0.0, "link": link, "fit_intercept": fit_intercept, "target": target}
-    whole = objective_of(X, y, sample_weight=sample_weight, offset=offset, **described)
-    if isinstance(whole, OutputsObjective) and whole.link != "softmax":
-        raise ValueError(f"y: expected labels of one model, got those of {whole.n_outputs}")
+    whole = objective_in_memory(X, y, sample_weight=sample_weight, offset=offset, **described)
     check_scoring(scoring, y, link)
     l2s = check_penalties("l2s", l2s, whole)
     numbers, count = fold_numbers(folds, X, y, seed)

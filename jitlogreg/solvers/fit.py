@@ -22,7 +22,6 @@ from jitlogreg.solvers.point import Point, Task, number_or_array
 from jitlogreg.solvers.requests import Request, completed
 from jitlogreg.solvers.run import Run
 from jitlogreg.solvers.separation import SeparationWarning
-from jitlogreg.solvers.solver_objective import SolverObjective
 from jitlogreg.solvers.steepest_descent import SteepestDescent
 
 METHODS: dict[str, Callable[[Task], Method]] = {
@@ -325,7 +324,7 @@ def _fit_side_by_side(objective, options, w, b):
     return fitted, [outcome.remedy for outcome in outcomes]
 
 
-def objective_of(X: np.ndarray | Objective, y, *, link, target, **described) -> SolverObjective:
+def objective_of(X: np.ndarray | Objective, y, *, link, target, **described) -> Objective:
     """X itself if it is an `Objective`, else the objective of these arrays; of a softmax without flat directions."""
     if isinstance(X, Objective):
         objective = check_alone(X, y=y, link=link, target=target, **described)
@@ -339,6 +338,17 @@ def objective_of(X: np.ndarray | Objective, y, *, link, target, **described) -> 
             make, n_outputs = Objective, 1
         objective = make(X, y, link=link, n_outputs=n_outputs, target=target, **described)
     return objective.gauged() if objective.link == "softmax" else objective
+
+
+def objective_in_memory(X, y, **described) -> Objective:
+    """The objective of one model, of arrays in memory, whose rows others weigh."""
+    if isinstance(X, Objective):
+        raise TypeError("X: expected a numpy.ndarray, got an Objective: weights are laid on the rows themselves")
+    validation.check_in_memory(X)
+    objective = objective_of(X, y, **described)
+    if isinstance(objective, OutputsObjective) and objective.link != "softmax":
+        raise ValueError(f"y: expected labels of one model, got those of {objective.n_outputs}")
+    return objective
 
 
 def initial_theta(X, w, b, objective):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jitlogreg import outputs, validation
+from jitlogreg.solvers.checkpoint import Checkpoint
 from jitlogreg.solvers.direction import Method
 from jitlogreg.solvers.lockstep import SideBySide, lockstep
 from jitlogreg.solvers.monitor import Monitor, State, is_true
@@ -126,10 +127,11 @@ class _Follower:
         )
 
 
-class _Trace:
+class _Trace(Checkpoint):
     """Stands where a run alone has its checkpoint, and keeps the point at which its next iteration begins."""
 
     def __init__(self, points, k):
+        super().__init__(None, 1, None)
         self._points, self._k = points, k
 
     def save(self, iteration, make_state, *, is_last=False):

@@ -11,7 +11,7 @@ from jitlogreg.objective import Objective
 from jitlogreg.outputs_objective import OutputsObjective
 from jitlogreg.solvers.fit import METHODS, Options, chosen_solver, initial_theta, objective_of
 from jitlogreg.solvers.lockstep import Apart, lockstep
-from jitlogreg.solvers.path import How, check_penalties, path_steps
+from jitlogreg.solvers.path import How, Stop, check_penalties, path_steps
 from jitlogreg.solvers.progress import progress_bar
 from jitlogreg.solvers.separation import SeparationWarning
 
@@ -124,14 +124,16 @@ def fit_path(
         raise ValueError(f"y: expected labels of one model, got those of {objective.n_outputs}")
     l2s = check_penalties("l2s", l2s, objective)
     how = How(METHODS[chosen_solver(solver, objective)], options.tolerance, options.max_iterations)
-    order, models, stops = np.argsort(-l2s), Apart([objective]), []
+    order, models = np.argsort(-l2s), Apart([objective])
+    stops: list[Stop] = []
+    shown = 0
     with progress_bar("penalties", len(l2s), enabled=options.monitor.progress) as advance:
 
         def after_round(running):
-            advance(len(stops) - after_round.shown, stops[-1].loss if stops else np.nan)
-            after_round.shown = len(stops)
+            nonlocal shown
+            advance(len(stops) - shown, stops[-1].loss if stops else None)
+            shown = len(stops)
 
-        after_round.shown = 0
         start = initial_theta(X, w, b, objective)
         lockstep(models, {0: path_steps(objective, l2s[order], how, stops, start)}, after_round)
     warn_of_penalties(stops, l2s[order])

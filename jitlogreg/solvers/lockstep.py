@@ -6,11 +6,12 @@ converged asks no more, and what is left costs less.
 """
 
 import contextlib
+from typing import Any
 
 import numpy as np
 
 from jitlogreg import row_passes
-from jitlogreg.solvers.requests import Doubt, Evaluation, Product, Steps
+from jitlogreg.solvers.requests import Doubt, Evaluation, Product, Request, Steps
 
 
 class Apart:
@@ -140,13 +141,13 @@ def lockstep(models: Apart, steps: dict[int, Steps], after_round=None):
 
     `after_round`, a function of the numbers of the models that still run, is called after each round of answers.
     """
-    results, waiting = {}, {}
+    results: dict[int, Any] = {}
     with contextlib.ExitStack() as stack:
         for of_model in steps.values():
             stack.enter_context(contextlib.closing(of_model))
         answers = dict.fromkeys(steps)
         while answers:
-            waiting = {}
+            waiting: dict[int, Request] = {}
             for k, answer in answers.items():
                 try:
                     waiting[k] = steps[k].send(answer)

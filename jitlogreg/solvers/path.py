@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jitlogreg import validation
+from jitlogreg.solvers.checkpoint import Checkpoint
 from jitlogreg.solvers.direction import Method
 from jitlogreg.solvers.monitor import Monitor
 from jitlogreg.solvers.point import Task
@@ -112,14 +113,8 @@ def stops_from_arrays(arrays, k):
     return [Stop(*row[:-1], row[-1] or None) for row in rows]
 
 
-class _NoTrace:
-    """Stands where a run that nobody follows has its checkpoint."""
-
-    def save(self, iteration, make_state, *, is_last=False):
-        """Nothing is kept."""
-
-
-NOBODY = Monitor(None, False, _NoTrace())
+# Of a run that nobody follows
+NOBODY = Monitor(None, False, Checkpoint(None, 1, None))
 
 
 # ---------------------------------------------------------------- penalties
