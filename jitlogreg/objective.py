@@ -179,6 +179,7 @@ class Objective:
         self.n_parameters = self.n_features + self.has_intercept
         self.link, self.n_outputs = "sigmoid", 1
         self.has_hessian = has_hessian(target) and self.n_features <= HESSIAN_COLUMNS
+        self.has_shared_hessian = False
         self._bound = self._at_zero = self.frame = None
         self.penalty = self.l2
 

@@ -62,6 +62,8 @@ class OutputsObjective(Objective):
         self.n_parameters *= self.n_outputs
         is_small = self.n_parameters <= HESSIAN_COLUMNS and n_outputs <= HESSIAN_CLASSES
         self.has_hessian = self.link == "softmax" and has_hessian(target) and is_small
+        is_narrow = self.n_features <= HESSIAN_COLUMNS
+        self.has_shared_hessian = self.link == "softmax" and has_hessian(target) and is_narrow
 
     def __call__(self, theta):
         """The objective, or of independent models the objectives (K,), and the gradient at θ."""
@@ -152,6 +154,14 @@ class OutputsObjective(Objective):
         return one
 
     # ---------------------------------------------------------------- for solvers
+
+    def shared_hessian(self, theta):
+        """The mean of a softmax's diagonal blocks of the Hessian over the classes; their penalty is a block's own."""
+        T = self._matrix(theta)
+        sums = softmax_passes.shared_hessian_sums(self._target, self._problem, *self._model(T))
+        hessian = sums[: len(T), : len(T)] / self.total_weight
+        hessian.reshape(-1)[:: len(T) + 1][: self.n_features] += np.ravel(self.penalty)
+        return hessian
 
     def initial_theta(self, w, b):
         """θ in the caller's columns, from w (n, K) or None, and b (K,) or a number."""
@@ -261,8 +271,11 @@ class OutputsObjective(Objective):
     def gauged(self):
         """A softmax with a penalty on what does not change its probabilities: the sums of parameters over the classes.
 
-        The minimum is the same, without the directions along which the objective is flat.
+        The minimum is the same, without the directions along which the objective is flat. Where no Hessian is formed
+        these do no harm, and it stays as it is.
         """
+        if not self.has_hessian:
+            return self
         other = copy.copy(self)
         X = self.some_rows(64)[0]
         columns = X.astype(np.float64) if self.frame is None else self.frame.columns(X)

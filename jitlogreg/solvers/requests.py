@@ -47,6 +47,17 @@ class Hessian(NamedTuple):
         return self.objective.hessian(self.theta)
 
 
+class SharedHessian(NamedTuple):
+    """The block of the Hessian at θ that all outputs share."""
+
+    objective: SolverObjective
+    theta: np.ndarray
+
+    def answer(self):
+        """From the objective."""
+        return self.objective.shared_hessian(self.theta)
+
+
 class Root(NamedTuple):
     """`SolverObjective.root` at θ."""
 
@@ -70,7 +81,7 @@ class Doubt(NamedTuple):
         return self.objective.smallest_doubt(self.theta, self.enough)
 
 
-Request = Evaluation | Product | Hessian | Root | Doubt
+Request = Evaluation | Product | Hessian | SharedHessian | Root | Doubt
 
 # What asks; it returns a result of its own in the end
 Steps = Generator[Request, Any, Any]
