@@ -399,10 +399,10 @@ def test_several_outputs_are_timed_beside_their_peers(monkeypatch, capsys):
 def test_a_peer_with_another_answer_is_not_timed(monkeypatch):
     outputs_table = load("outputs_table")
 
-    def wrong(X, y, W, b):
-        return lambda: (0.0, W)
+    def wrong(operation, link, X, y, W, b):
+        return lambda: (0.0, W, b)
 
-    monkeypatch.setattr(outputs_table, "PEERS", {"wrong": ("json", "json", wrong)})
+    monkeypatch.setattr(outputs_table.outputs_peers, "installed", lambda operation, link: {"wrong": wrong})
     with pytest.raises(SystemExit, match="wrong on 50 x 3 x 4 in float64 gives another answer"):
         outputs_table._softmax_on(50, 3, 4, np.float64)
 
