@@ -7,9 +7,9 @@ CPU, if X is in F order and has 4096 columns or more. For all of them:
   except in F order the up to seven rows that do not fill a group of eight.
 - Results have X's array type. PyTorch tensors on the CPU are viewed as arrays. CuPy, PyTorch and Numba arrays on a GPU
   are used in place, and the call runs there, on the library's current stream. The other arrays must belong to X's
-  library and lie on its device. y, sample_weight and offset of another dtype are converted on the device. They are converted
-  through the host if they must be rounded, or if they are Numba's, whose arrays have neither conversions nor contiguous
-  copies.
+  library and lie on its device. y, sample_weight and offset of another dtype are converted on the device. They are
+  converted through the host if they must be rounded, or if they are Numba's, whose arrays have neither conversions nor
+  contiguous copies.
 - NumPy arrays are copied for target="cuda": each call sends all of X to the GPU, at a fraction of the bandwidth of
   either memory. Move data that is used more than once to the GPU first.
 - w (n,) has X's dtype, or is float64 beside a float32 X. Then x is widened in registers, and everything is float64.

@@ -106,8 +106,8 @@ class Objective:
         target=None,
     ):
         """An objective of this class, or of its subclass for more than one output."""
-        is_of_outputs = cls is Objective and (link != "sigmoid" or n_outputs != 1)
-        return object.__new__(cls._of_outputs if is_of_outputs else cls)
+        of_outputs = vars(cls).get("_of_outputs")
+        return object.__new__(of_outputs if of_outputs and (link != "sigmoid" or n_outputs != 1) else cls)
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class Objective:
 
     def _imbalance(self, db):
         """∂J/∂b at θ = 0 without the offset, given that with the offset."""
-        if not self._has_b:
+        if not self.has_intercept:
             return 0.0
         y, s, offset = self._data.y, self._data.sample_weight, self._data.offset
         return db if offset is None else row_passes.imbalance(on_host(y), None if s is None else on_host(s))
@@ -175,8 +175,8 @@ class Objective:
     def _describe(self, X, target, l2, fit_intercept):
         self.l2 = validation.check_nonnegative("l2", l2)
         self.target, self.shape, self.dtype = target, X.shape, X.dtype
-        self.n_features, self._has_b = X.shape[1], bool(fit_intercept)
-        self.n_parameters = self.n_features + self._has_b
+        self.n_features, self.has_intercept = X.shape[1], bool(fit_intercept)
+        self.n_parameters = self.n_features + self.has_intercept
         self.link, self.n_outputs = "sigmoid", 1
         self.has_hessian = has_hessian(target) and self.n_features <= HESSIAN_COLUMNS
         self._bound = self._at_zero = self.frame = None
@@ -194,16 +194,17 @@ class Objective:
         loss : float
         gradient : ndarray of float64, shape (n_parameters,)
         """
+        theta = validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says")
+        if self._bound is None:
+            return self.from_sums(self._sums(*self.split(theta), True), theta)
         gradient = np.empty(self.n_parameters)
-        if self._bound is not None:
-            theta = validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says")
-            return self._bound(theta, gradient), gradient
-        w, b = self._split("theta", theta)
-        return self._finished(self._sums(w, b, True), w, gradient)
+        return self._bound(theta, gradient), gradient
 
-    def _finished(self, sums, w, gradient):
-        result = normalize(sums, w, self.penalty, gradient[: self.n_features])
-        if self._has_b:
+    def from_sums(self, sums, theta):
+        """The objective and its gradient at θ, from the sums there."""
+        gradient = np.empty(self.n_parameters)
+        result = normalize(sums, theta[: self.n_features], self.penalty, gradient[: self.n_features])
+        if self.has_intercept:
             gradient[self.n_features] = result.db
         return result.loss, gradient
 
@@ -211,7 +212,7 @@ class Objective:
         """The objective and its gradient at θ = 0, which are known from the check of X."""
         if self._at_zero is None:
             return self(np.zeros(self.n_parameters))
-        return self._finished(self._at_zero, np.zeros(self.n_features), np.empty(self.n_parameters))
+        return self.from_sums(self._at_zero, np.zeros(self.n_parameters))
 
     def loss(self, theta):
         """The objective at θ, a float."""
@@ -236,11 +237,14 @@ class Objective:
         """
         w, b = self._split("theta", theta)
         v = validation.check_vector("v", v, self.n_parameters, "as n_parameters says")
-        along = v if self._has_b else np.append(v, 0.0)
-        of_w, of_b = self._hessian_vector_sums(w, b, along)
+        along = v if self.has_intercept else np.append(v, 0.0)
+        return self.product_from_sums(*self._hessian_vector_sums(w, b, along), v)
+
+    def product_from_sums(self, of_w, of_b, v):
+        """The Hessian times v, from the sums of that product."""
         product = np.empty(self.n_parameters)
         product[: self.n_features] = of_w / self.total_weight + self.penalty * v[: self.n_features]
-        if self._has_b:
+        if self.has_intercept:
             product[self.n_features] = of_b / self.total_weight
         return product
 
@@ -326,6 +330,10 @@ class Objective:
 
     # θ in the caller's columns and in those of the frame
 
+    def split(self, theta):
+        """w and b of θ, in its own columns."""
+        return split(theta, self.n_features)
+
     def parameters(self, theta):
         """w and b in the caller's columns."""
         w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
@@ -363,7 +371,7 @@ class Objective:
     def sums_at(self, w, b):
         """The sums for a step of a descent, with db = 0 if there is no intercept."""
         sums = self._sums(w, b, True)
-        return sums if self._has_b else sums._replace(db=0.0)
+        return sums if self.has_intercept else sums._replace(db=0.0)
 
     # what an objective over other data does otherwise
 
@@ -394,7 +402,7 @@ class Objective:
 
     def _split(self, name, theta):
         theta = validation.check_vector(name, theta, self.n_parameters, "as n_parameters says")
-        return theta[: self.n_features], float(theta[self.n_features]) if self._has_b else 0.0
+        return theta[: self.n_features], float(theta[self.n_features]) if self.has_intercept else 0.0
 
 
 @accepts_foreign_arrays

@@ -45,9 +45,7 @@ def loss_and_gradient(target, arguments, link, l2, out, with_gradient=True) -> L
     arguments : dict
         X, y, w, b, sample_weight and offset, as the caller gave them.
     """
-    X, y, W, b, sample_weight, offset = (
-        arguments[name] for name in ("X", "y", "w", "b", "sample_weight", "offset")
-    )
+    X, y, W, b, sample_weight, offset = (arguments[name] for name in ("X", "y", "w", "b", "sample_weight", "offset"))
     problem, coefficients, b = _check_model(X, W, b, link)
     outputs = coefficients.shape[1]
     y, s = check_labels_and_weights(X, y, sample_weight, link, outputs, coefficients.dtype)
@@ -181,6 +179,13 @@ def number_of_classes(y):
     return max(2, int(y[i]) + 1)
 
 
+def initial_model(X, W, b, outputs):
+    """The start of a softmax's descent: copies of W and b, or zeros of X's dtype for so many classes."""
+    W = np.zeros((X.shape[1], outputs), X.dtype) if W is None else validation.check_coefficients_of_outputs(W, X).copy()
+    check_outputs("softmax", W.shape[1])
+    return W, check_intercepts(b, W.shape[1], W.dtype)
+
+
 def check_intercepts(b, outputs, dtype):
     """Check b: real numbers (K,), or one for all outputs. Return them in W's dtype."""
     if isinstance(b, (list, tuple)):
@@ -205,11 +210,11 @@ def check_penalty(l2, link, outputs):
     return np.array([validation.check_nonnegative("l2", number) for number in l2])
 
 
-def check_labels_and_weights(X, y, sample_weight, link, outputs, dtype):
+def check_labels_and_weights(X, y, sample_weight, link, outputs, dtype, may_be_empty=False):
     """Check labels and weights. Return both in W's dtype, (m,) or with one row per model."""
+    if not may_be_empty:
+        validation.check_some_rows(X)
     m = X.shape[0]
-    if m == 0:
-        raise ValueError(f"X: expected at least one row to take a mean over, got shape {X.shape}")
     shape = m, outputs
     y = validation.check_per_output("y", y, shape, dtype) if link == "sigmoid" else _check_classes(y, shape, dtype)
     if sample_weight is not None:

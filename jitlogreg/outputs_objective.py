@@ -118,6 +118,17 @@ class OutputsObjective(Objective):
                 of_gauge[j, :, j, :] += strength
         return hessian
 
+    def model(self, k):
+        """The `Objective` of one of the independent models, with the bits that it has alone."""
+        one = object.__new__(Objective)
+        one._target, one._data, one._problem = self._target, self._data.of_model(k), self._problem.of_model(k)
+        l2 = float(self.l2 if np.ndim(self.l2) == 0 else self.l2[k])
+        one._describe(self._data.X, self.target, l2, self.has_intercept)
+        one._at_zero = self._at_zero.of_model(k)
+        one.total_weight = one._at_zero.weight
+        one.imbalance = one._imbalance(one._at_zero.db / one.total_weight)
+        return one
+
     # ---------------------------------------------------------------- for solvers
 
     def initial_theta(self, w, b):
@@ -129,7 +140,7 @@ class OutputsObjective(Objective):
                 raise ValueError(f"w: expected {self.n_outputs} columns, one per class, got {W.shape[1]}")
             T[: self.n_features] = W
         b = outputs.check_intercepts(b, self.n_outputs, T.dtype)
-        if self._has_b:
+        if self.has_intercept:
             T[self.n_features] = b
         elif np.any(b):
             raise ValueError(f"b: expected 0 with fit_intercept=False, got {b}")
@@ -148,7 +159,7 @@ class OutputsObjective(Objective):
     def sums_at(self, w, b):
         """The sums for a step of a descent, with db = 0 if there is no intercept."""
         sums = self._sums(w, b, True)
-        return sums if self._has_b else sums._replace(db=np.zeros(self.n_outputs))
+        return sums if self.has_intercept else sums._replace(db=np.zeros(self.n_outputs))
 
     def at_zero(self):
         """The objective and its gradient at θ = 0, which are known from the check of X."""
@@ -192,7 +203,7 @@ class OutputsObjective(Objective):
 
     def per_parameter(self, of_columns):
         """What is known of each column, for each parameter; 1 for an intercept."""
-        return np.repeat(np.append(of_columns, np.ones(int(self._has_b))), self.n_outputs)
+        return np.repeat(np.append(of_columns, np.ones(int(self.has_intercept))), self.n_outputs)
 
     def smallest_doubt(self, theta, enough=math.inf):
         """The least of sᵢ aᵢₖ over examples with weight and classes that are not theirs."""
@@ -201,7 +212,7 @@ class OutputsObjective(Objective):
     def missing_classes(self):
         """A direction along which a softmax falls for ever, as classes without weight have an intercept; or None."""
         is_missing = self._class_weights() == 0
-        if not (self._has_b and np.any(is_missing)):
+        if not (self.has_intercept and np.any(is_missing)):
             return None
         T = np.zeros((self.n_parameters // self.n_outputs, self.n_outputs))
         T[-1] = np.where(is_missing, -1.0, 0.0)
@@ -264,7 +275,7 @@ class OutputsObjective(Objective):
 
     def _model(self, T):
         """W and b."""
-        b = T[self.n_features] if self._has_b else np.zeros(self.n_outputs)
+        b = T[self.n_features] if self.has_intercept else np.zeros(self.n_outputs)
         return T[: self.n_features], b
 
     def _means(self, T, with_gradient):
@@ -277,19 +288,17 @@ def check_alone(objective, *, l2, link, fit_intercept=True, **others):
     defaults = {"l2": l2 if np.any(l2) else None, "link": None if link == "sigmoid" else link}
     defaults["fit_intercept"] = None if fit_intercept else fit_intercept
     validation.check_none_beside_objective(**others, **defaults)
-    if isinstance(objective, OutputsObjective) and objective.link != "softmax":
-        came = f"{objective.n_outputs} independent models"
-        raise ValueError(f"X: expected an Objective of one output or of a softmax, got one of {came}")
     return objective
 
 
 @accepts_foreign_arrays
-def bind(X, y, sample_weight=None, offset=None, *, link, n_outputs, target=None):
+def bind(X, y, sample_weight=None, offset=None, *, link, n_outputs, target=None, may_be_empty=False):
     """The target, and the problem of the checked data, whose labels and weights are float64."""
     chosen = choose(target, X)
     order, ld = validation.check_matrix(X)
-    y, s = outputs.check_labels_and_weights(X, y, sample_weight, link, n_outputs, np.dtype(np.float64))
-    offset = outputs.check_offset(offset, X, n_outputs, np.dtype(np.float64))
+    float64 = np.dtype(np.float64)
+    y, s = outputs.check_labels_and_weights(X, y, sample_weight, link, n_outputs, float64, may_be_empty)
+    offset = outputs.check_offset(offset, X, n_outputs, float64)
     return [chosen, Problem(X, y, s, order, ld, None, offset)]
 
 

@@ -39,6 +39,24 @@ def least_doubt(residuals, data, enough):
     return float(np.min(doubt, where=is_hard, initial=math.inf))
 
 
+def smallest_doubts(target, data, W, b):
+    """The smallest doubt of each of K independent models, in a problem's frame if it has one. One read of X."""
+    least, K = np.full(len(b), math.inf), len(b)
+    for rows in _row_blocks(data.X, max(1, FORWARD_ROWS // K)):
+        block = data.rows(rows)
+        opposite = block if block.offset is None else block._replace(offset=-block.offset)
+        upper, lower = (
+            target.activate_outputs("sigmoid", problem, *at, np.empty((len(block.X), K)))
+            for problem, at in ((block, (W, b)), (opposite, (-W, -b)))
+        )
+        y, s = block.y, block.sample_weight
+        doubts = np.where(y == 1, lower.T, np.where(y == 0, upper.T, math.inf))
+        if s is not None:
+            doubts = np.where(s > 0, s * doubts, math.inf)
+        least = np.minimum(least, np.min(doubts, axis=1, initial=math.inf))
+    return least.tolist()
+
+
 def imbalance(y, sample_weight):
     """Σ s (½ − y) / Σ s: ∂J/∂b where all margins are 0."""
     s = np.ones(len(y)) if sample_weight is None else sample_weight

@@ -16,7 +16,7 @@ from jitlogreg.targets.base import layout
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.utils import compute_class_weight
+    from sklearn.utils import check_array, compute_class_weight
     from sklearn.utils._param_validation import Hidden, Interval, StrOptions
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -142,7 +142,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         self.target = target
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, *, offset=None):
         """Fit the model.
 
         Parameters
@@ -152,6 +152,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             Labels of two classes or more: strings, numbers or booleans.
         sample_weight : array-like, shape (m,), optional
             At least 0, not all of them 0.
+        offset : array-like, shape (m,) or, of more than two classes, (m, K), optional
+            A known part of each margin, which is added to z. Whoever predicts gives it again.
 
         Returns
         -------
@@ -185,6 +187,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             l2=l2,
             link=link,
             sample_weight=weights,
+            offset=_checked_offset(offset, X, len(classes)),
             fit_intercept=self.fit_intercept,
             w=w,
             b=b,
@@ -204,12 +207,14 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         self.n_iter_ = np.array([fitted.n_iterations], np.int32)
         return self
 
-    def decision_function(self, X):
+    def decision_function(self, X, *, offset=None):
         """The margins z = Xw + b. Of two classes, the second is more likely above 0; of more, that of the largest z.
 
         Parameters
         ----------
         X : array-like or data frame, shape (m, n)
+        offset : array-like, shape (m,) or, of more than two classes, (m, K), optional
+            Added to the margins, as in `fit`.
 
         Returns
         -------
@@ -218,59 +223,68 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=FLOATS)
-        if len(self.coef_) > 1:
-            return X @ self.coef_.T + self.intercept_
-        return X @ self.coef_[0] + self.intercept_[0]
+        one = len(self.coef_) == 1
+        z = X @ (self.coef_[0] if one else self.coef_.T) + (self.intercept_[0] if one else self.intercept_)
+        if offset is None:
+            return z
+        offset = _checked_offset(offset, X, len(self.classes_)).astype(z.dtype)
+        return z + (offset[:, np.newaxis] if z.ndim > offset.ndim else offset)
 
-    def predict(self, X):
+    def predict(self, X, *, offset=None):
         """The more likely class of each example.
 
         Parameters
         ----------
         X : array-like or data frame, shape (m, n)
+        offset : array-like, optional
+            As in `decision_function`.
 
         Returns
         -------
         ndarray, shape (m,)
             Elements of `classes_`; the first at a margin of exactly 0, or of equal margins.
         """
-        z = self.decision_function(X)
+        z = self.decision_function(X, offset=offset)
         return self.classes_[np.argmax(z, axis=1) if z.ndim == 2 else (z > 0).astype(int)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X, *, offset=None):
         """The probabilities of the classes, for given margins within 2 ulp, or within 4 of more than two classes.
 
         Parameters
         ----------
         X : array-like or data frame, shape (m, n)
+        offset : array-like, optional
+            As in `decision_function`.
 
         Returns
         -------
         ndarray, shape (m, K)
             In the order of `classes_`.
         """
-        return self._of_classes(forward, X)
+        return self._of_classes(forward, X, offset)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X, *, offset=None):
         """The logarithms of the probabilities of the classes, finite and with the same bounds at every given margin.
 
         Parameters
         ----------
         X : array-like or data frame, shape (m, n)
+        offset : array-like, optional
+            As in `decision_function`.
 
         Returns
         -------
         ndarray, shape (m, K)
             In nats, in the order of `classes_`.
         """
-        return self._of_classes(log_forward, X)
+        return self._of_classes(log_forward, X, offset)
 
-    def _of_classes(self, call, X):
+    def _of_classes(self, call, X, offset):
         """A call's results at the margins −z and z, or of a softmax.
 
         X is read once, for z, which is then a matrix of its own.
         """
-        z = self.decision_function(X)
+        z = self.decision_function(X, offset=offset)
         if z.ndim == 2:
             return call(z, np.eye(z.shape[1], dtype=z.dtype), link="softmax", target=self.target)
         z = z[:, np.newaxis]
@@ -335,6 +349,17 @@ def _weights(class_weight, classes, X, y, encoded, sample_weight):
     if not np.all(of_classes >= 0):
         raise ValueError(f"class_weight: expected weights of at least 0, got {class_weight!r}")
     return weights * of_classes[encoded]
+
+
+def _checked_offset(offset, X, K):
+    """Offsets in float64, (m,) or of more than two classes also (m, K); or None."""
+    if offset is None:
+        return None
+    offset = check_array(offset, ensure_2d=False, dtype=np.float64, input_name="offset")
+    if offset.shape != X.shape[:1] and (K == 2 or offset.shape != (len(X), K)):
+        expected = f"({len(X)},)" + f" or ({len(X)}, {K})" * (K > 2)
+        raise ValueError(f"offset: expected shape {expected}, got {offset.shape}")
+    return offset
 
 
 def _penalty(C, m, weights):

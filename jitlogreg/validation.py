@@ -97,18 +97,24 @@ def check_initial_intercept(b, dtype, fit_intercept):
     return b
 
 
-def check_rows(X, y, sample_weight, may_be_empty=False):
-    """Check y, and sample_weight unless it is None, except for their values: ndarrays (m,).
-
-    m must be positive unless `may_be_empty`.
-    """
-    if X.shape[0] == 0 and not may_be_empty:
+def check_some_rows(X):
+    """Raise ValueError if X has no rows."""
+    if X.shape[0] == 0:
         raise ValueError(f"X: expected at least one row to take a mean over, got shape {X.shape}")
-    check_array("y", y)
-    _check_length("y", y, X.shape[0], "one label per row of X")
-    if sample_weight is not None:
-        check_array("sample_weight", sample_weight)
-        _check_length("sample_weight", sample_weight, X.shape[0], "one weight per row of X")
+
+
+def check_row_count(name, array, m):
+    """Check an ndarray (m,) or (m, K) that is to be cut as X is."""
+    check_array(name, array)
+    if array.shape[:1] != (m,):
+        _check_length(name, array, m, _PER_ROW[name])
+
+
+_PER_ROW = {
+    "y": "one label per row of X",
+    "sample_weight": "one weight per row of X",
+    "offset": "one number per row of X",
+}
 
 
 def check_labels_and_weights(X, y, sample_weight, dtype, may_be_empty=False):
@@ -117,11 +123,15 @@ def check_labels_and_weights(X, y, sample_weight, dtype, may_be_empty=False):
     m must be positive unless `may_be_empty`. Return both contiguous and in w's dtype. Values are checked here only if
     they are converted. Otherwise the target checks them while it computes.
     """
-    check_rows(X, y, sample_weight, may_be_empty)
-    y = _per_row("y", y, dtype)
-    if sample_weight is not None:
-        sample_weight = _per_row("sample_weight", sample_weight, dtype)
-    return y, sample_weight
+    if not may_be_empty:
+        check_some_rows(X)
+    check_array("y", y)
+    _check_length("y", y, X.shape[0], _PER_ROW["y"])
+    if sample_weight is None:
+        return _per_row("y", y, dtype), None
+    check_array("sample_weight", sample_weight)
+    _check_length("sample_weight", sample_weight, X.shape[0], _PER_ROW["sample_weight"])
+    return _per_row("y", y, dtype), _per_row("sample_weight", sample_weight, dtype)
 
 
 def check_offset(offset, X, dtype):
@@ -129,7 +139,7 @@ def check_offset(offset, X, dtype):
     if offset is None:
         return None
     check_array("offset", offset)
-    _check_length("offset", offset, X.shape[0], "one number per row of X")
+    _check_length("offset", offset, X.shape[0], _PER_ROW["offset"])
     return _per_row("offset", offset, dtype)
 
 

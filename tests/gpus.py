@@ -272,18 +272,18 @@ def target(seen):
         return [None if array is None else memory(array) for array in (X, w, *others)]
 
     def activate(function, problem, w, b, out):
-        X, w, to = taken(problem.X, w, out)
-        reference.activate(function, Problem.of(X, frame=problem.frame), w, b, to)
+        X, w, to, offset = taken(problem.X, w, out, problem.offset)
+        reference.activate(function, Problem.of(X, frame=problem.frame, offset=offset), w, b, to)
         return out
 
     def sums(problem, w, b, with_gradient):
-        X, y, sample_weight, order, ld, frame = problem
+        X, y, sample_weight, order, ld, frame, offset = problem
         assert (order, ld) == layout(X.shape, X.strides, X.itemsize)
         if type(w) is np.ndarray:  # an objective's θ comes from the host
-            X, y, sample_weight = taken(X, y, sample_weight)
+            X, y, sample_weight, offset = taken(X, y, sample_weight, offset)
         else:
-            X, w, y, sample_weight = taken(X, w, y, sample_weight)
-        return reference.sums(Problem.of(X, y, sample_weight, frame), w, b, with_gradient)
+            X, w, y, sample_weight, offset = taken(X, w, y, sample_weight, offset)
+        return reference.sums(Problem.of(X, y, sample_weight, frame, offset), w, b, with_gradient)
 
     module.name, module.hold = "cuda", reference.hold
     module.activate = activate

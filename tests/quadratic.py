@@ -2,8 +2,25 @@
 
 import numpy as np
 
-from jitlogreg.solvers.line_search import next_point
+from jitlogreg.solvers import line_search, newton, steepest_descent
 from jitlogreg.solvers.point import Task, initial_point
+from jitlogreg.solvers.requests import completed
+
+
+def next_point(task, method, point):
+    return completed(line_search.next_point(task, method, point))
+
+
+def direction(method, point):
+    return completed(method.direction(point))
+
+
+def newton_cg_direction(task, point, precondition):
+    return completed(newton.newton_cg_direction(task, point, precondition))
+
+
+def cauchy_step_size(objective, point):
+    return completed(steepest_descent.cauchy_step_size(objective, point))
 
 
 class Quadratic:

@@ -44,18 +44,19 @@ ARROWS = {
     "solvers": (
         SEEN
         | {"_docs", "_version", "evaluation", "interop.wrapping", "linear_algebra", "norms", "objective", "solvers.*"}
-        | {"outputs", "outputs_objective", "targets.base", "targets.frame", "validation"},
+        | {"outputs", "outputs_objective", "row_passes", "targets.base", "targets.frame", "validation"},
         STANDARD | {"io", "itertools", "json", "numpy", "pathlib", "rich", "zipfile"},
     ),
     "solvers.progress": (set(), {"contextlib", "rich"}),
     "solvers.solver_objective": ({"targets.frame"}, {"collections", "numpy", "typing"}),
     "linear_algebra": (COMPILED | {"targets.cpu.pointers", "targets.cpu.vectors"}, {"math", "numpy"}),
-    "row_passes": ({"linear_algebra", "targets.base"}, {"math", "numpy"}),
+    "row_passes": ({"linear_algebra"}, {"math", "numpy"}),
+    "softmax_passes": ({"linear_algebra"}, {"math", "numpy"}),
     "dask": (
         SEEN
-        | {"api", "evaluation", "interop.libraries", "linear_algebra", "norms", "objective", "pickling", "row_passes"}
-        | {"targets.base", "validation"},
-        STANDARD | {"cloudpickle", "dask", "io", "numpy", "pickle", "sys", "uuid"},
+        | {"api", "dask.*", "evaluation", "interop.libraries", "linear_algebra", "norms", "objective", "outputs"}
+        | {"outputs_objective", "pickling", "row_passes", "softmax_passes", "targets.base", "validation"},
+        STANDARD | {"cloudpickle", "collections", "dask", "io", "numpy", "pickle", "sys", "uuid"},
     ),
     "sklearn": ({"api", "evaluation", "norms", "solvers.*", "targets.base"}, STANDARD | {"numpy", "sklearn"}),
     "objective": (
@@ -73,6 +74,7 @@ ARROWS = {
             "linear_algebra",
             "objective",
             "outputs",
+            "softmax_passes",
             "targets.base",
             "targets.dispatch",
             "validation",

@@ -9,6 +9,7 @@ from conftest import make_data
 
 import jitlogreg as jlr
 from jitlogreg.solvers.curvature import MIN_PIVOT, Cholesky, PivotedQR, decrement, factorize, newton_step
+from jitlogreg.solvers.requests import completed
 
 U = 2.0**-53
 
@@ -118,10 +119,10 @@ def test_a_factor_is_well_conditioned_if_its_smallest_pivot_keeps_digits(pivot, 
 def test_the_condition_decides_the_factorisation():
     data = make_data(100, 3)
     objective, theta = jlr.Objective(data.X, data.y, target="reference"), np.array([0.1, -0.2, 0.3, 0.0])
-    assert type(factorize(objective, theta, np.ones(4))) is Cholesky
+    assert type(completed(factorize(objective, theta, np.ones(4)))) is Cholesky
     X = np.c_[data.X, data.X[:, 0] + 1e-7 * np.sin(data.X[:, 1])]
     objective, theta = jlr.Objective(X, data.y, target="reference"), np.append(theta, 0.0)
-    model = factorize(objective, theta, np.ones(5))
+    model = completed(factorize(objective, theta, np.ones(5)))
     assert type(model) is PivotedQR
     assert model.dependent == ()
     A = dense(model, 5)

@@ -366,8 +366,14 @@ def test_a_sample_is_in_memory():
 
 
 def test_a_sample_keeps_no_block(monkeypatch):
-    sampled, every = [], over_blocks._every
-    monkeypatch.setattr(over_blocks, "_every", lambda *arguments: sampled.extend(every(*arguments)) or sampled[-2:])
+    sampled, every = [], over_blocks.blocks.every
+
+    def recorded(*arguments):
+        found = every(*arguments)
+        sampled.extend(array for array in found if array is not None)
+        return found
+
+    monkeypatch.setattr(over_blocks.blocks, "every", recorded)
     pair(make_data(1000, 5))[0].sample(100)
     assert len(sampled) == 16
     assert all(array.base is None for array in sampled)

@@ -326,7 +326,8 @@ def test_everything_but_the_data_is_given_by_name():
     assert positional == ["X", "y"]
     assert list(kinds) == [
         *("X", "y", "learning_rate", "n_iterations", "w", "b", "sample_weight"),
-        *("l2", "link", "tolerance", "callback", "progress", "checkpoint", "checkpoint_every", "resume", "target"),
+        *("offset", "l2", "link", "tolerance", "callback", "progress"),
+        *("checkpoint", "checkpoint_every", "resume", "target"),
     ]
 
 

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 from conftest import make_data
-from quadratic import Quadratic, WithHessian, run, some_matrix, start, task_of
+from quadratic import Quadratic, WithHessian, direction, next_point, run, some_matrix, start, task_of
 
 import jitlogreg as jlr
 from jitlogreg.solvers.lbfgs import FIRST_SAMPLED_ITERATION, LBFGS, MAX_UNCONFIRMED, MEMORY
-from jitlogreg.solvers.line_search import next_point
 
 
 def bfgs(point, first):
@@ -29,7 +28,7 @@ def test_two_loops_are_the_inverse_that_bfgs_updates():
     assert len(point.s_history) == 4
     s, y = point.s_history[-1], point.y_history[-1]
     H = bfgs(point, np.eye(p) * (s @ y) / (y @ y))
-    found = LBFGS(task_of(function)).direction(point)
+    found = direction(LBFGS(task_of(function)), point)
     assert found.step_size == 1
     np.testing.assert_allclose(found.step, -H @ point.gradient, rtol=1e-9)
     assert found.decrement == pytest.approx(np.sqrt(point.gradient @ H @ point.gradient), rel=1e-9)
@@ -44,7 +43,7 @@ def test_with_a_sample_they_begin_with_its_hessian():
     point = run(function, LBFGS, FIRST_SAMPLED_ITERATION + 3)[-1]
     assert len(point.s_history) == FIRST_SAMPLED_ITERATION + 3
     H = bfgs(point, np.linalg.inv(sampled))
-    found = LBFGS(task_of(function)).direction(point)
+    found = direction(LBFGS(task_of(function)), point)
     np.testing.assert_allclose(found.step, -H @ point.gradient, rtol=1e-8)
     assert found.decrement == pytest.approx(np.sqrt(point.gradient @ H @ point.gradient), rel=1e-9)
     assert function.hessians == 0
@@ -86,7 +85,7 @@ class Misjudged(LBFGS):
     """A model that overestimates the Hessian so much that the end seems near: λ is 5e-5."""
 
     def direction(self, point):
-        found = super().direction(point)
+        found = yield from super().direction(point)
         if found.is_exact:
             return found
         root = found.decrement / 5e-5
@@ -115,7 +114,7 @@ def test_an_unconfirmed_end_leads_to_newtons_direction():
     function = WithHessian(A, np.ones(20), sampled=some_matrix(20, seed=1))
     point = run(function, LBFGS, 2)[-1]
     for n_unconfirmed, is_exact in ((MAX_UNCONFIRMED - 1, False), (MAX_UNCONFIRMED, True)):
-        found = LBFGS(task_of(function)).direction(point._replace(n_unconfirmed=n_unconfirmed))
+        found = direction(LBFGS(task_of(function)), point._replace(n_unconfirmed=n_unconfirmed))
         assert found.is_exact == is_exact
         assert function.hessians == is_exact
     np.testing.assert_allclose(found.step, -np.linalg.solve(A, point.gradient), rtol=1e-9)
@@ -125,7 +124,7 @@ def test_without_a_hessian_it_leads_to_conjugate_gradients():
     A = some_matrix(6)
     function = Quadratic(A, np.ones(6))
     point = run(function, LBFGS, 3)[-1]._replace(n_unconfirmed=MAX_UNCONFIRMED)
-    found = LBFGS(task_of(function)).direction(point)
+    found = direction(LBFGS(task_of(function)), point)
     assert found.is_exact
     wanted = np.sqrt(point.gradient @ np.linalg.solve(A, point.gradient))
     assert found.decrement == pytest.approx(wanted, rel=0.05)
@@ -139,7 +138,7 @@ def test_a_part_of_the_gradient_that_the_sample_misses_counts_as_unverified():
     function.sample = lambda rows: sample
     task, point = task_of(function, 1e-8), start(function)._replace(iteration=FIRST_SAMPLED_ITERATION)
     with np.errstate(all="ignore"):
-        assert LBFGS(task).direction(point).decrement == np.inf
+        assert direction(LBFGS(task), point).decrement == np.inf
         assert next_point(task, LBFGS(task), point).n_unconfirmed == 1
 
 

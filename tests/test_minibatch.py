@@ -601,14 +601,17 @@ def test_n_features_is_that_of_the_batches():
 @pytest.mark.parametrize(
     ("blocks", "message"),
     [
-        (None, "^blocks: expected .X, y. or .X, y, sample_weight., or an iterable of batches, .*, got None$"),
+        (None, "^blocks: expected .X, y. or .X, y, sample_weight, offset., or an iterable of batches, .*, got None$"),
         (5, "^blocks: expected .*, got an int$"),
         (lambda: 5, r"^blocks\(\): expected an iterable of batches, .*, got an int$"),
-        (np.zeros((4, 2)), "^batch 0: expected .X, y. or .X, y, sample_weight., got a numpy.ndarray$"),
+        (np.zeros((4, 2)), "^batch 0: expected .X, y. or .X, y, sample_weight, offset., got a numpy.ndarray$"),
         ([np.zeros((4, 2))], "^batch 0: expected .X, y. .*, got a numpy.ndarray$"),
-        ((np.zeros((4, 2)), np.zeros(4), None, None), "^batch 0: expected .X, y. .*, got a numpy.ndarray$"),
+        ((np.zeros((4, 2)), np.zeros(4), None, None, None), "^batch 0: expected .X, y. .*, got a numpy.ndarray$"),
         ([(np.zeros((4, 2)),)], "^batch 0: expected .X, y. .*, got a tuple with 1 elements$"),
-        ([(np.zeros((4, 2)), np.zeros(4), None, None)], "^batch 0: expected .X, y. .*, got a tuple with 4 elements$"),
+        (
+            [(np.zeros((4, 2)), np.zeros(4), None, None, None)],
+            "^batch 0: expected .X, y. .*, got a tuple with 5 elements$",
+        ),
         ([([[1.0]], [1]), ([[1.0]], [1])], "^batch 0: X: expected a numpy.ndarray, got a list: .*asarray"),
         ([None], "^batch 0: expected .X, y. .*, got None$"),
         (("X", "y"), "^X: expected a numpy.ndarray, got a str"),
@@ -811,8 +814,8 @@ def test_everything_but_the_batches_is_given_by_name():
     kinds = {p.name: p.kind for p in inspect.signature(jlr.minibatch_descent).parameters.values()}
     assert [name for name, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD] == ["blocks"]
     assert list(kinds) == [
-        *("blocks", "sample_weight", "n_features", "learning_rate", "n_epochs", "block_size", "shuffle", "l2"),
-        *("w", "b", "callback", "progress", "target"),
+        *("blocks", "sample_weight", "offset", "n_features", "learning_rate", "n_epochs", "block_size", "shuffle"),
+        *("l2", "link", "w", "b", "callback", "progress", "target"),
     ]
 
 

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from jitlogreg import validation
+from jitlogreg import outputs, validation
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
 from jitlogreg.targets.dispatch import choose
@@ -15,7 +15,7 @@ from jitlogreg.targets.dispatch import choose
 # beside its sums. From 14,564 rows of 28 columns on, all threads share the sums
 BATCH_ROWS = 16384
 
-_FORM = "(X, y) or (X, y, sample_weight)"
+_FORM = "(X, y) or (X, y, sample_weight, offset)"
 
 
 class BatchStream(NamedTuple):
@@ -36,8 +36,13 @@ class BatchStream(NamedTuple):
     label: Callable[[int], str]
 
 
-def batch_stream(blocks, sample_weight, block_size, n_epochs, rng, target):
+def batch_stream(blocks, beside, block_size, n_epochs, rng, target):
     """The batches of `minibatch_descent`, in random order if there is an rng.
+
+    Parameters
+    ----------
+    beside : dict
+        `sample_weight` and `offset` of arrays (X, y), or None.
 
     Raises
     ------
@@ -45,47 +50,70 @@ def batch_stream(blocks, sample_weight, block_size, n_epochs, rng, target):
         For arrays of the wrong type or shape, before the first batch is cut; for what cannot be iterated for every
         epoch, or not in random order. For an epoch without batches, by the stream's iterator.
     """
-    if isinstance(blocks, (tuple, list)) and len(blocks) in (2, 3) and not isinstance(blocks[0], (tuple, list)):
-        return _cut_from_arrays(_with_weights(blocks, sample_weight), block_size, n_epochs, rng, target)
+    if _are_arrays(blocks):
+        return _cut_from_arrays(_joined(blocks, beside), block_size, n_epochs, rng, target)
     if block_size is not None:
         raise ValueError(f"block_size: expected None beside batches that are cut already, got {block_size}")
     _check_batches(blocks, n_epochs, rng)
-    if sample_weight is not None:
-        raise ValueError(
-            "sample_weight: expected None beside batches that are cut already, got "
-            f"{validation.described(sample_weight)}: each batch has its own, (X, y, sample_weight)"
-        )
+    for name, array in beside.items():
+        if array is not None:
+            raise ValueError(
+                f"{name}: expected None beside batches that are cut already, got {validation.described(array)}: each "
+                "batch has its own, (X, y, sample_weight, offset)"
+            )
     count = len(blocks) if hasattr(type(blocks), "__len__") else None
     numbered = _iterated(blocks, n_epochs) if rng is None else _indexed(blocks.__getitem__, count, n_epochs, rng)
     return BatchStream(numbered, None if count is None else n_epochs * count, "batch {}".format)
 
 
+def number_of_classes(blocks):
+    """K of a softmax from the labels of arrays that are to be cut."""
+    if not _are_arrays(blocks):
+        raise ValueError(
+            "w: expected shape (n, K), which tells K, for link='softmax' beside batches that are cut already, got None"
+        )
+    return _number_of_classes(*as_examples(blocks)[:2])[0]
+
+
+@accepts_foreign_arrays
+def _number_of_classes(X, y):
+    return [outputs.number_of_classes(y)]
+
+
+def _are_arrays(blocks):
+    """Whether these are arrays to cut into batches."""
+    return isinstance(blocks, (tuple, list)) and len(blocks) in (2, 3, 4) and not isinstance(blocks[0], (tuple, list))
+
+
 def as_examples(batch):
-    """X, y and sample_weight of a batch; sample_weight is None if it has none."""
+    """X, y, sample_weight and offset of a batch; the last two are None if it has none."""
     is_sequence = isinstance(batch, (tuple, list))
-    if not is_sequence or len(batch) not in (2, 3):
+    if not is_sequence or len(batch) not in (2, 3, 4):
         came = validation.described(batch) + (f" with {len(batch)} elements" if is_sequence else "")
         raise TypeError(f"expected {_FORM}, got {came}")
-    return (*batch, None)[:3]
+    return (*batch, None, None)[:4]
 
 
 # ---------------------------------------------------------------- arrays
 
 
-def _with_weights(arrays, sample_weight):
-    """X, y and the weights, which are among the arrays, or beside them, or None."""
-    X, y, weights = as_examples(arrays)
-    if weights is not None and sample_weight is not None:
-        raise ValueError(
-            f"sample_weight: expected None beside (X, y, sample_weight), got {validation.described(sample_weight)}"
-        )
-    return X, y, sample_weight if weights is None else weights
+def _joined(arrays, beside):
+    """X, y, weights and offsets; the last two are among the arrays, or beside them, or None."""
+    X, y, *of_examples = as_examples(arrays)
+    for k, (name, array) in enumerate(beside.items()):
+        if of_examples[k] is not None and array is not None:
+            among = ", ".join(("X", "y", *list(beside)[: k + 1]))
+            raise ValueError(f"{name}: expected None beside ({among}), got {validation.described(array)}")
+    weights, offset = (
+        array if among is None else among for among, array in zip(of_examples, beside.values(), strict=True)
+    )
+    return X, y, weights, offset
 
 
 def _cut_from_arrays(arrays, block_size, n_epochs, rng, target):
     """The stream of batches that are views of arrays."""
-    X, y, weights = arrays
-    m = _row_count(X, y, sample_weight=weights, target=target)
+    X, y, weights, offset = arrays
+    m = _row_count(X, y, sample_weight=weights, offset=offset, target=target)
     size = BATCH_ROWS if block_size is None else validation.check_count("block_size", block_size, least=1)
     count = -(-m // size)
 
@@ -99,10 +127,13 @@ def _cut_from_arrays(arrays, block_size, n_epochs, rng, target):
 
 
 @accepts_foreign_arrays
-def _row_count(X, y, *, sample_weight=None, target):
+def _row_count(X, y, *, sample_weight=None, offset=None, target):
     choose(target, X)
     validation.check_matrix(X)
-    validation.check_rows(X, y, sample_weight)
+    validation.check_some_rows(X)
+    for name, array in (("y", y), ("sample_weight", sample_weight), ("offset", offset)):
+        if array is not None or name == "y":
+            validation.check_row_count(name, array, X.shape[0])
     return X.shape[0]
 
 

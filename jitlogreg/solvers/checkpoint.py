@@ -161,8 +161,9 @@ def _damaged(path):
 
 def _check_start(path, restored, loss, gradient):
     """Raise ValueError unless the restored run began with this loss and gradient."""
-    if restored["start_loss"] != loss or not np.array_equal(restored["start_gradient"], gradient):
+    start = restored["start_loss"], restored["start_gradient"]
+    if not (np.array_equal(start[0], loss) and np.array_equal(start[1], gradient)):
         raise ValueError(
-            "resume: expected a run on the same X, in the same memory order, y, sample_weight and offset, on a processor "
-            f"like this, got {os.fspath(path)!r}, of a run that began with another loss or gradient"
+            "resume: expected a run on the same X, in the same memory order, y, sample_weight and offset, on a "
+            f"processor like this, got {os.fspath(path)!r}, of a run that began with another loss or gradient"
         )

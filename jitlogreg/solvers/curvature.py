@@ -14,6 +14,7 @@ import numpy as np
 
 from jitlogreg.norms import norm
 from jitlogreg.solvers.point import UNIT_ROUNDOFF, fast_norm
+from jitlogreg.solvers.requests import Hessian
 
 # A Cholesky factor is usable if no pivot is smaller, of a Hessian scaled to a unit diagonal: steps keep as many digits
 # as a pivot has above 2⁻⁵³
@@ -194,7 +195,7 @@ def _transposed_times(Q, x):
 
 def factorize(objective, theta, spread):
     """The Hessian of an objective at θ, factored as its condition requires."""
-    model = Cholesky(objective.hessian(theta))
+    model = Cholesky((yield Hessian(objective, theta)))
     if model.is_well_conditioned:
         return model
     return PivotedQR(objective.root(theta), objective.total_weight, spread)

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from jitlogreg.solvers.point import Point
+from jitlogreg.solvers.requests import Steps
 
 
 class Direction(NamedTuple):
@@ -59,6 +60,8 @@ class Method(Protocol):
         How many unconfirmed ends make the method take the Hessian itself in place of a model.
     dependent : tuple of int
         The parameters that the last Hessian could not tell apart.
+
+    Both functions are generators: see `requests`.
     """
 
     name: str
@@ -70,8 +73,8 @@ class Method(Protocol):
     def dependent(self) -> tuple[int, ...]:
         """The parameters that the last Hessian could not tell apart."""
 
-    def is_well_conditioned_at(self, theta: np.ndarray) -> bool:
+    def is_well_conditioned_at(self, theta: np.ndarray) -> Steps:
         """Whether the method can work in the caller's columns: the Hessian at θ has a usable Cholesky factor."""
 
-    def direction(self, point: Point) -> Direction:
+    def direction(self, point: Point) -> Steps:
         """The direction from a point."""

@@ -14,10 +14,12 @@ from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
 from jitlogreg.outputs_objective import OutputsObjective, check_alone
 from jitlogreg.solvers.direction import Method
+from jitlogreg.solvers.fit_models import fit_models
 from jitlogreg.solvers.lbfgs import LBFGS
 from jitlogreg.solvers.monitor import Monitor, State
 from jitlogreg.solvers.newton import Newton
-from jitlogreg.solvers.point import Point, Task
+from jitlogreg.solvers.point import Point, Task, number_or_array
+from jitlogreg.solvers.requests import completed
 from jitlogreg.solvers.run import Run
 from jitlogreg.solvers.separation import SeparationWarning
 from jitlogreg.solvers.solver_objective import SolverObjective
@@ -208,11 +210,21 @@ def fit(
     described = {"l2": l2, "link": link, "sample_weight": sample_weight, "offset": offset}
     described["fit_intercept"] = fit_intercept
     fitted, remedy = fit_quietly(X, y, options, **described, w=w, b=b, target=target)
-    if remedy == "penalty":
-        fitted = fitted._replace(message=f"{fitted.message}; with l2 above 0 it has one")
-    if remedy is not None:
-        warnings.warn(fitted.message, SeparationWarning, stacklevel=3)  # past the wrapper that takes others' arrays
+    if isinstance(remedy, list):
+        messages = [_with_remedy(*both) for both in zip(fitted.message, remedy, strict=True)]
+        fitted = fitted._replace(message=tuple(messages))
+        named = [f"output {k}: {message}" for k, message in enumerate(messages) if remedy[k] is not None]
+        warning = f"{len(named)} of {len(messages)} outputs have no minimum; {named[0]}" if named else None
+    else:
+        fitted = fitted._replace(message=_with_remedy(fitted.message, remedy))
+        warning = None if remedy is None else fitted.message
+    if warning is not None:
+        warnings.warn(warning, SeparationWarning, stacklevel=3)  # past the wrapper that takes others' arrays
     return fitted
+
+
+def _with_remedy(message, remedy):
+    return f"{message}; with l2 above 0 it has one" if remedy == "penalty" else message
 
 
 class Options(NamedTuple):
@@ -255,12 +267,12 @@ class Options(NamedTuple):
 def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
     """`fit` of NumPy arrays, without a warning. Returns the `Fit`, and its `Outcome.remedy`."""
     objective = _objective(X, y, link=link, **described)
+    if isinstance(objective, OutputsObjective) and objective.link == "sigmoid":
+        return _fit_side_by_side(objective, options, w, b)
     run, point = _begin(objective, _initial_theta(X, w, b, objective), options)
-    outcome = run.minimise(point, options.max_iterations, options.monitor)
+    outcome = completed(run.minimise(point, options.max_iterations, options.monitor))
     point = outcome.point
-    w, b = run.parameters(point)
-    if np.isfinite(point.theta).all() and not (np.isfinite(w).all() and np.isfinite(b).all()):
-        raise ValueError("X: expected columns that are larger, or less far from 0, got a w or b beyond float64")
+    w, b = _parameters(run, point)
     fitted = Fit(
         w=like(X, w),
         b=b,
@@ -275,14 +287,49 @@ def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
     return fitted, outcome.remedy
 
 
+def _parameters(run, point):
+    """w and b in the caller's columns."""
+    w, b = run.parameters(point)
+    if np.isfinite(point.theta).all() and not (np.isfinite(w).all() and np.isfinite(b).all()):
+        raise ValueError("X: expected columns that are larger, or less far from 0, got a w or b beyond float64")
+    return w, b
+
+
+def _fit_side_by_side(objective, options, w, b):
+    """The `Fit` of independent models, and what would give those a minimum that have none."""
+    solver = _chosen_solver(options.solver, objective.model(0))
+    description = _description(objective, solver)
+    runs, outcomes, _ = fit_models(objective, METHODS[solver], options, description, w=w, b=b)
+    points = [outcome.point for outcome in outcomes]
+    parameters = [_parameters(run, point) for run, point in zip(runs, points, strict=True)]
+    fitted = Fit(
+        w=np.stack([w for w, _ in parameters], axis=1),
+        b=np.array([b for _, b in parameters]),
+        loss=np.array([point.loss for point in points]),
+        gradient_norm=np.array([run.gradient_norm(point) for run, point in zip(runs, points, strict=True)]),
+        n_iterations=np.array([point.iteration for point in points]),
+        n_evaluations=np.array([point.n_evaluations for point in points]),
+        converged=np.array([outcome.converged for outcome in outcomes]),
+        message=tuple(outcome.message for outcome in outcomes),
+        decrement=np.array([point.decrement for point in points]),
+    )
+    return fitted, [outcome.remedy for outcome in outcomes]
+
+
 def _objective(X: np.ndarray | Objective, y, *, link, target, **described) -> SolverObjective:
     """X itself if it is an `Objective`, else the objective of these arrays; of a softmax without flat directions."""
     if isinstance(X, Objective):
         objective = check_alone(X, y=y, link=link, target=target, **described)
     else:
-        n_outputs = outputs.number_of_classes(y) if outputs.check_link(link) == "softmax" else 1
-        objective = Objective(X, y, link=link, n_outputs=n_outputs, target=target, **described)
-    return objective.gauged() if isinstance(objective, OutputsObjective) else objective
+        make: type[Objective] = OutputsObjective
+        if outputs.check_link(link) == "softmax":
+            n_outputs = outputs.number_of_classes(y)
+        elif isinstance(y, np.ndarray) and y.ndim == 2:
+            n_outputs = y.shape[1]
+        else:
+            make, n_outputs = Objective, 1
+        objective = make(X, y, link=link, n_outputs=n_outputs, target=target, **described)
+    return objective.gauged() if objective.link == "softmax" else objective
 
 
 def _initial_theta(X, w, b, objective):
@@ -298,23 +345,29 @@ def _initial_theta(X, w, b, objective):
 def _begin(objective, theta, options):
     """The run, and the point to go on from: its start, or the point of a checkpoint."""
     solver, checkpoint = _chosen_solver(options.solver, objective), options.monitor.checkpoint
+    restored = checkpoint.restore(_description(objective, solver), ("start", *Point._fields))
+    run = Run(objective, METHODS[solver], options.tolerance, theta if restored is None else restored["start"])
+    completed(run.begin())
+    checkpoint.begin(run.start.loss, run.start.gradient, start=run.theta)
+    if restored is None:
+        return run, run.start
+    return run, Point(*(number_or_array(restored[name]) for name in Point._fields))
+
+
+def _description(objective, solver):
+    """What must be the same when a fit is resumed."""
     description = {
         "call": "fit",
         "solver": solver,
         "target": objective.target,
-        "l2": objective.l2,
+        "l2": np.asarray(objective.l2).tolist(),
         "shape": list(objective.shape),
         "dtype": objective.dtype.name,
-        "fit_intercept": objective.n_parameters > objective.n_features * objective.n_outputs,
+        "fit_intercept": objective.has_intercept,
     }
-    if objective.n_outputs > 1:
+    if isinstance(objective, OutputsObjective):
         description |= {"link": objective.link, "n_outputs": objective.n_outputs}
-    restored = checkpoint.restore(description, ("start", *Point._fields))
-    run = Run(objective, METHODS[solver], options.tolerance, theta if restored is None else restored["start"])
-    checkpoint.begin(run.start.loss, run.start.gradient, start=run.theta)
-    if restored is None:
-        return run, run.start
-    return run, Point(*(_number_or_array(restored[name]) for name in Point._fields))
+    return description
 
 
 def _chosen_solver(solver, objective):
@@ -323,7 +376,3 @@ def _chosen_solver(solver, objective):
         return solver
     cost = objective.shape[0] * objective.n_parameters**2
     return "newton" if objective.has_hessian and cost <= MAX_NEWTON_COST else "lbfgs"
-
-
-def _number_or_array(restored):
-    return restored if restored.ndim else restored.item()

@@ -203,11 +203,14 @@ class _Settings(NamedTuple):
 def _of_objective(objective, w, b):
     """The task that an `Objective` is, and where to start."""
     if isinstance(objective, OutputsObjective):
+        if objective.link != "softmax":
+            came = f"{objective.n_outputs} independent models"
+            raise ValueError(f"X: expected an Objective of one output or of a softmax, got one of {came}")
         w, b = objective.split(objective.initial_theta(w, b))
         described = objective, None, objective.l2, objective.target
-        return _Task(*described, objective.sums_at, _normalize_classes, _no_loop), w, b
+        return _Task(*described, objective.sums_at, normalize_classes, _no_loop), w, b
     w = np.zeros(objective.n_features) if w is None else validation.check_coefficients(w, objective).astype(np.float64)
-    b = validation.check_initial_intercept(b, w.dtype, objective.n_parameters > objective.n_features)
+    b = validation.check_initial_intercept(b, w.dtype, objective.has_intercept)
     return _Task(objective, None, objective.l2, objective.target, objective.sums_at, normalize, _no_loop), w, b
 
 
@@ -231,20 +234,15 @@ def _of_classes(X, y, sample_weight, offset, l2, target, w, b):
     """The task of a softmax on these arrays, and where to start."""
     chosen = choose(target, X)
     order, ld = validation.check_matrix(X)
-    if w is None:
-        w = np.zeros((X.shape[1], outputs.number_of_classes(y)), X.dtype)
-    else:
-        w = validation.check_coefficients_of_outputs(w, X).copy()
-    outputs.check_outputs("softmax", w.shape[1])
-    b = outputs.check_intercepts(b, w.shape[1], w.dtype)
+    w, b = outputs.initial_model(X, w, b, outputs.number_of_classes(y) if w is None else None)
     y, sample_weight = outputs.check_labels_and_weights(X, y, sample_weight, "softmax", w.shape[1], w.dtype)
     offset = outputs.check_offset(offset, X, w.shape[1], w.dtype)
     data = Problem(X, y, sample_weight, order, ld, None, offset)
     sums_at = functools.partial(outputs.checked_sums, chosen, "softmax", data)
-    return _Task(X, None, l2, chosen.name, sums_at, _normalize_classes, _no_loop), w, b
+    return _Task(X, None, l2, chosen.name, sums_at, normalize_classes, _no_loop), w, b
 
 
-def _normalize_classes(sums, w, l2):
+def normalize_classes(sums, w, l2):
     """Means with the penalty, dw in w's dtype."""
     means = outputs.normalize(sums, w, l2)
     return means._replace(dw=means.dw.astype(w.dtype, copy=False))
@@ -336,7 +334,7 @@ def _followed(steps, history, task, settings, monitor):
             if monitor.checkpoint.saves and math.isfinite(loss):
                 monitor.checkpoint.save(iteration, functools.partial(_state, w, b, history))
             stop = monitor.callback is not None and is_true(
-                monitor.callback(State(iteration, loss, grad_norm, w.copy(), _intercept(b)))
+                monitor.callback(State(iteration, loss, grad_norm, w.copy(), intercept(b)))
             )
             if not math.isfinite(loss):
                 _warn_not_finite(loss, iteration)
@@ -344,10 +342,10 @@ def _followed(steps, history, task, settings, monitor):
                 break
     if math.isfinite(loss):
         monitor.checkpoint.save(iteration, functools.partial(_state, w, b, history), is_last=True)
-    return Descent(w, _intercept(b), np.array(history), iteration, grad_norm <= settings.tolerance)
+    return Descent(w, intercept(b), np.array(history), iteration, grad_norm <= settings.tolerance)
 
 
-def _intercept(b):
+def intercept(b):
     """b as callers get it: a Python float, or a copy of K of them."""
     return b.copy() if isinstance(b, np.ndarray) else float(b)
 

@@ -11,6 +11,7 @@ from jitlogreg.solvers.curvature import Cholesky, factorize
 from jitlogreg.solvers.direction import Direction
 from jitlogreg.solvers.newton import Newton, newton_cg_direction
 from jitlogreg.solvers.point import dot
+from jitlogreg.solvers.requests import Hessian
 from jitlogreg.solvers.steepest_descent import cauchy_step_size
 
 # Pairs (s, y) that are kept (Nocedal & Wright, 7.2: 3 to 20)
@@ -62,32 +63,32 @@ class LBFGS:
         """Whether the sample's Hessian at θ has a usable Cholesky factor in the caller's columns."""
         if self._sample is None:
             return True
-        self._factored_at, self._model = theta, Cholesky(self._sample.hessian(theta))
+        self._factored_at, self._model = theta, Cholesky((yield Hessian(self._sample, theta)))
         return self._model.is_well_conditioned
 
     def direction(self, point):
         """−B⁻¹g, where the last pairs and the sample make B."""
         is_misjudged = point.n_unconfirmed >= MAX_UNCONFIRMED
         if is_misjudged and self._newton is not None:
-            return self._newton.direction(point)
+            return (yield from self._newton.direction(point))
         if self._sample is not None and _is_sampled_at(point.iteration):
             point = point._replace(preconditioner_theta=point.theta)
-        model = self._model_at(point.preconditioner_theta)
+        model = yield from self._model_at(point.preconditioner_theta)
         inverse = _InverseHessian(model, self._transformed_pairs(point))
         decrement = inverse.decrement_of(point.gradient)
         if decrement <= self._task.tolerance and self._ends_by_newton:
-            return self._newton.direction(point._replace(preconditioner_theta=np.empty(0)))
+            return (yield from self._newton.direction(point._replace(preconditioner_theta=np.empty(0))))
         if is_misjudged or (self._sample is None and decrement <= self._task.tolerance):
-            return newton_cg_direction(self._task, point, inverse.times)
+            return (yield from newton_cg_direction(self._task, point, inverse.times))
         is_scaled = model.has_unit_hessian or inverse.pairs
-        step_size = 1.0 if is_scaled else cauchy_step_size(self._task.objective, point)
+        step_size = 1.0 if is_scaled else (yield from cauchy_step_size(self._task.objective, point))
         step = -inverse.times(point.gradient)
         return Direction(step, step_size, point, decrement, inverse.decrement_of, model.noise_floor)
 
     def _model_at(self, theta):
         """The factored Hessian of the sample at θ. The last one is kept; before the first nothing is preconditioned."""
         if len(theta) and (self._factored_at is None or not np.array_equal(self._factored_at, theta)):
-            self._factored_at, self._model = theta, factorize(self._sample, theta, self._task.spread)
+            self._factored_at, self._model = theta, (yield from factorize(self._sample, theta, self._task.spread))
             self._pairs = {}
         return self._model
 

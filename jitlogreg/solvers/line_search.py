@@ -10,6 +10,7 @@ import numpy as np
 
 from jitlogreg.solvers.newton import REUSE_CONTRACTION
 from jitlogreg.solvers.point import dot, fast_norm, initial_point
+from jitlogreg.solvers.requests import Evaluation
 from jitlogreg.solvers.steepest_descent import cauchy_step_size
 
 # The constants of the Armijo condition and of the weak curvature condition, as recommended for quasi-Newton methods
@@ -28,12 +29,11 @@ PATIENCE = 3
 CONFIRMED, CONFIRMED_OF_TOLERANCE = 1 / 4, 1 / 64
 
 
-@np.errstate(all="ignore")
 def next_point(task, method, point):
     """The next point; None if no step lowers the loss; the same point if rounding hides what is left to gain."""
     if point.n_stalled >= PATIENCE:
-        return _last_resort(task, method, point)
-    direction = method.direction(point)
+        return (yield from _last_resort(task, method, point))
+    direction = yield from method.direction(point)
     point = direction.point
     if direction.stop_without_step:
         # no step led here for which λ is known before and after
@@ -42,14 +42,14 @@ def next_point(task, method, point):
         noise = _noise_floor(task, direction)
         if noise > task.tolerance:
             return point._replace(decrement=noise)
-        final = _final_step(task, method.memory, point, direction)
+        final = yield from _final_step(task, method.memory, point, direction)
         if final is not None:
             return final
     elif direction.decrement == math.inf and direction.decrement_of is not None:
         point = point._replace(n_unconfirmed=point.n_unconfirmed + 1)
-    stepped = _descent_step(task, method.memory, point, direction)
+    stepped = yield from _descent_step(task, method.memory, point, direction)
     if stepped is None:
-        return _last_resort(task, method, point)
+        return (yield from _last_resort(task, method, point))
     return _with_decrement(task, stepped, direction)
 
 
@@ -61,9 +61,10 @@ def _noise_floor(task, direction):
 def _last_resort(task, method, point):
     """The next point where no step lowers the loss: by the Hessian in place of a model, or anew from θ = 0."""
     if point.n_unconfirmed < method.max_unconfirmed:
-        return next_point(task, method, point._replace(n_unconfirmed=method.max_unconfirmed, n_stalled=0))
+        exact = point._replace(n_unconfirmed=method.max_unconfirmed, n_stalled=0)
+        return (yield from next_point(task, method, exact))
     zero = np.zeros_like(point.theta)
-    loss, gradient = task.objective(zero)
+    loss, gradient = yield Evaluation(task.objective, zero)
     if not loss < point.loss - task.loss_rounding(point):
         return None
     counts = {"iteration": point.iteration + 1, "n_evaluations": point.n_evaluations + 1}
@@ -79,7 +80,7 @@ def _final_step(task, memory, point, direction):
     if not np.any(direction.step):
         return end
     theta = point.theta + direction.step
-    loss, gradient = task.objective(theta)
+    loss, gradient = yield Evaluation(task.objective, theta)
     left = direction.decrement if direction.decrement_of is None else direction.decrement_of(gradient)
     stepped = _advance(memory, point, _Trial(1.0, loss, theta, gradient), 1)
     stepped = stepped._replace(decrement=left, previous_decrement=direction.decrement, converged=True)
@@ -99,10 +100,11 @@ def _final_step(task, memory, point, direction):
 
 def _descent_step(task, memory, point, direction):
     """The point that a line search finds, along −g where rounding has spoilt the direction; None if none is lower."""
-    stepped = _line_search_step(task, memory, point, direction.step, direction.step_size)
+    stepped = yield from _line_search_step(task, memory, point, direction.step, direction.step_size)
     if stepped is not None:
         return stepped
-    return _line_search_step(task, memory, point, -point.gradient, cauchy_step_size(task.objective, point))
+    step_size = yield from cauchy_step_size(task.objective, point)
+    return (yield from _line_search_step(task, memory, point, -point.gradient, step_size))
 
 
 def _with_decrement(task, stepped, direction):
@@ -123,7 +125,7 @@ def _line_search_step(task, memory, point, step, step_size):
     if not (slope < 0 and math.isfinite(slope)):
         return None
     rounding = task.loss_rounding(point)
-    found, evaluations = _weak_wolfe_search(task.objective, point, step, slope, step_size, rounding)
+    found, evaluations = yield from _weak_wolfe_search(task.objective, point, step, slope, step_size, rounding)
     if found is None:
         return None
     stepped = _advance(memory, point, found, evaluations)
@@ -172,7 +174,7 @@ def _weak_wolfe_search(objective, point, step, slope, step_size, rounding):
     lower, upper, best = 0.0, math.inf, None
     for evaluations in range(1, MAX_LINE_SEARCH + 1):
         theta = point.theta + step_size * step
-        loss, gradient = objective(theta)
+        loss, gradient = yield Evaluation(objective, theta)
         trial = _Trial(step_size, loss, theta, gradient)
         if not loss <= point.loss + rounding + C1 * step_size * slope:  # Armijo
             upper = step_size

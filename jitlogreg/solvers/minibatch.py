@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitlogreg import validation
+from jitlogreg import outputs, validation
 from jitlogreg._docs import documented
 from jitlogreg.evaluation import LossAndGradient, checked_sums, normalize
 from jitlogreg.interop.device_array import DeviceArray, like, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
-from jitlogreg.solvers.batches import as_examples, batch_stream
-from jitlogreg.solvers.gradient_descent import Descent, gradient_norm, step
+from jitlogreg.solvers.batches import as_examples, batch_stream, number_of_classes
+from jitlogreg.solvers.gradient_descent import Descent, gradient_norm, intercept, normalize_classes, step
 from jitlogreg.solvers.monitor import State, is_true
 from jitlogreg.solvers.progress import progress_bar
 from jitlogreg.targets.base import Problem, Target
@@ -25,12 +25,14 @@ def minibatch_descent(
     blocks: Iterable | Callable[[], Iterable],
     *,
     sample_weight: np.ndarray | None = None,
+    offset: np.ndarray | None = None,
     n_features: int | None = None,
     learning_rate: float | Callable[[int], float],
     n_epochs: int = 1,
     block_size: int | None = None,
     shuffle: int | np.random.Generator | None = None,
     l2: float = 0.0,
+    link: str = "sigmoid",
     w: np.ndarray | None = None,
     b: float = 0.0,
     callback: Callable[[State], object] | None = None,
@@ -45,18 +47,19 @@ def minibatch_descent(
     Parameters
     ----------
     blocks : tuple, iterable or callable
-        (X, y) or (X, y, sample_weight): arrays as `gradient_descent` takes them, or memory-mapped files. They are cut
-        into batches of `block_size` rows, of which the last may have fewer. Batches are views: only the y and
-        sample_weight of a batch are copied, and only if they have another dtype than w.
+        (X, y), (X, y, sample_weight) or (X, y, sample_weight, offset): arrays as `gradient_descent` takes them, or
+        memory-mapped files; the last two may be None. They are cut into batches of `block_size` rows, of which the last
+        may have fewer. Batches are views: only the y, sample_weight and offset of a batch are copied, and only if they
+        have another dtype than w.
 
-        Or an iterable of batches, each (X, y) or (X, y, sample_weight) of any number of rows. A batch is read when its
-        turn comes, and not kept. Several epochs need an iterable that can be iterated again, such as a list. Or a
+        Or an iterable of batches, each of this form and of any number of rows. A batch is read when its turn comes, and
+        not kept. Several epochs need an iterable that can be iterated again, such as a list. Or a
         function without arguments that returns such an iterable, and is called at the beginning of each epoch.
 
         All batches have the same number of columns, the same dtype of X, and arrays of the same library.
-    sample_weight : ndarray, shape (m,), optional
-        The weights of the arrays (X, y), cut as they are: as if (X, y, sample_weight) had been given. Batches that are
-        not cut from arrays carry their own.
+    sample_weight, offset : ndarray, shape (m,), optional
+        Those of the arrays (X, y), cut as they are: as if (X, y, sample_weight, offset) had been given. Batches that
+        are not cut from arrays carry their own. Of a softmax, `offset` may also have the shape (m, K).
     n_features : int, optional
         The number of columns that the batches must have; by default that of the first.
     learning_rate : float or callable
@@ -72,7 +75,10 @@ def minibatch_descent(
         for example, beforehand. Batches that are not cut from arrays must be a sequence (`len(blocks)`, `blocks[i]`).
     %(l2_of_fit)s
         It counts in full for every batch.
-    w : ndarray of X's dtype or float64, shape (n,), optional
+    link : {"sigmoid", "softmax"}
+        "softmax" descends for one model of K classes, as many as w has columns. Without w, batches that are cut from
+        arrays tell K as in `fit`; others need a w.
+    w : ndarray of X's dtype or float64, shape (n,) or (n, K), optional
         Where to start; zeros of X's dtype if left out. The whole descent is in its dtype. It is not written to.
     b : float
         Where to start.
@@ -96,7 +102,7 @@ def minibatch_descent(
     TypeError, ValueError
         For unsupported data, as by `gradient_descent`: the message begins with the batch's number, in the order of
         `blocks`, from 0, and with its rows if arrays are cut. For an epoch without batches, and for batches without any
-        example. For a sample_weight beside batches that are not arrays (X, y).
+        example. For a sample_weight or an offset beside batches that are not arrays (X, y).
     TargetUnavailableError
         If the target cannot run here.
 
@@ -130,14 +136,17 @@ def minibatch_descent(
     rate_at = _schedule(learning_rate)
     n_features = None if n_features is None else validation.check_count("n_features", n_features)
     n_epochs, l2 = validation.check_count("n_epochs", n_epochs, least=1), validation.check_nonnegative("l2", l2)
-    b = validation.check_intercept(b, np.dtype(np.float64))
     validation.check_callable("callback", callback)
     if target is not None:
         choose(target)
     rng = validation.check_random_state("shuffle", shuffle)
-    stream = batch_stream(blocks, sample_weight, block_size, n_epochs, rng, target)
+    is_softmax = outputs.check_link(link) == "softmax"
+    if not is_softmax:
+        b = validation.check_intercept(b, np.dtype(np.float64))
+    stream = batch_stream(blocks, {"sample_weight": sample_weight, "offset": offset}, block_size, n_epochs, rng, target)
+    n_outputs = 1 if not is_softmax else number_of_classes(blocks) if w is None else None
 
-    descent = _MiniBatchDescent(w, b, n_features, l2, target)
+    descent = _MiniBatchDescent(w, b, link, n_outputs, n_features, l2, target)
     with progress_bar("mini-batch descent", stream.n_batches, enabled=progress) as advance:
         for number, batch in stream.numbered:
             try:
@@ -179,10 +188,10 @@ class _MiniBatchDescent:
     The first batch decides the target, the library of the arrays, and the dtypes.
     """
 
-    def __init__(self, w, b, n_features, l2, target):
-        self._initial_w, self._n_features, self._l2, self._target = w, n_features, l2, target
-        self._setup = None
-        self.w, self.b = None, b
+    def __init__(self, w, b, link, n_outputs, n_features, l2, target):
+        self._start = {"w": w, "b": b, "link": link, "n_outputs": n_outputs, "n_features": n_features, "target": target}
+        self._l2, self._target = l2, target
+        self._setup = self.w = self.b = None
         self.history = []
         self.n_iterations = 0
 
@@ -194,12 +203,12 @@ class _MiniBatchDescent:
         TypeError, ValueError
             For a batch that is not supported.
         """
-        X, y, weights = as_examples(batch)
+        X, y, weights, offset = as_examples(batch)
         if self._setup is None:
-            self._setup = _set_up(X, w=self._initial_w, n_features=self._n_features, target=self._target)
-            self.w, self.b = self._setup.host_w, validation.check_intercept(self.b, self._setup.host_w.dtype)
+            self._setup = _set_up(X, **self._start)
+            self.w, self.b = self._setup.host_w, self._setup.b
         where = self._setup, self.w, self.b
-        means = _means(X, y, sample_weight=weights, where=where, l2=self._l2, target=self._target)
+        means = _means(X, y, sample_weight=weights, offset=offset, where=where, l2=self._l2, target=self._target)
         return LossAndGradient(*means) if means else None
 
     def record(self, evaluated, callback):
@@ -208,7 +217,7 @@ class _MiniBatchDescent:
         if callback is None:
             return False
         grad_norm = gradient_norm(evaluated.dw, evaluated.db)
-        state = State(self.n_iterations, evaluated.loss, grad_norm, self.w.copy(), float(self.b))
+        state = State(self.n_iterations, evaluated.loss, grad_norm, self.w.copy(), intercept(self.b))
         return is_true(callback(_in_library(self._setup.w, state)))
 
     def step(self, evaluated, rate_at):
@@ -219,12 +228,12 @@ class _MiniBatchDescent:
 
     def is_finite(self):
         """Whether w and b are."""
-        return np.isfinite(self.w).all() and math.isfinite(self.b)
+        return np.isfinite(self.w).all() and np.isfinite(self.b).all()
 
     def outcome(self):
         """The `Descent`."""
         return _in_library(
-            self._setup.w, Descent(self.w, float(self.b), np.array(self.history), self.n_iterations, False)
+            self._setup.w, Descent(self.w, intercept(self.b), np.array(self.history), self.n_iterations, False)
         )
 
 
@@ -232,35 +241,47 @@ class _MiniBatchDescent:
 
 
 class _Setup(NamedTuple):
-    """What the first batch decides: the target; where X lies, and its dtype; w, in the library of X and on the host."""
+    """What the first batch decides: the target, where X lies, its dtype; w, in X's library and on the host; and b."""
 
     target: Target
     memory: str
     dtype: np.dtype
     w: Any
     host_w: np.ndarray
+    b: Any
 
 
 @accepts_foreign_arrays
-def _set_up(X, *, w=None, n_features, target):
+def _set_up(X, *, w=None, b, link, n_outputs, n_features, target):
     chosen = choose(target, X)
     validation.check_matrix(X)
     if n_features is not None:
         validation.check_columns(X, n_features, X.dtype, "n_features says")
-    w = validation.initial_coefficients(X) if w is None else validation.check_coefficients(w, X).copy()
-    return _Setup(chosen, _memory(X), X.dtype, w, on_host(w))
+    if link == "softmax":
+        w, b = outputs.initial_model(X, w, b, n_outputs)
+    else:
+        w = validation.initial_coefficients(X) if w is None else validation.check_coefficients(w, X).copy()
+        b = validation.check_intercept(b, w.dtype)
+    return _Setup(chosen, _memory(X), X.dtype, w, on_host(w), b)
 
 
 @accepts_foreign_arrays
-def _means(X, y, *, sample_weight=None, where, l2, target):
+def _means(X, y, *, sample_weight=None, offset=None, where, l2, target):
     """The loss, dw and db of a batch; nothing where no example has weight. In a list: the wrapper leaves that alone."""
     setup, w, b = where
     order, ld = validation.check_matrix(X)
     if _memory(X) != setup.memory:
         raise TypeError(f"X: expected {setup.memory}, as in the batches before, got {_memory(X)}")
-    validation.check_columns(X, w.size, setup.dtype, "in the batches before")
+    validation.check_columns(X, len(w), setup.dtype, "in the batches before")
+    if w.ndim == 2:
+        described = "softmax", w.shape[1], w.dtype
+        y, sample_weight = outputs.check_labels_and_weights(X, y, sample_weight, *described, may_be_empty=True)
+        problem = Problem(X, y, sample_weight, order, ld, None, outputs.check_offset(offset, X, *described[1:]))
+        sums = outputs.checked_sums(setup.target, "softmax", problem, w, b)
+        return list(normalize_classes(sums, w, l2)) if sums.weight != 0 else []
     y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype, may_be_empty=True)
-    sums = checked_sums(setup.target, Problem(X, y, sample_weight, order, ld), like(X, w), b)
+    problem = Problem(X, y, sample_weight, order, ld, None, validation.check_offset(offset, X, w.dtype))
+    sums = checked_sums(setup.target, problem, like(X, w), b)
     return list(normalize(sums, w, l2)) if sums.weight != 0 else []
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jitlogreg.solvers.curvature import Cholesky, decrement, factorize, newton_step
 from jitlogreg.solvers.direction import Direction
 from jitlogreg.solvers.point import dot
+from jitlogreg.solvers.requests import Hessian, Product
 
 # A Hessian is reused if its last step brought λ below this share of what it was, by that Hessian. The Hessian has then
 # changed by about twice the share, and another step with it leaves about that share of λ, within a factor of GROWTH
@@ -40,14 +41,15 @@ class Newton:
     def model_at(self, theta):
         """The factored Hessian at θ. The last one is kept."""
         if self._factored_at is None or not np.array_equal(self._factored_at, theta):
-            self._factored_at, self._model = theta, factorize(self._task.objective, theta, self._task.spread)
+            self._model = yield from factorize(self._task.objective, theta, self._task.spread)
+            self._factored_at = theta
         return self._model
 
     def is_well_conditioned_at(self, theta):
         """Whether the Hessian at θ has a usable Cholesky factor in the caller's columns."""
         if not self._task.objective.has_hessian:
             return True
-        self._factored_at, self._model = theta, Cholesky(self._task.objective.hessian(theta))
+        self._factored_at, self._model = theta, Cholesky((yield Hessian(self._task.objective, theta)))
         return self._model.is_well_conditioned
 
     def direction(self, point):
@@ -56,7 +58,7 @@ class Newton:
         is_new = not self._can_reuse_hessian(point, negligible)
         if is_new:
             point = point._replace(preconditioner_theta=point.theta)
-        model = self.model_at(point.preconditioner_theta)
+        model = yield from self.model_at(point.preconditioner_theta)
         decrement_of = functools.partial(decrement, model)
         return Direction(
             newton_step(model, point.gradient),
@@ -94,7 +96,7 @@ def newton_cg_direction(task, point, precondition):
     for _ in range(MAX_CG_ITERATIONS):
         if not rz > CG_TOLERANCE * CG_TOLERANCE * initial_rz:
             break
-        product = objective.hessian_vector(point.theta, search)
+        product = yield Product(objective, point.theta, search)
         curvature = dot(search, product)
         if not curvature > 0:
             break

@@ -94,6 +94,11 @@ class Point(NamedTuple):
     converged: bool
 
 
+def number_or_array(restored):
+    """A field of a point, from an array of a checkpoint."""
+    return restored if restored.ndim else restored.item()
+
+
 def initial_point(theta, loss, gradient):
     """The point from which a run starts."""
     gradient_norm, no_history = norm(gradient), np.empty((0, len(theta)))

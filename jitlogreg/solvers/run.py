@@ -13,6 +13,7 @@ from jitlogreg.solvers.line_search import CONFIRMED, next_point
 from jitlogreg.solvers.monitor import Monitor, State, is_true
 from jitlogreg.solvers.point import Point, Task, initial_point
 from jitlogreg.solvers.progress import progress_bar
+from jitlogreg.solvers.requests import Evaluation, Steps
 from jitlogreg.solvers.solver_objective import SolverObjective
 from jitlogreg.solvers.standardize import ROWS, column_statistics
 
@@ -59,27 +60,32 @@ class Run:
 
     The caller's columns are used where that loses no digits. Where they lie far from 0, or depend on each other so much
     that their Hessian has no usable Cholesky factor, the run computes in the frame of their centres and scales.
+
+    Whoever calls answers the requests of `begin` and `minimise`, while NumPy's warnings are off.
     """
 
-    @np.errstate(all="ignore")
     def __init__(
         self, objective: SolverObjective, make_method: Callable[[Task], Method], tolerance: float, theta: np.ndarray
     ):
         self._objective, self._make_method, self._tolerance = objective, make_method, tolerance
-        self.theta = theta
+        self.theta, self._warnings = theta, np.geterr()
         self._tested_theta = self._is_separation_possible = self._separation = None
-        has_b = objective.n_parameters > objective.n_features * objective.n_outputs
+
+    def begin(self) -> Steps:
+        """Choose the columns, and evaluate the start."""
+        objective = self._objective
+        has_b = objective.has_intercept
         self._columns = column_statistics(*objective.some_rows(ROWS), l2=objective.l2, has_intercept=has_b)
         if not self._columns.needs_frame:
-            self._set_up(objective, self._columns.rms, np.ones(objective.n_features))
-        if self._columns.needs_frame or not self._method.is_well_conditioned_at(self.start.theta):
+            yield from self._set_up(objective, self._columns.rms, np.ones(objective.n_features))
+        if self._columns.needs_frame or not (yield from self._method.is_well_conditioned_at(self.start.theta)):
             spread = self._columns.spread
-            self._set_up(objective.in_frame(self._columns.frame), spread, spread)
+            yield from self._set_up(objective.in_frame(self._columns.frame), spread, spread)
 
     def _set_up(self, objective, rms, spread):
         """Start in the columns of an objective, which have these statistics."""
         theta = objective.from_caller(self.theta)
-        loss, gradient = objective(theta) if np.any(theta) else objective.at_zero()
+        loss, gradient = (yield Evaluation(objective, theta)) if np.any(theta) else objective.at_zero()
         self.start = initial_point(theta, loss, gradient)
         gtol = self._tolerance * max(1.0, self.start.gradient_norm)
         rms, spread = objective.per_parameter(rms), objective.per_parameter(spread)
@@ -99,14 +105,14 @@ class Run:
 
     # ---------------------------------------------------------------- the iterations
 
-    def minimise(self, point: Point, max_iterations: int, monitor: Monitor) -> Outcome:
-        """Go on from a point to the end of the run."""
+    def minimise(self, point: Point, max_iterations: int, monitor: Monitor) -> Steps:
+        """Go on from a point to the end of the run; returns its `Outcome`."""
         with progress_bar(self._method.name, max_iterations, enabled=monitor.progress) as advance:
             advance(point.iteration, point.loss)
             while True:
                 monitor.checkpoint.save(point.iteration, point._asdict)
                 reason = self._stop_reason(point, max_iterations, self._is_stopped(point, monitor.callback))
-                found = None if reason else self._next_point(point, max_iterations)
+                found = None if reason else (yield from self._next_point(point, max_iterations))
                 if found is None or found.iteration == point.iteration:
                     break
                 point = found
@@ -114,13 +120,15 @@ class Run:
             if found is not None:
                 point, reason = found, HIDDEN
             monitor.checkpoint.save(point.iteration, point._asdict, is_last=True)
-            return self._outcome(point, reason or "no step lowers the loss further")
+            return (yield from self._outcome(point, reason or "no step lowers the loss further"))
 
     def _is_stopped(self, point, callback):
         """Whether the callback, which is shown the point, ends the run."""
         if callback is None:
             return False
-        return is_true(callback(State(point.iteration, point.loss, self.gradient_norm(point), *self.parameters(point))))
+        state = State(point.iteration, point.loss, self.gradient_norm(point), *self.parameters(point))
+        with np.errstate(**self._warnings):
+            return is_true(callback(state))
 
     def _stop_reason(self, point, max_iterations, is_stopped):
         """Why the run ends at a point, or None."""
@@ -136,10 +144,10 @@ class Run:
 
     def _next_point(self, point, max_iterations):
         """The next point. It is not the end before separation is ruled out or proved, unless λ is next to nothing."""
-        found = next_point(self._task, self._method, point)
+        found = yield from next_point(self._task, self._method, point)
         if found is None or not found.converged or not point.iteration < found.iteration < max_iterations:
             return found
-        if found.decrement > MIN_DECREMENT and self._may_be_separated(found):
+        if found.decrement > MIN_DECREMENT and (yield from self._may_be_separated(found)):
             if found.decrement > CONFIRMED * found.previous_decrement and found.iteration % SEPARATION_INTERVAL == 0:
                 self._separation = separation.find(self._task.objective, found, self._columns.frame)
             if self._separation is None:
@@ -154,7 +162,7 @@ class Run:
             point = point._replace(converged=True)
         if point.converged:
             reason = "converged"
-        message, remedy = self._separation_message(point)
+        message, remedy = yield from self._separation_message(point)
         if remedy is not None:
             return Outcome(point, False, message, remedy)
         if not np.isfinite(point.loss):
@@ -176,11 +184,10 @@ class Run:
             return f"{norms}; {decrement}" if np.isfinite(point.decrement) else norms
         return f"{decrement}, the tolerance {self._tolerance:.3g}"
 
-    @np.errstate(all="ignore")
     def _separation_message(self, point):
         """What to say if the objective has no minimum, or seems to have none, and the remedy; or None and None."""
         objective = self._task.objective
-        if not self._may_be_separated(point):
+        if not (yield from self._may_be_separated(point)):
             return None, None
         found = self._separation or separation.find(objective, point, self._columns.frame)
         if found is not None:
@@ -196,7 +203,7 @@ class Run:
         """Whether separation is possible. The answer for the last θ is kept."""
         if self._tested_theta is not point.theta:
             self._tested_theta = point.theta
-            self._is_separation_possible = separation.is_possible(self._task.objective, point)
+            self._is_separation_possible = yield from separation.is_possible(self._task.objective, point)
         return self._is_separation_possible
 
     def _seems_to_diverge(self, point):

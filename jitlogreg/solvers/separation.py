@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jitlogreg.solvers.point import UNIT_ROUNDOFF
+from jitlogreg.solvers.requests import Doubt
 from jitlogreg.solvers.solver_objective import SolverObjective
 
 # Where classes are separated, some example has s·p ≤ S λ², where p is its doubt. λ is known within a factor, whose
@@ -92,7 +93,7 @@ def is_possible(objective, point):
     threshold = DECREMENT_UNCERTAINTY * objective.total_weight * max(point.decrement, UNIT_ROUNDOFF) ** 2
     if not point.converged:
         threshold = min(threshold, SETTLED * objective.total_weight / objective.shape[0])
-    return objective.smallest_doubt(point.theta, threshold) <= threshold
+    return (yield Doubt(objective, point.theta, threshold)) <= threshold
 
 
 @np.errstate(all="ignore")

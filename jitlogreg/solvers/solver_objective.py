@@ -21,6 +21,8 @@ class SolverObjective(Protocol):
         (m, n).
     n_features, n_outputs, n_parameters : int
         n; K, of which each column has a parameter; and p.
+    has_intercept : bool
+        Whether θ ends with b.
     target : str
         The name of the target that computes.
     l2 : float
@@ -42,6 +44,7 @@ class SolverObjective(Protocol):
     n_features: int
     n_outputs: int
     n_parameters: int
+    has_intercept: bool
     target: str
     l2: float
     penalty: float | np.ndarray

@@ -10,6 +10,7 @@ import numpy as np
 from jitlogreg.solvers.direction import Direction
 from jitlogreg.solvers.newton import Newton, newton_cg_direction
 from jitlogreg.solvers.point import dot
+from jitlogreg.solvers.requests import Product
 
 # λ is bounded by this multiple of the tolerance of the gradient's norm: curvatures along columns of deviation 1 are
 # ¼ to 1/100
@@ -32,6 +33,7 @@ class SteepestDescent:
 
     def is_well_conditioned_at(self, theta):
         """True: nothing is factored."""
+        yield from ()
         return True
 
     def direction(self, point):
@@ -39,10 +41,12 @@ class SteepestDescent:
 
         λ is computed once the gradient's norm is within its tolerance, and again whenever the norm has halved since.
         """
-        step_size = 2 * point.step_size if point.step_size else cauchy_step_size(self._task.objective, point)
+        step_size = 2 * point.step_size
+        if not step_size:
+            step_size = yield from cauchy_step_size(self._task.objective, point)
         decrement = np.inf
         if point.gradient_norm <= min(self._task.gtol, point.previous_decrement / 2):
-            exact = self._newton_direction(point)
+            exact = yield from self._newton_direction(point)
             decrement = exact.decrement
             # the norm at which λ was computed stands in the place of the last λ
             point = point._replace(previous_decrement=point.gradient_norm, decrement=decrement)
@@ -51,8 +55,8 @@ class SteepestDescent:
 
     def _newton_direction(self, point):
         if self._newton is not None:
-            return self._newton.direction(point._replace(preconditioner_theta=np.empty(0)))
-        return newton_cg_direction(self._task, point, np.array)
+            return (yield from self._newton.direction(point._replace(preconditioner_theta=np.empty(0))))
+        return (yield from newton_cg_direction(self._task, point, np.array))
 
 
 def cauchy_step_size(objective, point):
@@ -63,5 +67,5 @@ def cauchy_step_size(objective, point):
     if point.gradient_norm == 0:
         return 1.0
     unit = point.gradient / point.gradient_norm
-    curvature = dot(unit, objective.hessian_vector(point.theta, unit))
+    curvature = dot(unit, (yield Product(objective, point.theta, unit)))
     return 1 / curvature if 0 < curvature < math.inf else 1 / point.gradient_norm

@@ -120,6 +120,11 @@ class Sums(NamedTuple):
     weight: Any
     valid: bool
 
+    def of_model(self, k):
+        """Those of one of K independent models."""
+        loss, dw, db, weight, valid = self
+        return Sums(float(loss[k]), np.ascontiguousarray(dw[:, k]), float(db[k]), float(weight[k]), valid)
+
 
 class DescentSettings(NamedTuple):
     """What a target that descends by itself is told.

@@ -25,6 +25,8 @@ import numpy as np
 import jitlogreg as jlr
 from jitlogreg import dask as over_blocks
 from jitlogreg.cli.timing import in_turn
+from jitlogreg.dask import blocks
+from jitlogreg.dask.objective import ADDED_AT_ONCE
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -176,7 +178,7 @@ def send(client, size):
         parts = [client.submit(np.zeros, (2, size), workers=[first], pure=False) for _ in range(15)]
         distributed.wait(parts)
         start = time.perf_counter()
-        distributed.wait(client.submit(over_blocks.add_up, parts, workers=[second], pure=False))
+        distributed.wait(client.submit(blocks.add_up, parts, workers=[second], pure=False))
         return time.perf_counter() - start
 
 
@@ -198,7 +200,7 @@ def reduction_seconds(figures, n, count, block):
     blocks = count * KEPT // block
     levels, width = 0, blocks
     while width > 1:
-        width, levels = -(-width // over_blocks.ADDED_AT_ONCE), levels + 1
+        width, levels = -(-width // ADDED_AT_ONCE), levels + 1
     of_level = figures["hop"] + 15 * 16 * (n + 2) / figures["bytes_per_second"]
     return blocks * figures["task"] + levels * of_level
 
