@@ -87,13 +87,15 @@ def test_the_kernels_of_several_outputs_are_those_that_calls_take(monkeypatch, d
         jlr.forward(X, W, link=link)
         jlr.log_forward(X, W, link=link)
         if w_dtype == np.float64:
-            jlr.Objective(X, y, link=link, n_outputs=3).hessian_vector(np.zeros(9), np.ones(9))
+            objective = jlr.Objective(X, y, link=link, n_outputs=3)
+            objective.hessian_vector(np.zeros(9), np.ones(9))
+            frame = column_statistics(X, None, l2=0.0, has_intercept=True).frame
+            objective.in_frame(frame).hessian_vector(np.zeros(9), np.ones(9))
     if w_dtype == np.float64:
         for solver in ("newton", "lbfgs"):
-            jlr.fit(X + x_dtype.type(1000), classes, link="softmax", solver=solver)  # standardizes the columns
-        frame = column_statistics(X, None, l2=0.0, has_intercept=True).frame
-        standardized = jlr.Objective(X, classes, link="softmax", n_outputs=3).in_frame(frame)
-        standardized.hessian_vector(np.zeros(9), np.ones(9))
+            far = X + x_dtype.type(1000)  # of which columns are standardized
+            jlr.fit(far, classes, link="softmax", solver=solver)
+            jlr.fit(far, np.equal.outer(classes, range(3)).astype(float), solver=solver)
     listed = {
         variant(*make.args) for _, make in kernel_list.kernels_for([x_dtype], [order]) if make.func is kernels.kernel
     }

@@ -60,11 +60,10 @@ def _variants(w_dtype, order):
 
 
 def _outputs_variants(w_dtype):
-    """The same of K outputs, whose tasks never own columns. Solvers fit, and so standardize, a softmax alone."""
-    of_solvers = "outputs_softmax", "outputs_softmax_loss", "outputs_softmax_product"
+    """The same of K outputs, whose tasks never own columns."""
     for operation in OUTPUTS_EPILOGUES:
         if operation.endswith("_product") and w_dtype != _FLOAT64:  # of an objective, which computes in float64
             continue
         yield operation, False, False
-        if operation in of_solvers and w_dtype == _FLOAT64:
+        if "log_" not in operation and w_dtype == _FLOAT64:  # solvers standardize columns
             yield operation, False, True
