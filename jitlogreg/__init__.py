@@ -7,21 +7,30 @@ from jitlogreg._version import __version__ as __version__
 from jitlogreg.api import forward, gradient, log_forward, loss, loss_and_gradient
 from jitlogreg.evaluation import Gradient, LossAndGradient
 from jitlogreg.objective import Objective
+from jitlogreg.solvers.bootstrap import Bootstrap, bootstrap
+from jitlogreg.solvers.cross_validation import CrossValidation, cross_validate
 from jitlogreg.solvers.fit import Fit, fit
+from jitlogreg.solvers.fit_path import FitPath, fit_path
 from jitlogreg.solvers.gradient_descent import Descent, gradient_descent
 from jitlogreg.solvers.minibatch import minibatch_descent
 from jitlogreg.solvers.separation import SeparationWarning
 from jitlogreg.targets.dispatch import TargetUnavailableError, targets, use_target, when_loaded
 
 __all__ = [
+    "Bootstrap",
+    "CrossValidation",
     "Descent",
     "Fit",
+    "FitPath",
     "Gradient",
     "LossAndGradient",
     "Objective",
     "SeparationWarning",
     "TargetUnavailableError",
+    "bootstrap",
+    "cross_validate",
     "fit",
+    "fit_path",
     "forward",
     "gradient",
     "gradient_descent",

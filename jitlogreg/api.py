@@ -26,6 +26,7 @@ import numpy as np
 from jitlogreg import evaluation, outputs, validation
 from jitlogreg._docs import documented
 from jitlogreg.evaluation import Gradient, LossAndGradient
+from jitlogreg.interop.device_array import DeviceArray
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.targets.dispatch import choose
 
@@ -354,7 +355,7 @@ def _loss_and_gradient(X, y, w, b, sample_weight, l2, link, offset, out, target)
 
 def _has_outputs(w, link):
     """Whether w has a column for each of K outputs; the link is checked where it has not."""
-    if type(w) is np.ndarray and w.ndim == 2:
+    if type(w) in (np.ndarray, DeviceArray) and w.ndim == 2:
         return True
     if link != "sigmoid":
         outputs.check_link_of_one(link)

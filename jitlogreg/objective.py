@@ -179,6 +179,7 @@ class Objective:
         self.n_parameters = self.n_features + self.has_intercept
         self.link, self.n_outputs = "sigmoid", 1
         self.has_hessian = has_hessian(target) and self.n_features <= HESSIAN_COLUMNS
+        self.has_shared_hessian = False
         self._bound = self._at_zero = self.frame = None
         self.penalty = self.l2
 
@@ -196,9 +197,13 @@ class Objective:
         """
         theta = validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says")
         if self._bound is None:
-            return self.from_sums(self._sums(*self.split(theta), True), theta)
+            return self.from_sums(self.sums_of(theta), theta)
         gradient = np.empty(self.n_parameters)
         return self._bound(theta, gradient), gradient
+
+    def sums_of(self, theta):
+        """The sums at θ, which no penalty enters."""
+        return self._sums(*self.split(theta), True)
 
     def from_sums(self, sums, theta):
         """The objective and its gradient at θ, from the sums there."""
@@ -328,7 +333,27 @@ class Objective:
         framed.penalty = np.zeros(self.n_features) if self.l2 == 0 else self.l2 * columns.scale * columns.scale
         return framed
 
+    def with_l2(self, l2):
+        """The same objective with another penalty, in the caller's columns."""
+        other = copy.copy(self)
+        other.l2 = other.penalty = l2
+        other._bound = None
+        return other
+
+    @property
+    def sample_weight(self):
+        """The weights, or None."""
+        return self._data.sample_weight
+
+    def with_weights(self, weights):
+        """Independent models that differ from this one in their weights (K, m) alone. Nothing is read."""
+        return self._of_outputs.of_weights(self, weights)
+
     # θ in the caller's columns and in those of the frame
+
+    def theta_of(self, w, b):
+        """θ from w and b, in the caller's columns."""
+        return np.append(w, b)[: self.n_parameters]
 
     def split(self, theta):
         """w and b of θ, in its own columns."""

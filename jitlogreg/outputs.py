@@ -2,6 +2,8 @@
 
 Each output is an independent model (link "sigmoid"), or one class of a softmax (link "softmax"). Labels and weights of
 single models are kept with one row per model, (K, m), as targets read them.
+
+Where X lies on a GPU, all that lies beside it comes to the host for its checks, and the target copies it there again.
 """
 
 import math
@@ -10,6 +12,7 @@ import numpy as np
 
 from jitlogreg import validation
 from jitlogreg.evaluation import WEIGHT_RANGE, WEIGHT_RANGE_32, LossAndGradient
+from jitlogreg.interop.device_array import DeviceArray, like, on_host
 from jitlogreg.targets.base import Problem
 from jitlogreg.targets.normalize import mean, penalized_gradient, penalized_loss
 
@@ -29,9 +32,10 @@ _ROWS = 1 << 16
 
 def activate(target, X, W, b, link, offset, log, out):
     """σ(XW + b) of each model, or the softmax of each row; or its logarithm. Shape (m, K)."""
+    inputs = {"X": X, "w": W, "offset": offset}
+    W, b, offset = map(on_host, (W, b, offset))
     problem, coefficients, b = _check_model(X, W, b, link)
     problem = problem._replace(offset=check_offset(offset, X, coefficients.shape[1], coefficients.dtype))
-    inputs = {"X": X, "w": W, "offset": offset}
     out = validation.prepare_out(out, (X.shape[0], coefficients.shape[1]), coefficients.dtype, inputs)
     return target.activate_outputs(ACTIVATIONS[link, log], problem, coefficients, b, out)
 
@@ -45,7 +49,8 @@ def loss_and_gradient(target, arguments, link, l2, out, with_gradient=True) -> L
     arguments : dict
         X, y, w, b, sample_weight and offset, as the caller gave them.
     """
-    X, y, W, b, sample_weight, offset = (arguments[name] for name in ("X", "y", "w", "b", "sample_weight", "offset"))
+    X, others = arguments["X"], ("y", "w", "b", "sample_weight", "offset")
+    y, W, b, sample_weight, offset = (on_host(arguments[name]) for name in others)
     problem, coefficients, b = _check_model(X, W, b, link)
     outputs = coefficients.shape[1]
     y, s = check_labels_and_weights(X, y, sample_weight, link, outputs, coefficients.dtype)
@@ -57,10 +62,14 @@ def loss_and_gradient(target, arguments, link, l2, out, with_gradient=True) -> L
     problem = problem._replace(y=y, sample_weight=s, offset=offset)
     sums = checked_sums(target, link, problem, coefficients, b, with_gradient)
     result = normalize(sums, coefficients, l2)
+    loss, dw, db = result.loss, result.dw.astype(coefficients.dtype, copy=False), result.db
     if out is None:
-        return result._replace(dw=result.dw.astype(coefficients.dtype, copy=False))
-    out[:] = result.dw
-    return result._replace(dw=out)
+        return LossAndGradient(like(X, loss), like(X, dw), like(X, db))
+    if type(out) is DeviceArray:
+        out.assign(dw)
+    else:
+        out[:] = dw
+    return LossAndGradient(like(X, loss), out, like(X, db))
 
 
 # ---------------------------------------------------------------- evaluation

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 
-from jitlogreg import outputs, softmax_passes, validation
+from jitlogreg import outputs, row_passes, softmax_passes, validation
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
-from jitlogreg.objective import HESSIAN_COLUMNS, Objective, hold_problem
+from jitlogreg.objective import HESSIAN_COLUMNS, Objective, held, hold_problem
 from jitlogreg.targets.base import Problem
 from jitlogreg.targets.dispatch import choose, has_hessian
 
@@ -62,14 +62,22 @@ class OutputsObjective(Objective):
         self.n_parameters *= self.n_outputs
         is_small = self.n_parameters <= HESSIAN_COLUMNS and n_outputs <= HESSIAN_CLASSES
         self.has_hessian = self.link == "softmax" and has_hessian(target) and is_small
+        is_narrow = self.n_features <= HESSIAN_COLUMNS
+        self.has_shared_hessian = self.link == "softmax" and has_hessian(target) and is_narrow
 
     def __call__(self, theta):
         """The objective, or of independent models the objectives (K,), and the gradient at θ."""
-        T = self._matrix(validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says"))
-        return self._finished_at(T, self._means(T, with_gradient=True))
+        theta = validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says")
+        return self.from_sums(self.sums_of(theta), theta)
 
-    def _finished_at(self, T, result):
-        """The objective and the raveled gradient, with the gauge's part, from means at θ."""
+    def sums_of(self, theta):
+        """The sums at θ, which no penalty enters."""
+        return self._sums(*self._model(self._matrix(theta)), True)
+
+    def from_sums(self, sums, theta):
+        """The objective and the raveled gradient, with the gauge's part, from the sums at θ."""
+        T = self._matrix(theta)
+        result = outputs.normalize(sums, T[: self.n_features], self.penalty)
         gradient = np.empty_like(T)
         gradient[: self.n_features] = result.dw
         gradient[self.n_features :] = result.db
@@ -83,7 +91,8 @@ class OutputsObjective(Objective):
     def loss(self, theta):
         """The objective at θ; of independent models (K,)."""
         T = self._matrix(validation.check_vector("theta", theta, self.n_parameters, "as n_parameters says"))
-        return self._means(T, with_gradient=False).loss
+        W, b = self._model(T)
+        return outputs.normalize(self._sums(W, b, False), W, self.penalty).loss
 
     def hessian_vector(self, theta, v):
         """The Hessian at θ times a vector."""
@@ -118,18 +127,41 @@ class OutputsObjective(Objective):
                 of_gauge[j, :, j, :] += strength
         return hessian
 
+    @classmethod
+    def of_weights(cls, one, weights):
+        """Independent models that differ from an `Objective` in their weights (K, m) alone. Nothing is read."""
+        models = object.__new__(cls)
+        models.link, models.n_outputs = "sigmoid", len(weights)
+        models._target, models._gauge, models._at_zero = one._target, None, None
+        models._data = one._data._replace(sample_weight=weights)
+        models._problem = one._problem._replace(sample_weight=held(one._target, weights))
+        models._describe(one._data.X, one.target, one.l2, one.has_intercept)
+        models.total_weight, models.imbalance = np.sum(weights, axis=1), 0.0
+        return models
+
     def model(self, k):
         """The `Objective` of one of the independent models, with the bits that it has alone."""
         one = object.__new__(Objective)
         one._target, one._data, one._problem = self._target, self._data.of_model(k), self._problem.of_model(k)
         l2 = float(self.l2 if np.ndim(self.l2) == 0 else self.l2[k])
         one._describe(self._data.X, self.target, l2, self.has_intercept)
-        one._at_zero = self._at_zero.of_model(k)
-        one.total_weight = one._at_zero.weight
-        one.imbalance = one._imbalance(one._at_zero.db / one.total_weight)
+        one.total_weight = float(self.total_weight[k])
+        if self._at_zero is not None:
+            one._at_zero = self._at_zero.of_model(k)
+            one.imbalance = one._imbalance(one._at_zero.db / one.total_weight)
+        else:
+            one.imbalance = row_passes.imbalance(one._data.y, one._data.sample_weight) if self.has_intercept else 0.0
         return one
 
     # ---------------------------------------------------------------- for solvers
+
+    def shared_hessian(self, theta):
+        """The mean of a softmax's diagonal blocks of the Hessian over the classes; their penalty is a block's own."""
+        T = self._matrix(theta)
+        sums = softmax_passes.shared_hessian_sums(self._target, self._problem, *self._model(T))
+        hessian = sums[: len(T), : len(T)] / self.total_weight
+        hessian.reshape(-1)[:: len(T) + 1][: self.n_features] += np.ravel(self.penalty)
+        return hessian
 
     def initial_theta(self, w, b):
         """θ in the caller's columns, from w (n, K) or None, and b (K,) or a number."""
@@ -163,10 +195,8 @@ class OutputsObjective(Objective):
 
     def at_zero(self):
         """The objective and its gradient at θ = 0, which are known from the check of X."""
-        zero = self._matrix(np.zeros(self.n_parameters))
-        if self._at_zero is None:
-            return self(zero.reshape(-1))
-        return self._finished_at(zero, outputs.normalize(self._at_zero, zero[: self.n_features], self.penalty))
+        zero = np.zeros(self.n_parameters)
+        return self(zero) if self._at_zero is None else self.from_sums(self._at_zero, zero)
 
     def in_frame(self, columns):
         """The same objective as a function of θ in a frame's columns."""
@@ -187,6 +217,10 @@ class OutputsObjective(Objective):
             if not np.any(self.l2):
                 W -= np.mean(W, axis=1, keepdims=True)
         return W, b
+
+    def theta_of(self, w, b):
+        """θ from W and b, in the caller's columns."""
+        return (np.vstack([w, b]) if self.has_intercept else w).reshape(-1)
 
     def from_caller(self, theta):
         """θ in the columns of the frame."""
@@ -237,8 +271,11 @@ class OutputsObjective(Objective):
     def gauged(self):
         """A softmax with a penalty on what does not change its probabilities: the sums of parameters over the classes.
 
-        The minimum is the same, without the directions along which the objective is flat.
+        The minimum is the same, without the directions along which the objective is flat. Where no Hessian is formed
+        these do no harm, and it stays as it is.
         """
+        if not self.has_hessian:
+            return self
         other = copy.copy(self)
         X = self.some_rows(64)[0]
         columns = X.astype(np.float64) if self.frame is None else self.frame.columns(X)
@@ -277,10 +314,6 @@ class OutputsObjective(Objective):
         """W and b."""
         b = T[self.n_features] if self.has_intercept else np.zeros(self.n_outputs)
         return T[: self.n_features], b
-
-    def _means(self, T, with_gradient):
-        W, b = self._model(T)
-        return outputs.normalize(self._sums(W, b, with_gradient), W, self.penalty)
 
 
 def check_alone(objective, *, l2, link, fit_intercept=True, **others):

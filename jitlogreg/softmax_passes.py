@@ -27,6 +27,15 @@ def hessian_sums(target, problem, W, b):
     return sums
 
 
+def shared_hessian_sums(target, problem, W, b):
+    """Σ s c [x, 1][x, 1]ᵀ, c the mean of aₖ (1 − aₖ) over the classes, shape (n + 1, n + 1); from two reads of X."""
+    sums = np.zeros((len(W) + 1, len(W) + 1))
+    for block, A in _probabilities(target, problem, W, b):
+        s = 1.0 if block.sample_weight is None else block.sample_weight
+        sums += _moments(target, block, s * np.mean(A * (1 - A), axis=1))
+    return sums
+
+
 def _moments(target, block, weights):
     """Σ weights·[x, 1][x, 1]ᵀ."""
     n = block.X.shape[1]

@@ -200,6 +200,14 @@ def check_vector(name, value, length, meaning):
     return value
 
 
+def check_in_memory(X):
+    """Raise TypeError for an X on a GPU."""
+    if type(X) is DeviceArray:
+        raise TypeError(
+            f"X: expected a numpy.ndarray, got a {X.library.kind}: {X.library.to_cpu.format(name='X')} makes one"
+        )
+
+
 def check_finite_offset(offset):
     """Raise ValueError for the first element of an offset (m,) or (m, K), or None, that is not finite."""
     if offset is not None:

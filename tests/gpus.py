@@ -285,7 +285,17 @@ def target(seen):
             X, w, y, sample_weight, offset = taken(X, w, y, sample_weight, offset)
         return reference.sums(Problem.of(X, y, sample_weight, frame, offset), w, b, with_gradient)
 
+    def activate_outputs(function, problem, W, b, out):
+        X, to = taken(problem.X, out)
+        reference.activate_outputs(function, problem._replace(X=X), W, b, to)
+        return out
+
+    def sums_of_outputs(link, problem, W, b, with_gradient):
+        X, _ = taken(problem.X, None)
+        return reference.sums_of_outputs(link, problem._replace(X=X), W, b, with_gradient)
+
     module.name, module.hold = "cuda", reference.hold
+    module.activate_outputs, module.sums_of_outputs = activate_outputs, sums_of_outputs
     module.activate = activate
     module.sums, module.bind, module.means, module.descend = sums, reference.bind, reference.means, reference.descend
     return module

@@ -26,7 +26,7 @@ def cauchy_step_size(objective, point):
 class Quadratic:
     """½ (θ − c)ᵀA(θ − c), and what `beyond` gives wherever a number of θ is above `limit`."""
 
-    has_hessian, frame = False, None
+    has_hessian, has_shared_hessian, frame = False, False, None
 
     def __init__(self, A, c, limit=np.inf, beyond=np.nan):
         self.A, self.c, self.limit, self.beyond = A, np.asarray(c, dtype=float), limit, beyond

@@ -8,6 +8,8 @@ not reach, lanes of a warp that wait for each other, and a deadlock. Blocks can 
 
 import builtins
 import contextlib
+import importlib
+import random
 import sys
 import types
 from collections import defaultdict
@@ -336,36 +338,26 @@ def fma(x, y, z):
     return np.float64(np.longdouble(x) * np.longdouble(y) + np.longdouble(z))
 
 
-@numba.njit(error_model="numpy")
-def _loss_and_residual(z, y):
-    return pointwise.loss_and_residual(z, y)
+def _compiled(function):
+    """One example's mathematics, compiled for the CPU; its results in the type of its first argument."""
+    compiled = numba.njit(error_model="numpy")(function.py_func)
+
+    def call(x, *others):
+        found = compiled(x, *others)
+        return tuple(map(type(x), found)) if isinstance(found, tuple) else type(x)(found)
+
+    return call
 
 
-@numba.njit(error_model="numpy")
-def _sigmoid(z):
-    return pointwise.sigmoid(z)
-
-
-@numba.njit(error_model="numpy")
-def _log_sigmoid(z):
-    return pointwise.log_sigmoid(z)
-
-
-@numba.njit(error_model="numpy")
-def _curvature(z):
-    return pointwise.curvature(z)
-
-
-def _typed(function):
-    return lambda x, *others: type(x)(function(x, *others))
+_POINTWISE = (
+    *("loss_and_residual", "sigmoid", "log_sigmoid", "curvature", "below_largest", "exp_nonpositive_sum"),
+    *("log1p_nonnegative", "log_softmax", "softmax_residual", "softmax_scale"),
+)
 
 
 REPLACEMENTS = {
     "fma": fma,
-    "loss_and_residual": lambda z, y: tuple(type(z)(value) for value in _loss_and_residual(z, y)),
-    "sigmoid": _typed(_sigmoid),
-    "log_sigmoid": _typed(_log_sigmoid),
-    "curvature": _typed(_curvature),
+    **{name: _compiled(getattr(pointwise, name)) for name in _POINTWISE},
     "zeros": lambda x: type(x)(0),
     "ones": lambda x: type(x)(1),
     "grid_sync": lambda barrier_counter: _wait("grid"),
@@ -433,7 +425,23 @@ class Driver:
         self.memory.view(address, np.uint8)[:size] = self.memory.view(source, np.uint8)[:size]
 
     def download(self, array, address, stream):
-        array[...] = self.memory.view(address, array.dtype)[: array.size]
+        array.reshape(-1)[...] = self.memory.view(address, array.dtype)[: array.size]
 
     def synchronize(self, stream):
         pass
+
+
+def in_place_of_driver(monkeypatch, properties):
+    """Replace the driver by that of a simulated device, whose blocks run in random order; for a fixture."""
+    driver, plan = (importlib.import_module(f"jitlogreg.targets.cuda.{name}") for name in ("driver", "plan"))
+    targets = importlib.import_module("jitlogreg.targets.dispatch")
+    simulated = Driver(properties, random.Random(0).shuffle)
+    for name in (name for name in dir(simulated) if not name.startswith("_")):
+        monkeypatch.setattr(driver, name, getattr(simulated, name), raising=False)
+    monkeypatch.setattr(targets, "_reason_of_cuda", lambda: "")
+    caches = plan.plan, plan.outputs_plan, targets._module
+    for cache in caches:
+        cache.cache_clear()
+    yield simulated
+    for cache in caches:
+        cache.cache_clear()

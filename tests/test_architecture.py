@@ -37,7 +37,18 @@ SEEN = {"interop.device_array", "targets.dispatch"}
 ARROWS = {
     # `overloads` and `scalar` on demand
     "": ({"_version", "api", "evaluation", "objective", "solvers.*", "targets.dispatch"}, {"importlib", "sys"}),
-    "api": ({"_docs", "evaluation", "interop.wrapping", "outputs", "targets.dispatch", "validation"}, {"numpy"}),
+    "api": (
+        {
+            "_docs",
+            "evaluation",
+            "interop.device_array",
+            "interop.wrapping",
+            "outputs",
+            "targets.dispatch",
+            "validation",
+        },
+        {"numpy"},
+    ),
     "interop": ({"interop.*", "targets.dispatch"}, STANDARD | {"cuda", "inspect", "numpy", "sys"}),
     "interop.device_array": ({"interop.libraries"}, {"cuda", "numpy", "typing"}),  # cuda when there is such an array
     "interop.libraries": (set(), STANDARD | {"numpy", "sys"}),
@@ -45,9 +56,9 @@ ARROWS = {
         SEEN
         | {"_docs", "_version", "evaluation", "interop.wrapping", "linear_algebra", "norms", "objective", "solvers.*"}
         | {"outputs", "outputs_objective", "row_passes", "targets.base", "targets.frame", "validation"},
-        STANDARD | {"io", "itertools", "json", "numpy", "pathlib", "rich", "zipfile"},
+        STANDARD | {"io", "itertools", "json", "matplotlib", "numpy", "pathlib", "rich", "statistics", "zipfile"},
     ),
-    "solvers.progress": (set(), {"contextlib", "rich"}),
+    "solvers.progress": (set(), {"contextlib", "math", "rich"}),
     "solvers.solver_objective": ({"targets.frame"}, {"collections", "numpy", "typing"}),
     "linear_algebra": (COMPILED | {"targets.cpu.pointers", "targets.cpu.vectors"}, {"math", "numpy"}),
     "row_passes": ({"linear_algebra"}, {"math", "numpy"}),
@@ -67,13 +78,17 @@ ARROWS = {
         {"interop.device_array", "targets.base", "targets.normalize", "validation"},
         {"math", "numpy", "typing"},
     ),
-    "outputs": ({"evaluation", "targets.base", "targets.normalize", "validation"}, {"math", "numpy"}),
+    "outputs": (
+        {"evaluation", "interop.device_array", "targets.base", "targets.normalize", "validation"},
+        {"math", "numpy"},
+    ),
     "outputs_objective": (
         {
             "interop.wrapping",
             "linear_algebra",
             "objective",
             "outputs",
+            "row_passes",
             "softmax_passes",
             "targets.base",
             "targets.dispatch",
@@ -87,7 +102,7 @@ ARROWS = {
     "graph": (set(), STANDARD),
     "_docs": (set(), {"re", "typing"}),
     "_version": (set(), set()),
-    "njit": (COMPILED | {"api", "evaluation", "njit.*", "targets.base", "targets.cpu.*"}, None),
+    "njit": (COMPILED | {"api", "evaluation", "njit.*", "targets.base", "targets.cpu.*", "targets.normalize"}, None),
     "simd": (set(), STANDARD | {"numba", "llvmlite"}),
     "pointwise": (COMPILED, set()),
     "targets": (set(), set()),
@@ -249,7 +264,7 @@ def test_imports_run_in_no_circle():
 MOST_PARAMETERS = 10
 
 # Kernels of the GPU, whose launch takes plain numbers
-LAUNCHED = {"targets.cuda.descent.kernel", "targets.cuda.l2_panels.kernel"}
+LAUNCHED = {f"targets.cuda.{name}.kernel" for name in ("descent", "l2_panels", "outputs.kernel")}
 
 
 def trees():

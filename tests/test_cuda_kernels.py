@@ -4,7 +4,6 @@ import functools
 import gc
 import importlib
 import inspect
-import random
 import re
 
 import numpy as np
@@ -59,32 +58,19 @@ ROWS = {
 SHAPES = [(order, regime, n) for order, regimes in COLUMNS.items() for regime, ns in regimes.items() for n in ns]
 
 
-def simulated(monkeypatch, properties):
-    """Replace the driver by that of a simulated device, whose blocks run in random order."""
-    simulated = simulator.Driver(properties, random.Random(0).shuffle)
-    for name in (name for name in dir(simulated) if not name.startswith("_")):
-        monkeypatch.setattr(driver, name, getattr(simulated, name), raising=False)
-    monkeypatch.setattr(targets, "_reason_of_cuda", lambda: "")
-    plan.plan.cache_clear()
-    targets._module.cache_clear()
-    yield simulated
-    plan.plan.cache_clear()
-    targets._module.cache_clear()
-
-
 @pytest.fixture
 def device(monkeypatch):
     """A simulated device for small blocks."""
     for name, value in SMALL.items():
         monkeypatch.setattr(plan, name, value)
     monkeypatch.setattr(plan, "_grid", lambda device, blocks_per_sm, m, rows: max(1, min(2, -(-m // rows))))
-    yield from simulated(monkeypatch, DEVICE)
+    yield from simulator.in_place_of_driver(monkeypatch, DEVICE)
 
 
 @pytest.fixture
 def one_multiprocessor(monkeypatch):
     """One simulated multiprocessor of an H100."""
-    yield from simulated(monkeypatch, H100._replace(n_sms=1))
+    yield from simulator.in_place_of_driver(monkeypatch, H100._replace(n_sms=1))
 
 
 def regime_of(device):
@@ -437,6 +423,72 @@ def test_what_is_not_finite_stays_where_the_reference_has_it(device, order, n, v
     reference = importlib.import_module("jitlogreg.targets.reference")
     of_w, of_b = reference.hessian_vector_sums(Problem.of(data.X, None, None), data.w, data.b, vector_for(data))
     np.testing.assert_allclose(product(data), np.append(of_w, of_b), rtol=1e-9)
+
+
+# ---------------------------------------------------------------- offsets
+
+EACH_REGIME = [("C", 5), ("C", 72), ("C", 264), ("F", 7), ("F", 61), ("F", 65)]
+
+
+def with_offset(data):
+    """Offsets, and the same data with them as one more column, whose coefficient is 1."""
+    offset = np.random.default_rng(5).normal(0, 2, len(data.X)).astype(data.w.dtype)
+    fields = vars(data) | {"X": np.column_stack([data.X, offset]), "w": np.append(data.w, np.ones(1, data.w.dtype))}
+    return offset, type(data)(**fields)
+
+
+@pytest.mark.parametrize(("order", "n"), EACH_REGIME)
+def test_an_offset_is_a_column_whose_coefficient_is_one(device, dtypes, order, n):
+    data = make_data(37, n, dtypes, order, soft=True, weighted=True)
+    offset, wider = with_offset(data)
+    problem = Problem.of(data.X, data.y, data.sample_weight, offset=offset)
+    value, bound = expected_objective(wider.X, wider.y, wider.w, wider.b, wider.sample_weight, 0.0)
+    S = data.sample_weight.astype(np.float64).sum()
+    for with_gradient in (True, False):
+        got = cuda.sums(problem, data.w, data.b, with_gradient)
+        assert abs(got.loss / S - value.loss) <= bound.loss
+    got = cuda.sums(problem, data.w, data.b, True)
+    assert abs(got.db / S - value.db) <= bound.db
+    assert np.all(np.abs(got.dw / S - value.dw[:n]) <= bound.dw[:n])
+    v = vector_for(data)
+    of_w, of_b = cuda.hessian_vector_sums(problem, data.w, data.b, v)
+    along = np.insert(v, n, 0)  # the column of offsets is not moved
+    value, bound = expected_product(wider.X, wider.w, wider.b, along, wider.sample_weight)
+    wanted = np.delete(value, n), np.delete(bound, n)
+    assert np.all(np.abs(np.append(of_w, of_b) / S - wanted[0]) <= wanted[1])
+
+
+@pytest.mark.parametrize(("order", "n"), EACH_REGIME)
+def test_activations_and_residuals_with_an_offset(device, dtypes, order, n):
+    data = make_data(37, n, dtypes, order, soft=True, weighted=True)
+    offset, wider = with_offset(data)
+    z, delta = exact_margins(wider.X, wider.w, wider.b), margin_bound(wider.X, wider.w, wider.b)
+    problem, out = Problem.of(data.X, data.y, data.sample_weight, offset=offset), np.empty(37, data.w.dtype)
+    a = 1 / (1 + np.exp(-z))
+    within = example_bound(a, data.w.dtype) + 0.25 * delta
+    assert np.all(np.abs(cuda.activate("sigmoid", problem, data.w, data.b, out) - a) <= within)
+    u = np.finfo(data.w.dtype).eps
+    wanted = data.sample_weight.astype(np.float64) * (a - data.y)
+    assert np.all(np.abs(cuda.residuals(problem, data.w, data.b, out) - wanted) <= 3 * (within + 2 * u))
+
+
+@pytest.mark.parametrize(("order", "n"), [("C", 5), ("F", 65)])
+def test_descent_with_an_offset(device, dtypes, order, n):
+    data = make_data(40, n, dtypes, order, soft=True)
+    offset, _ = with_offset(data)
+    problem, w = Problem.of(data.X, data.y, None, offset=offset), data.w
+    b = w.dtype.type(data.b)
+    (got,) = cuda.descend(problem, w, b, DescentSettings(w.dtype.type(0.5), 2, 0.1, 0.0, False))
+    reference = importlib.import_module("jitlogreg.targets.reference")
+    losses = []
+    for _ in range(3):
+        sums = reference.sums(problem, w, b, True)
+        losses.append(sums.loss / 40 + 0.05 * float(np.sum(w.astype(np.float64) ** 2)))
+        if len(losses) < 3:
+            w, b = w - 0.5 * (sums.dw / 40 + 0.1 * w), b - 0.5 * sums.db / 40
+    u = np.finfo(data.w.dtype).eps
+    np.testing.assert_allclose(got.losses, losses, rtol=100 * u)
+    np.testing.assert_allclose(got.w, w, rtol=0, atol=50 * u * np.abs(w).max())
 
 
 # ---------------------------------------------------------------- descent

@@ -13,9 +13,9 @@ from gpu.predictions import h100
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 pytest.importorskip("nvidia.cu13", reason="the wheels cuda-toolkit[nvrtc,nvvm,nvjitlink,nvcc] are not installed")
-driver, plan, descent, intrinsics, dot, reduce, launch, epilogue = (
+driver, plan, descent, intrinsics, dot, reduce, launch, epilogue, outputs = (
     importlib.import_module(f"jitlogreg.targets.cuda.{name}")
-    for name in ("driver", "plan", "descent", "intrinsics", "dot", "reduce", "launch", "epilogue")
+    for name in ("driver", "plan", "descent", "intrinsics", "dot", "reduce", "launch", "epilogue", "outputs.kernel")
 )
 
 H100 = h100()
@@ -33,6 +33,14 @@ SHAPES = [
 
 # The shapes of every run; compiling a kernel twice takes one to three seconds
 QUICK = {("C", 28, True), ("C", 1024, True), ("C", 100_000, True), ("F", 28, True), ("F", 256, True)}
+
+# Of K outputs: columns and outputs, with tiles of few columns and of many, of few rows and of many, and of few models
+OUTPUTS = (28, 32), (5000, 32), (784, 10), (50, 3)
+QUICK_OUTPUTS = {
+    ("sigmoid", "gradient", "C", 5000, 32, "f32/f32", (9, 0)),
+    ("softmax", "gradient", "F", 28, 32, "f64/f64", (9, 0)),
+    ("softmax", "curvature", "C", 784, 10, "f32/f64", (9, 0)),
+}
 
 DOT_THREADS = importlib.import_module("jitlogreg.targets.cuda").DOT_THREADS
 
@@ -54,14 +62,14 @@ def planned(sizes, order, n, aligned, operation="gradient"):
 def sums_kernel(sizes, p, operation="gradient"):
     x_type, w_type = (OF_SIZE[size] for size in sizes)
     extra = 4 if p.cooperative else 0
-    signature = (*[numba.int64] * 5, w_type, *[numba.int64] * (3 + extra))
+    signature = (*[numba.int64] * 5, w_type, *[numba.int64] * (4 + extra))
     return launch.REGIMES[p.regime].make(x_type, w_type, operation, *p.constants), signature
 
 
 def descent_kernel(sizes, p):
     kernel, _ = sums_kernel(sizes, p)
     w_type = OF_SIZE[sizes[1]]
-    signature = (*[numba.int64] * 16, w_type, numba.float64, numba.float64, *[numba.int64] * 4)
+    signature = (*[numba.int64] * 17, w_type, numba.float64, numba.float64, *[numba.int64] * 4)
     return descent.make(kernel, w_type, p.threads, p.regime == "l2_panels"), signature
 
 
@@ -176,6 +184,47 @@ def test_descent(tmp_path, sizes, order, n, cc):
     blocks_per_sm = 1 if p.regime == "l2_panels" else max(1, min(p.blocks_per_sm, 512 // p.threads))
     text = assert_no_spills(tmp_path, *descent_kernel(sizes, p), cc, p.threads, blocks_per_sm)
     assert_reads(text, sizes, wide_loads=order == "C")
+
+
+def assert_kernel_of_outputs(folder, link, operation, order, n, outputs_count, sizes, cc):
+    n_rhs = epilogue.rhs_count(operation)
+    p = plan.outputs_plan(H100, 1_000_000, n, outputs_count, *sizes, order, n_rhs)
+    kernel = outputs.make(*(OF_SIZE[size] for size in sizes), link, operation, *p.constants)
+    text = assert_no_spills(folder, kernel, (numba.int64,) * 18, cc, p.threads, p.blocks_per_sm)
+    if sizes == (4, 4):
+        assert ".f64" not in text.replace(".b64", "")
+
+
+@pytest.mark.parametrize(
+    ("link", "operation", "order", "n", "outputs_count", "name", "cc"),
+    [
+        slow_unless(
+            (link, operation, order, *width, name, cc) in QUICK_OUTPUTS, link, operation, order, *width, name, cc
+        )
+        for cc in CAPABILITIES
+        for name in TYPES
+        for link in ("sigmoid", "softmax")
+        for operation in ("gradient", "curvature")
+        for order in "CF"
+        for width in OUTPUTS
+        if cc == (9, 0) or width == OUTPUTS[1]
+    ],
+)
+def test_sums_of_outputs(tmp_path, link, operation, order, n, outputs_count, name, cc):
+    assert_kernel_of_outputs(tmp_path, link, operation, order, n, outputs_count, TYPES[name], cc)
+
+
+@pytest.mark.slow
+@of_every_type
+@pytest.mark.parametrize(
+    ("link", "operation"),
+    [
+        *(("sigmoid", name) for name in ("loss", "log_sigmoid")),
+        *(("softmax", name) for name in ("loss", "log_softmax")),
+    ],
+)
+def test_the_other_operations_of_outputs(tmp_path, sizes, link, operation):
+    assert_kernel_of_outputs(tmp_path, link, operation, "C", 784, 10, sizes, (9, 0))
 
 
 @of_every_capability

@@ -94,6 +94,25 @@ def test_the_kernels_are_few(device, x_size, w_size, order):
     assert 2 < len(found) <= MAX_VARIANTS[order]
 
 
+@every_device
+@every_type
+@pytest.mark.parametrize("m", [1, 100, 10_000, 1 << 40])
+def test_outputs_fit(device, x_size, w_size, order, m):
+    """Panels, tiles and slices hold every row, and nothing but tiles' widths depends on how many models there are."""
+    for n in (0, 1, 31, 32, 127, 128, 500, 784, 5000, 100_000):
+        found = [plan.outputs_plan(device, m, n, outputs, x_size, w_size, order) for outputs in (2, 3, 9, 32, 1000)]
+        for p, outputs in zip(found, (2, 3, 9, 32, 1000), strict=True):
+            threads, is_f, rows, columns, models = p.constants
+            assert (threads, is_f) == (plan.OUTPUTS_THREADS, order == "F")
+            assert rows % 32 == columns % 32 == p.panel_rows % rows == 0
+            assert models >= min(outputs, 32)
+            assert p.blocks <= device.n_sms * p.blocks_per_sm
+            assert 1 <= p.n_partials <= -(-min(p.panel_rows, m) // 32)
+            assert p.workspace_size == 2 * p.panel_rows * outputs
+            assert p.workspace_size * w_size <= max(plan.OUTPUTS_WORKSPACE, 2 * 32 * outputs * w_size)
+        assert len({(*p[2:8], *p.constants[:4]) for p in found[:4]}) == 1
+
+
 @every_type
 @pytest.mark.parametrize("n", [1, 28, 700, 5000, 100_000])
 def test_no_number_of_rows_needs_a_kernel_of_its_own(x_size, w_size, order, n):

@@ -8,7 +8,15 @@ import pytest
 from conftest import make_data
 
 import jitlogreg as jlr
-from jitlogreg.solvers.curvature import MIN_PIVOT, Cholesky, PivotedQR, decrement, factorize, newton_step
+from jitlogreg.solvers.curvature import (
+    MIN_PIVOT,
+    Cholesky,
+    PivotedQR,
+    SharedCholesky,
+    decrement,
+    factorize,
+    newton_step,
+)
 from jitlogreg.solvers.requests import completed
 
 U = 2.0**-53
@@ -237,3 +245,26 @@ def test_a_column_takes_part_from_a_millionth_on():
         rows = rows_of(4)
         rows[:, 3] = rows[:, 0] + part * rows[:, 1]
         assert qr_of(rows).dependent == dependent
+
+
+def test_a_shared_block_is_that_of_each_output():
+    rows, outputs = 4, 3
+    block = some_block(rows)
+    model, alone = SharedCholesky(block), Cholesky(block)
+    G = np.random.default_rng(1).normal(size=(rows, outputs))
+    step = newton_step(model, G.reshape(-1)).reshape(rows, outputs)
+    np.testing.assert_allclose(block @ step, -G, atol=1e-12)
+    for k in range(outputs):
+        np.testing.assert_array_equal(
+            model.transform_step(G.reshape(-1)).reshape(rows, -1)[:, k], alone.transform_step(G[:, k])
+        )
+    assert decrement(model, G.reshape(-1)) == pytest.approx(np.sqrt(np.sum(G * np.linalg.solve(block, G))))
+    flat = block.copy()
+    flat[2], flat[:, 2] = 0, 0
+    with np.errstate(divide="ignore"):
+        assert decrement(SharedCholesky(flat), G.reshape(-1)) == math.inf
+
+
+def some_block(rows):
+    half = np.random.default_rng(0).normal(size=(rows, rows))
+    return half @ half.T + np.eye(rows)

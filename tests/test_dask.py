@@ -335,7 +335,7 @@ def test_runs_go_on_from_their_checkpoints(tmp_path):
     whole = jlr.fit(got, solver="lbfgs", tolerance=1e-9)
     jlr.fit(got, solver="lbfgs", tolerance=1e-9, checkpoint=path, max_iterations=2)
     resumed = jlr.fit(got, solver="lbfgs", tolerance=1e-9, resume=path)
-    assert resumed._replace(w=resumed.w.tobytes()) == whole._replace(w=whole.w.tobytes())
+    assert resumed._replace(w=resumed.w.tobytes(), n_reads=0) == whole._replace(w=whole.w.tobytes(), n_reads=0)
     whole = jlr.gradient_descent(got, learning_rate=0.5, n_iterations=9)
     jlr.gradient_descent(got, learning_rate=0.5, n_iterations=4, checkpoint=path)
     resumed = jlr.gradient_descent(got, learning_rate=0.5, n_iterations=9, resume=path)

@@ -124,6 +124,38 @@ def test_results_are_the_library_s_with_the_same_bits(library, both, seen, machi
     assert machine.current == 0
 
 
+@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
+def test_results_of_several_outputs_are_the_library_s(library, seen, dtypes, link):
+    data = make_data(40, 5, dtypes)
+    rng = np.random.default_rng(0)
+    W, b, offset = (rng.normal(size=shape).astype(data.w.dtype) for shape in ((5, 3), 3, (40, 3)))
+    y = rng.integers(0, 3, 40) if link == "softmax" else (rng.uniform(size=(40, 3)) < 0.5).astype(data.w.dtype)
+    on_gpu = {name: library.put(array) for name, array in {"X": data.X, "w": W, "b": b, "offset": offset}.items()}
+    on_cpu = {"X": data.X, "w": W, "b": b, "offset": offset, "link": link, "target": "reference"}
+    out = library.put(np.empty((5, 3), data.w.dtype))
+    results = [
+        *((call(**on_gpu, link=link), call(**on_cpu)) for call in FORWARDS),
+        *zip(
+            jlr.loss_and_gradient(**on_gpu, y=library.put(y), link=link, l2=0.1),
+            jlr.loss_and_gradient(**on_cpu, y=y, l2=0.1),
+            strict=True,
+        ),
+        *zip(
+            jlr.gradient(**on_gpu, y=library.put(y), link=link, out=out),
+            jlr.gradient(**on_cpu, y=y),
+            strict=True,
+        ),
+    ]
+    for got, wanted in results:
+        if np.ndim(wanted) == 0:
+            assert got == wanted  # the loss of a softmax
+            continue
+        assert type(got) is library.kind
+        assert (got.gpu, got.dtype) == (GPU, wanted.dtype)
+        np.testing.assert_array_equal(got.host, wanted)
+    assert any(got is out for got, _ in results)
+
+
 def test_arrays_are_taken_where_they_lie_on_the_current_stream(library, both, seen, machine):
     arrays, device = both
     jlr.loss(device.X, device.y, device.w)

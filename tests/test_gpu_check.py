@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import exact_margins, example_bound, expected_objective, expected_product, make_data, margin_bound
-from gpu import expected, predictions, record, shapes, timing, values, views
+from gpu import expected, outputs, predictions, record, shapes, timing, values, views
 
 import jitlogreg as jlr
 from jitlogreg.targets.base import Problem
@@ -164,6 +164,51 @@ def test_the_cpu_keeps_the_rest_of_the_contract(monkeypatch):
 def test_the_cpu_descends_as_it_does(monkeypatch):
     monkeypatch.setattr(values, "MEDIUM", (("C", 28), ("F", 28), ("C", 200)))
     assert failures(values.descents("cpu")) == {}
+
+
+@pytest.fixture
+def few_outputs(monkeypatch):
+    """Small matrices of few outputs, and of one output with an offset."""
+    monkeypatch.setattr(outputs, "SHAPES", ((0, 2), (5, 3)))
+    monkeypatch.setattr(outputs, "CLASSES", (3, 4))
+    monkeypatch.setattr(outputs, "MOST_TERMS", 1 << 10)
+    monkeypatch.setattr(outputs, "MEDIUM", (("C", 5), ("F", 7)))
+
+
+def all_outputs(target):
+    yield from outputs.offsets(target)
+    for link in ("sigmoid", "softmax"):
+        yield from outputs.outputs(target, link, H100)
+
+
+def test_the_reference_passes_with_outputs_and_offsets(few_outputs):
+    assert failures(all_outputs("reference")) == {}
+
+
+@pytest.mark.parametrize("name", ["loss", "dw", "db"])
+def test_sums_of_outputs_that_are_a_little_off_fail(few_outputs, monkeypatch, name):
+    reference = targets._module("reference")
+
+    def off(*arguments):
+        right = reference.sums_of_outputs(*arguments)
+        return right._replace(**{name: getattr(right, name) * 1.01})
+
+    monkeypatch.setattr(outputs, "choose", lambda target: SimpleNamespace(**vars(reference) | {"sums_of_outputs": off}))
+    found = failures(outputs.outputs("any", "softmax", H100))
+    assert {failure.partition("[")[0] for failure in found.values()} == {f"OffError: {name}"}
+    assert len(found) >= 24
+
+
+def test_an_offset_that_is_lost_fails(few_outputs, monkeypatch):
+    reference = targets._module("reference")
+
+    def without_offset(call):
+        return lambda *given: call(*(a._replace(offset=None) if isinstance(a, Problem) else a for a in given))
+
+    lost = {name: without_offset(getattr(reference, name)) for name in ("sums", "sums_of_outputs")}
+    monkeypatch.setattr(outputs, "choose", lambda target: SimpleNamespace(**vars(reference) | lost))
+    assert len(failures(outputs.offsets("any"))) == 6
+    assert all("loss" in failure for failure in failures(outputs.outputs("any", "sigmoid", H100)).values())
 
 
 def wrong_target(monkeypatch, **functions):

@@ -15,7 +15,7 @@ from jitlogreg.targets.cpu.outputs import chunks
 
 mpmath.mp.dps = 40
 
-# the targets that have kernels of K outputs
+# the targets that run everywhere; tests/test_cuda_outputs.py is about the third
 TARGETS = ["cpu", "reference"]
 
 SHAPES = [(1, 3), (9, 1), (37, 5), (300, 28), (523, 64), (129, 0), (700, 2), (70, 131)]
@@ -367,19 +367,3 @@ def test_a_bad_label_of_any_row_and_model_is_found(target, row):
         jlr.loss(X, np.abs(y) > 1, W, b, sample_weight=s)
     with pytest.raises(ValueError, match=rf"^sample_weight\[{row}\]: expected a finite weight"):
         jlr.loss(X, np.arange(70) % 3, W, b, sample_weight=s[:, 2].copy(), link="softmax")
-
-
-def test_the_cuda_target_says_that_it_has_no_such_kernels():
-    from jitlogreg.targets.dispatch import TargetUnavailableError, has_outputs
-
-    cuda = pytest.importorskip("jitlogreg.targets.cuda", reason="numba-cuda is not installed")
-    assert not has_outputs("cuda")
-    for call in (
-        lambda: cuda.activate_outputs("softmax", None, W, B, None),
-        lambda: cuda.sums_of_outputs("softmax", None, W, B, True),
-        lambda: cuda.hessian_vector_sums_of_outputs("softmax", None, W, B, W, B),
-    ):
-        with pytest.raises(
-            TargetUnavailableError, match=r"^target: expected 'cpu' or 'reference' for w of shape \(n, K\)"
-        ):
-            call()

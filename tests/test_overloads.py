@@ -28,11 +28,11 @@ PACKAGE = Path(jlr.__file__).parent
 SHAPES = [(45, 7), (30_001, 28), (19, 40_000), (1, 5), (9, 1), (3, 0)]
 
 
-def every_call(X, y, w, b, sample_weight, l2, dw, a):
-    both = jlr.loss_and_gradient(X, y, w, b, sample_weight=sample_weight, l2=l2)
-    into = jlr.gradient(X, y, w, b=b, sample_weight=sample_weight, l2=l2, out=dw, target="cpu")
-    loss = jlr.loss(X, y, w, b, sample_weight=sample_weight, l2=l2, target=None)
-    return both, into, loss, jlr.forward(X, w, b, out=a), jlr.log_forward(X=X, w=w, b=b)
+def every_call(X, y, w, b, sample_weight, l2, offset, dw, a):
+    both = jlr.loss_and_gradient(X, y, w, b, sample_weight=sample_weight, l2=l2, offset=offset)
+    into = jlr.gradient(X, y, w, b=b, sample_weight=sample_weight, l2=l2, offset=offset, out=dw, target="cpu")
+    loss = jlr.loss(X, y, w, b, sample_weight=sample_weight, l2=l2, offset=offset, target=None)
+    return both, into, loss, jlr.forward(X, w, b, offset=offset, out=a), jlr.log_forward(X=X, w=w, b=b, offset=offset)
 
 
 compiled, on_threads = njit(every_call), njit(parallel=True)(every_call)
@@ -44,12 +44,12 @@ def bits(results):
     return b"".join(np.asarray(part).tobytes() for part in (*numbers, both.dw, into.dw, a, log_a))
 
 
-def assert_equal_bits(function, X, y, w, b, sample_weight, l2):
+def assert_equal_bits(function, X, y, w, b, sample_weight, l2, offset=None):
     outputs = [(np.empty(len(w), w.dtype), np.empty(len(X), w.dtype)) for _ in range(2)]
     with jlr.use_target("cpu"):
-        expected = every_call(X, y, w, b, sample_weight, l2, *outputs[0])
+        expected = every_call(X, y, w, b, sample_weight, l2, offset, *outputs[0])
     with jlr.use_target("reference"):  # which compiled code does not ask
-        results = function(X, y, w, b, sample_weight, l2, *outputs[1])
+        results = function(X, y, w, b, sample_weight, l2, offset, *outputs[1])
     assert bits(results) == bits(expected)
     assert (type(results[0]), type(results[1])) == (jlr.LossAndGradient, jlr.Gradient)
     for array, output in ((results[1].dw, outputs[1][0]), (results[3], outputs[1][1])):
@@ -61,7 +61,8 @@ def assert_equal_bits(function, X, y, w, b, sample_weight, l2):
 def test_the_bits_are_those_of_the_python_call(dtypes, order, weighted):
     for shape in SHAPES:
         data = make_data(*shape, dtypes, order, soft=True, weighted=weighted)
-        assert_equal_bits(compiled, data.X, data.y, data.w, data.b, data.sample_weight, 0.25 * weighted)
+        offset = 2 * data.sample_weight - 3 if weighted else None
+        assert_equal_bits(compiled, data.X, data.y, data.w, data.b, data.sample_weight, 0.25 * weighted, offset)
 
 
 def test_any_view_gives_the_same():
@@ -72,14 +73,14 @@ def test_any_view_gives_the_same():
             wide = np.full((m + 3, n + 5), np.nan, order=order)
             wide[2 : m + 2, 3 : n + 3] = data.X
             X, y, w = (read_only(v) for v in (wide[2 : m + 2, 3 : n + 3], np.repeat(data.y, 3)[::3], data.w[::-1]))
-            assert_equal_bits(compiled, X, y, w, data.b, data.sample_weight[::-1], 0.5)
+            assert_equal_bits(compiled, X, y, w, data.b, data.sample_weight[::-1], 0.5, np.repeat(data.y, 2)[::2])
 
 
 @pytest.mark.parametrize("order", ["C", pytest.param("F", marks=pytest.mark.slow)])
 def test_on_threads_the_bits_are_the_same(order):
     for shape in SHAPES:
         data = make_data(*shape, order=order, soft=True, weighted=True)
-        assert_equal_bits(on_threads, data.X, data.y, data.w, data.b, data.sample_weight, 0.25)
+        assert_equal_bits(on_threads, data.X, data.y, data.w, data.b, data.sample_weight, 0.25, -data.sample_weight)
     (code,) = {"do_scheduling" in text for text in on_threads.inspect_llvm().values()}
     assert code, "no loop was left to Numba's threads"
 
@@ -110,7 +111,7 @@ def descent(X, y, steps):
 
 @njit(parallel=True)
 def of_temporary_arrays(X, y, w):
-    return jlr.gradient(X * 1.0, y * 1.0, w * 1.0, sample_weight=y * 0.0 + 1.0).dw * 2.0
+    return jlr.gradient(X * 1.0, y * 1.0, w * 1.0, sample_weight=y * 0.0 + 1.0, offset=y * 0.0).dw * 2.0
 
 
 @pytest.fixture
@@ -133,8 +134,8 @@ def test_memory_is_given_back_and_not_before():
 
 
 @njit
-def with_labels(X, y, w, sample_weight):
-    return jlr.loss_and_gradient(X, y, w, 1, sample_weight=sample_weight, l2=1)
+def with_labels(X, y, w, sample_weight, offset=None):
+    return jlr.loss_and_gradient(X, y, w, 1, sample_weight=sample_weight, l2=1, offset=offset)
 
 
 # a caller is compiled for each: both dtypes of w where the rounding is twofold, and one for the others in every run
@@ -156,7 +157,7 @@ def test_labels_and_weights_of_other_dtypes(dtype, w_dtype):
     if dtype == "uint64":
         weights += np.uint64(2**60 + 2**36 + 1)  # rounded to float32 by way of float64 it would become another number
     for labels in (y, np.repeat(y, 2)[::2]):
-        result, expected = (f(data.X, labels, data.w, weights) for f in (with_labels, with_labels.py_func))
+        result, expected = (f(data.X, labels, data.w, weights, labels) for f in (with_labels, with_labels.py_func))
         np.testing.assert_equal(result, expected)
 
 
@@ -166,14 +167,19 @@ def test_infinities_and_nan_are_computed_with():
         arguments = X[rows], np.array([1.0, 0, 0, 1])[rows], np.ones(1), np.ones(4)[rows]
         with np.errstate(all="ignore"):
             np.testing.assert_equal(with_labels(*arguments), with_labels.py_func(*arguments))
+    for dtype in (np.float64, np.float32):  # the offset is converted, or not
+        for offset in (np.array([0.5, np.inf]), np.array([-np.inf, 1]), np.array([np.nan, 0])):
+            arguments = np.ones((2, 1), dtype), np.ones(2), np.ones(1, dtype), np.ones(2), offset
+            with np.errstate(all="ignore"):
+                np.testing.assert_equal(with_labels(*arguments), with_labels.py_func(*arguments))
 
 
 # ---------------------------------------------------------------- what is refused
 
 
 @njit
-def f(X, y, w, b, sample_weight, l2, out):
-    return jlr.loss_and_gradient(X, y, w, b, sample_weight=sample_weight, l2=l2, out=out)
+def f(X, y, w, b, sample_weight, l2, out, offset=None):
+    return jlr.loss_and_gradient(X, y, w, b, sample_weight=sample_weight, l2=l2, offset=offset, out=out)
 
 
 def good(w_dtype=np.float64):
@@ -182,7 +188,7 @@ def good(w_dtype=np.float64):
 
 
 def call(**changes):
-    return f(*({**good(), "out": None} | changes).values())
+    return f(**({**good(), "out": None} | changes))
 
 
 @pytest.mark.parametrize(
@@ -195,11 +201,14 @@ def call(**changes):
         ("y", np.ones(4, complex)),
         ("y", None),
         ("w", np.ones(3, np.float32)),
-        ("w", np.ones((3, 1))),
+        ("w", np.ones((3, 1, 1))),
         ("b", True),
         ("b", 1j),
         ("b", None),
         ("sample_weight", 1.0),
+        ("offset", np.ones((4, 1))),
+        ("offset", 1.0),
+        ("offset", np.ones(4, complex)),
         ("l2", np.ones(1)),
         ("out", np.ones(3, np.float32)),
         ("out", read_only(np.ones(3))),
@@ -241,6 +250,8 @@ MEMORY = np.ones(40)
         ("sample_weight: expected finite weights of at least 0", {"sample_weight": np.array([1, 1, np.inf, 1])}),
         ("sample_weight: expected finite weights of at least 0", {"sample_weight": np.array([1, 1, -1, 1])}),
         ("sample_weight: expected a positive and finite sum", {"sample_weight": np.zeros(4)}),
+        (r"offset: expected shape \(m,\)", {"offset": np.ones(5)}),
+        (r"offset: expected shape \(m,\)", {"offset": np.ones(0)}),
         ("l2: expected a finite number of at least 0", {"l2": -1.0}),
         ("l2: expected a finite number of at least 0", {"l2": np.nan}),
         ("l2: expected a finite number of at least 0", {"l2": np.inf}),
@@ -259,6 +270,7 @@ MEMORY = np.ones(40)
             "out: expected .* no memory with an input",
             {"out": MEMORY[2:5], "sample_weight": MEMORY.view(np.int32)[6:10]},
         ),
+        ("out: expected .* no memory with an input", {"out": MEMORY[2:5], "offset": MEMORY[4:11][::-2]}),
     ],
 )
 def test_values_are_refused_when_it_runs(message, changes):
@@ -266,7 +278,7 @@ def test_values_are_refused_when_it_runs(message, changes):
     before = [(array, array.copy()) for array in changes.values() if isinstance(array, np.ndarray)]
     arguments = good() | {"sample_weight": None} | changes
     with pytest.raises(ValueError, match=r"^\w+(\[\d+\])?: expected .*, got "), jlr.use_target("cpu"):
-        f.py_func(*arguments.values())
+        f.py_func(**arguments)
     with pytest.raises(ValueError, match=f"^{message}.*, got "):
         call(**arguments)
     assert out.tolist() == before[-1][1].tolist() or len(changes) > 1
@@ -277,9 +289,9 @@ def test_values_are_refused_when_it_runs(message, changes):
 def test_a_sum_of_weights_beyond_float64_is_refused_here_alone():
     # Python's own calls take weights of another scale then, which needs a copy
     arguments = good() | {"out": None, "sample_weight": np.full(4, 1e308)}
-    assert np.isfinite(f.py_func(*arguments.values())[0])
+    assert np.isfinite(f.py_func(**arguments)[0])
     with pytest.raises(ValueError, match=r"^sample_weight: expected a positive and finite sum, got another"):
-        f(*arguments.values())
+        f(**arguments)
 
 
 def test_what_float32_cannot_hold_is_refused():
@@ -287,14 +299,20 @@ def test_what_float32_cannot_hold_is_refused():
     for value, fits in ((most, True), (-most, True), (2.0**128 - 2.0**103, False), (-1e39, False), (np.inf, True)):
         arguments = {**good(np.float32), "out": None, "b": value}
         if fits:
-            np.testing.assert_equal(f(*arguments.values()), f.py_func(*arguments.values()))
+            np.testing.assert_equal(f(**arguments), f.py_func(**arguments))
         else:
             with pytest.raises(ValueError, match=r"b: expected a number within float32.*, got one beyond it"):
-                f(*arguments.values())
+                f(**arguments)
+    for number in (2.0**128 - 2.0**103, -1e39):
+        arguments = {**good(np.float32), "out": None, "offset": np.array([1, number, 0, 1])}
+        with pytest.raises(ValueError, match=r"offset: expected numbers within float32, the dtype of w, got "):
+            f(**arguments)
+        with pytest.raises(ValueError, match=r"offset\[1\]: expected a number within float32, the dtype of w, got "):
+            f.py_func(**arguments)
     for weight in (1e39, 1e-60):
         arguments = {**good(np.float32), "out": None, "sample_weight": np.array([1, weight, 1, 1])}
         with pytest.raises(ValueError, match="sample_weight: expected numbers within the dtype of w, got "):
-            f(*arguments.values())
+            f(**arguments)
 
 
 def test_out_between_the_numbers_of_an_input_is_taken():
@@ -309,7 +327,7 @@ def test_nothing_is_written_beside_out(function, shape):
     m, n = shape
     data, memory = make_data(m, n), np.full((2, max(m, n) * 2), 0.25)
     dw, a = memory[0, :n], memory[1, :m]
-    results = function(data.X, data.y, data.w, data.b, None, 0.0, dw, a)
+    results = function(data.X, data.y, data.w, data.b, None, 0.0, None, dw, a)
     assert results[1].dw.ctypes.data == dw.ctypes.data
     assert (memory[0, n:] == 0.25).all()
     assert (memory[1, m:] == 0.25).all()
@@ -380,6 +398,10 @@ def outer(X, w):
 def both(X, y, w):
     return jlr.loss_and_gradient(X, y.astype(np.int64), w, l2=0.5)
 
+@njit(cache=True)
+def several(X, w):
+    return jlr.forward(X, np.outer(w, w), link="softmax", offset=X)
+
 def show(*functions):
     for function in functions:
         result = function(X, y, w) if function is both else function(X, w)
@@ -393,6 +415,7 @@ def with_kernels(tmp_path):
     """The name of a cache in which the kernels are already."""
     X, y, w = np.ones((6, 2)), np.ones(6), np.ones(2)
     njit(lambda X, y, w: (jlr.forward(X, w), jlr.loss_and_gradient(X, y, w)))(X, y, w)
+    njit(lambda X, w: jlr.forward(X, w, link="softmax"))(X, np.ones((2, 2)))
     shutil.copytree(cache_folder(), tmp_path / "with kernels" / cache_folder().name)
     return "with kernels"
 
@@ -401,19 +424,20 @@ def with_kernels(tmp_path):
 def test_functions_that_are_kept_on_disk(request, python, metadata, tmp_path, kernels):
     cache = "cold" if kernels == "compiled" else request.getfixturevalue("with_kernels")
     (tmp_path / "library.py").write_text(LIBRARY)
-    first = python("from library import *; show(inner, both)", tmp_path, metadata, cache=cache)
+    first = python("from library import *; show(inner, both, several)", tmp_path, metadata, cache=cache)
     # `outer` is compiled with what came from the disk of `inner`, and then comes from there alone
-    second = python("from library import *; show(inner, both, outer)", tmp_path, metadata, cache=cache)
+    second = python("from library import *; show(inner, both, outer, several)", tmp_path, metadata, cache=cache)
     third = python("from library import *; show(outer)", tmp_path, metadata, cache=cache)
-    inner, both = (line.split() for line in first.splitlines())
+    inner, both, several = (line.split() for line in first.splitlines())
     outer = third.split()
-    assert (inner[:2], both[:2], outer[:2]) == (["0", "1"], ["0", "1"], ["1", "0"])
-    again = [["1", "0", inner[2]], ["1", "0", both[2]], ["0", "1", outer[2]]]
+    assert (inner[:2], both[:2], several[:2], outer[:2]) == (["0", "1"], ["0", "1"], ["0", "1"], ["1", "0"])
+    again = [["1", "0", inner[2]], ["1", "0", both[2]], ["0", "1", outer[2]], ["1", "0", several[2]]]
     assert [line.split() for line in second.splitlines()] == again
     with jlr.use_target("cpu"):
         X, y, w = np.arange(12.0).reshape(6, 2) - 5, np.array([1, 0, 1, 1, 0, 1.0]), np.array([0.5, -0.25])
         assert float.fromhex(inner[2]) == jlr.forward(X, w).sum()
         assert float.fromhex(outer[2]) == (2 * jlr.forward(X, w)).sum()
+        assert float.fromhex(several[2]) == jlr.forward(X, np.outer(w, w), link="softmax", offset=X).sum()
         assert float.fromhex(both[2]) == np.hstack(jlr.loss_and_gradient(X, y, w, l2=0.5)).sum()
 
 

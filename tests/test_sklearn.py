@@ -291,7 +291,7 @@ def test_too_few_iterations_warn(solver, count):
     ],
 )
 def test_who_is_warned(monkeypatch, n_iterations, decrement, converged, warned):
-    fitted = Fit(np.zeros(6), 0.0, 0.5, 0.1, n_iterations, 9, converged, "why it ended", decrement)
+    fitted = Fit(np.zeros(6), 0.0, 0.5, 0.1, n_iterations, 9, converged, "why it ended", decrement, 9)
     monkeypatch.setattr(module, "fit_quietly", lambda *args, **kwargs: (fitted, None))
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")

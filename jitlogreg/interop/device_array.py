@@ -155,7 +155,7 @@ def on_host(array) -> np.ndarray:
 
 
 def like(X, values):
-    """A vector from the host in X's memory: itself if X is an ndarray."""
+    """An array from the host in X's memory: itself if X is an ndarray, as is anything that is no array."""
     return X.from_numpy(values) if type(X) is DeviceArray and type(values) is np.ndarray else values
 
 

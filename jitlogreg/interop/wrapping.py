@@ -60,7 +60,8 @@ def accepts_foreign_arrays(call: _Call) -> _Call:
             arguments |= _device_arrays(arguments, signature, library)
         result = call(**arguments)
         if isinstance(result, tuple):
-            return _to_caller_library(result, to_library) if out is None else result._replace(dw=out)
+            result = _to_caller_library(result, to_library)
+            return result if out is None else result._replace(dw=out)
         return out if isinstance(result, (np.ndarray, DeviceArray)) and out is not None else to_library(result)
 
     return cast(_Call, with_arrays)
@@ -105,6 +106,8 @@ def _device_arrays(arguments, signature, library):
         value = arguments.get(name)
         if value is not None or (name in arguments and signature.parameters[name].default is inspect.Parameter.empty):
             arrays[name] = _beside(X, name, value)
+    if library_of(b := arguments.get("b")) is library and len(b.shape) > 0:  # of K outputs
+        arrays["b"] = _beside(X, "b", b)
     return arrays
 
 

@@ -10,18 +10,24 @@ import functools
 from typing import NamedTuple
 
 import llvmlite.binding
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from jitlogreg.njit.call_frame import compiled
-from jitlogreg.targets.compile import sources_stamp
+from jitlogreg.njit.arguments import convert, convert_classes
+from jitlogreg.njit.call_frame import step
+from jitlogreg.njit.outputs_frame import outputs_step
+from jitlogreg.targets.compile import function_pointer, sources_stamp
 from jitlogreg.targets.cpu import profile
 from jitlogreg.targets.cpu.kernels import kernel, plain_kernel
 
 # How the names of kernels of column panels begin
 _PANELS = "panels_"
+
+# What is compiled once for two dtypes, and called as a kernel is
+_FUNCTIONS = {f.__name__: f for f in (step, outputs_step, convert, convert_classes)}
 
 
 class Needed(NamedTuple):
@@ -62,10 +68,13 @@ def restored(stamp, *machine_code):
 @functools.cache
 def _known(stamp, operation, x_dtype, w_dtype, order):
     x_dtype, w_dtype = np.dtype(x_dtype), np.dtype(w_dtype)
-    if operation in ("step", "convert"):
-        address = compiled(operation, x_dtype, w_dtype)
+    if operation in _FUNCTIONS:
+        types_of_call = types.intp, types.intp, *(types.CPointer(numba.from_dtype(d)) for d in (x_dtype, w_dtype))
+        address = function_pointer(_FUNCTIONS[operation], types_of_call, f"{operation}_{x_dtype}_{w_dtype}")
     elif operation == "profile":
         address = profile.numbers.ctypes.data
+    elif operation == "most_threads":
+        address = _most_threads().ctypes.data
     elif operation == "squares":
         address = plain_kernel(operation, w_dtype)
     else:
@@ -79,6 +88,11 @@ def _known(stamp, operation, x_dtype, w_dtype, order):
     return symbol
 
 
+@functools.cache  # for as long as code may read it
+def _most_threads():
+    return np.array([numba.config.NUMBA_NUM_THREADS])
+
+
 def symbol(operation):
     """A function `f(array, w)` of compiled code that gives the address of machine code for the dtypes of two arrays."""
 
@@ -90,10 +104,11 @@ def symbol(operation):
     return address
 
 
-def kernel_symbols(operation, in_panels):
+def kernel_symbols(operation, in_panels, of_panels=None):
     """A function `f(X, w)` of compiled code that gives the addresses of a kernel: row chunks of C and of F order, then
-    column panels, which are there for the orders `in_panels`. What X cannot need is 0.
+    column panels, which are there for the orders `in_panels`, of the same name or another. What X cannot need is 0.
     """
+    of_panels = _PANELS + (of_panels or operation)
 
     @intrinsic
     def addresses(typingctx, X, w):
@@ -101,8 +116,7 @@ def kernel_symbols(operation, in_panels):
         orders = ("C",) if X.layout == "C" else ("C", "F")
         wanted = [_needed(operation, X, w, order) if order in orders else None for order in "CF"]
         wanted += [
-            _needed(_PANELS + operation, X, w, order) if order in orders and order in in_panels else None
-            for order in "CF"
+            _needed(of_panels, X, w, order) if order in orders and order in in_panels else None for order in "CF"
         ]
 
         def codegen(context, builder, sig, args):

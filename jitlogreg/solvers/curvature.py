@@ -14,7 +14,7 @@ import numpy as np
 
 from jitlogreg.norms import norm
 from jitlogreg.solvers.point import UNIT_ROUNDOFF, fast_norm
-from jitlogreg.solvers.requests import Hessian
+from jitlogreg.solvers.requests import Hessian, Root, SharedHessian
 
 # A Cholesky factor is usable if no pivot is smaller, of a Hessian scaled to a unit diagonal: steps keep as many digits
 # as a pivot has above 2⁻⁵³
@@ -77,6 +77,71 @@ class Cholesky:
 
     def noise_floor(self, rms):
         """The λ that rounding may hide: next to nothing, as the factor is well conditioned."""
+        return 0.0
+
+
+class SharedCholesky:
+    """H with one block for all outputs on its diagonal and nothing else, by that block's Cholesky factor.
+
+    θ is a matrix, raveled, with a column for each output. Of a softmax the blocks are nearly alike where classes are of
+    like size; and what is the same for all classes stays so.
+    """
+
+    has_unit_hessian, dependent = True, ()
+
+    def __init__(self, hessian):
+        self._block, self._rows = Cholesky(hessian), len(hessian)
+        self.is_well_conditioned = self._block.is_well_conditioned
+
+    def _each(self, function, x):
+        columns = np.ascontiguousarray(x.reshape(self._rows, -1).T)
+        return np.stack([function(column) for column in columns], axis=1).reshape(-1)
+
+    def transform_gradient(self, gradient):
+        """A⁻ᵀg."""
+        return self._each(self._block.transform_gradient, gradient)
+
+    def transform_step(self, step):
+        """As."""
+        return self._each(self._block.transform_step, step)
+
+    def recover_step(self, x):
+        """A⁻¹x."""
+        return self._each(self._block.recover_step, x)
+
+    def has_null_space_part(self, gradient):
+        """Whether the gradient has a part along which H is 0."""
+        columns = np.ascontiguousarray(gradient.reshape(self._rows, -1).T)
+        return any(self._block.has_null_space_part(column) for column in columns)
+
+    def noise_floor(self, rms):
+        """The λ that rounding may hide: next to nothing, as the factor is well conditioned."""
+        return 0.0
+
+
+class NoModel:
+    """The caller's coordinates, where nothing tells better ones."""
+
+    has_unit_hessian, dependent = False, ()
+
+    def transform_gradient(self, gradient):
+        """g."""
+        return gradient
+
+    def transform_step(self, step):
+        """s."""
+        return step
+
+    def recover_step(self, x):
+        """x."""
+        return x
+
+    def has_null_space_part(self, gradient):
+        """False."""
+        return False
+
+    def noise_floor(self, rms):
+        """0: nothing is known of it."""
         return 0.0
 
 
@@ -194,8 +259,11 @@ def _transposed_times(Q, x):
 
 
 def factorize(objective, theta, spread):
-    """The Hessian of an objective at θ, factored as its condition requires."""
+    """The Hessian of an objective at θ, factored as its condition requires; or the block that its outputs share."""
+    if not objective.has_hessian:
+        shared = SharedCholesky((yield SharedHessian(objective, theta)))
+        return shared if shared.is_well_conditioned else NoModel()
     model = Cholesky((yield Hessian(objective, theta)))
     if model.is_well_conditioned:
         return model
-    return PivotedQR(objective.root(theta), objective.total_weight, spread)
+    return PivotedQR((yield Root(objective, theta)), objective.total_weight, spread)

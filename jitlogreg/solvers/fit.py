@@ -19,10 +19,9 @@ from jitlogreg.solvers.lbfgs import LBFGS
 from jitlogreg.solvers.monitor import Monitor, State
 from jitlogreg.solvers.newton import Newton
 from jitlogreg.solvers.point import Point, Task, number_or_array
-from jitlogreg.solvers.requests import completed
+from jitlogreg.solvers.requests import Request, completed
 from jitlogreg.solvers.run import Run
 from jitlogreg.solvers.separation import SeparationWarning
-from jitlogreg.solvers.solver_objective import SolverObjective
 from jitlogreg.solvers.steepest_descent import SteepestDescent
 
 METHODS: dict[str, Callable[[Task], Method]] = {
@@ -42,7 +41,7 @@ class Fit(NamedTuple):
     Attributes
     ----------
     w : ndarray of float64, shape (n,)
-        Of a softmax, (n, K).
+        Of a softmax and of K independent models, (n, K); of the latter, b and all that follows have K elements too.
     b : float
         0 without an intercept. Of a softmax, an array (K,) that sums to 0; without a penalty each row of w does too.
     loss : float
@@ -61,6 +60,9 @@ class Fit(NamedTuple):
         Newton's λ = √(gᵀH⁻¹g) there, by the last Hessian: λ²/2 is about how far `loss` is above the minimum, and no
         coefficient is further than √S λ of its standard errors from its limit, if there is one. After the last step it
         is far below the tolerance. inf where it is not known: at the start, and on the way of gradient descent.
+    n_reads : int
+        How often this call has read X, the check of the data included; of K models together. A sample's Hessian reads few rows,
+        and does not count; nor does the proof of a separation, which reads X a few times.
     """
 
     w: np.ndarray
@@ -72,6 +74,7 @@ class Fit(NamedTuple):
     converged: bool
     message: str
     decrement: float
+    n_reads: int
 
 
 @accepts_foreign_arrays
@@ -107,7 +110,9 @@ def fit(
         Finite. θ = [w, b] and all sums are float64, whatever X is. An `Objective`, such as one over dask arrays, brings
         its own data, `l2`, `fit_intercept` and target.
     %(y_of_fit)s
-        For grouped counts: successes / trials, with the trials as `sample_weight`.
+        For grouped counts: successes / trials, with the trials as `sample_weight`. Labels (m, K) without a softmax are
+        those of K independent models, each with the bits that it has alone; weights and offsets may be (m, K) then, and
+        l2 (K,). An evaluation of all is one read of X.
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
         "newton" factors the Hessian in each iteration, which costs about mn² flops (n ≤ 2,000); it takes the fewest
         iterations. "lbfgs" needs gradients alone; where the target has a Hessian, that of a sample of the rows
@@ -266,11 +271,12 @@ class Options(NamedTuple):
 
 def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
     """`fit` of NumPy arrays, without a warning. Returns the `Fit`, and its `Outcome.remedy`."""
-    objective = _objective(X, y, link=link, **described)
+    objective = objective_of(X, y, link=link, **described)
     if isinstance(objective, OutputsObjective) and objective.link == "sigmoid":
         return _fit_side_by_side(objective, options, w, b)
-    run, point = _begin(objective, _initial_theta(X, w, b, objective), options)
-    outcome = completed(run.minimise(point, options.max_iterations, options.monitor))
+    asked: list[Request] = []
+    run, point = _begin(objective, initial_theta(X, w, b, objective), options, asked)
+    outcome = completed(run.minimise(point, options.max_iterations, options.monitor), asked)
     point = outcome.point
     w, b = _parameters(run, point)
     fitted = Fit(
@@ -283,6 +289,7 @@ def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
         converged=outcome.converged,
         message=outcome.message,
         decrement=point.decrement,
+        n_reads=1 + sum(request.objective.shape[0] == objective.shape[0] for request in asked),
     )
     return fitted, outcome.remedy
 
@@ -297,9 +304,9 @@ def _parameters(run, point):
 
 def _fit_side_by_side(objective, options, w, b):
     """The `Fit` of independent models, and what would give those a minimum that have none."""
-    solver = _chosen_solver(options.solver, objective.model(0))
+    solver = chosen_solver(options.solver, objective.model(0))
     description = _description(objective, solver)
-    runs, outcomes, _ = fit_models(objective, METHODS[solver], options, description, w=w, b=b)
+    runs, outcomes, n_reads = fit_models(objective, METHODS[solver], options, description, w=w, b=b)
     points = [outcome.point for outcome in outcomes]
     parameters = [_parameters(run, point) for run, point in zip(runs, points, strict=True)]
     fitted = Fit(
@@ -312,11 +319,12 @@ def _fit_side_by_side(objective, options, w, b):
         converged=np.array([outcome.converged for outcome in outcomes]),
         message=tuple(outcome.message for outcome in outcomes),
         decrement=np.array([point.decrement for point in points]),
+        n_reads=n_reads,
     )
     return fitted, [outcome.remedy for outcome in outcomes]
 
 
-def _objective(X: np.ndarray | Objective, y, *, link, target, **described) -> SolverObjective:
+def objective_of(X: np.ndarray | Objective, y, *, link, target, **described) -> Objective:
     """X itself if it is an `Objective`, else the objective of these arrays; of a softmax without flat directions."""
     if isinstance(X, Objective):
         objective = check_alone(X, y=y, link=link, target=target, **described)
@@ -332,7 +340,18 @@ def _objective(X: np.ndarray | Objective, y, *, link, target, **described) -> So
     return objective.gauged() if objective.link == "softmax" else objective
 
 
-def _initial_theta(X, w, b, objective):
+def objective_in_memory(X, y, **described) -> Objective:
+    """The objective of one model, of arrays in memory, whose rows others weigh."""
+    if isinstance(X, Objective):
+        raise TypeError("X: expected a numpy.ndarray, got an Objective: weights are laid on the rows themselves")
+    validation.check_in_memory(X)
+    objective = objective_of(X, y, **described)
+    if isinstance(objective, OutputsObjective) and objective.link != "softmax":
+        raise ValueError(f"y: expected labels of one model, got those of {objective.n_outputs}")
+    return objective
+
+
+def initial_theta(X, w, b, objective):
     """Where the run starts, as one vector."""
     if isinstance(objective, OutputsObjective):
         return objective.balanced(objective.initial_theta(w, b))
@@ -342,12 +361,12 @@ def _initial_theta(X, w, b, objective):
     return np.append(w, b)[:n_parameters]
 
 
-def _begin(objective, theta, options):
+def _begin(objective, theta, options, asked):
     """The run, and the point to go on from: its start, or the point of a checkpoint."""
-    solver, checkpoint = _chosen_solver(options.solver, objective), options.monitor.checkpoint
+    solver, checkpoint = chosen_solver(options.solver, objective), options.monitor.checkpoint
     restored = checkpoint.restore(_description(objective, solver), ("start", *Point._fields))
     run = Run(objective, METHODS[solver], options.tolerance, theta if restored is None else restored["start"])
-    completed(run.begin())
+    completed(run.begin(), asked)
     checkpoint.begin(run.start.loss, run.start.gradient, start=run.theta)
     if restored is None:
         return run, run.start
@@ -370,7 +389,7 @@ def _description(objective, solver):
     return description
 
 
-def _chosen_solver(solver, objective):
+def chosen_solver(solver, objective):
     """The solver itself where "auto" was asked for."""
     if solver != "auto":
         return solver

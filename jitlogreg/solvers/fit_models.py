@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jitlogreg import outputs, validation
+from jitlogreg.solvers.checkpoint import Checkpoint
 from jitlogreg.solvers.direction import Method
-from jitlogreg.solvers.lockstep import Models, lockstep
+from jitlogreg.solvers.lockstep import SideBySide, lockstep
 from jitlogreg.solvers.monitor import Monitor, State, is_true
 from jitlogreg.solvers.point import Point, Task, number_or_array
 from jitlogreg.solvers.progress import progress_bar
@@ -44,7 +45,7 @@ def fit_models(objective, methods: Callable[[Task], Method], options, descriptio
     w, b : optional
         Where to start: (n, K), and (K,) or a number.
     """
-    models, monitor = Models(objective), options.monitor
+    models, monitor = SideBySide(objective), options.monitor
     names = [f"{field}_{k}" for k in range(objective.n_outputs) for field in Point._fields]
     restored = monitor.checkpoint.restore(description, ("start", *names))
     start = _start(objective, w, b) if restored is None else restored["start"]
@@ -126,10 +127,11 @@ class _Follower:
         )
 
 
-class _Trace:
+class _Trace(Checkpoint):
     """Stands where a run alone has its checkpoint, and keeps the point at which its next iteration begins."""
 
     def __init__(self, points, k):
+        super().__init__(None, 1, None)
         self._points, self._k = points, k
 
     def save(self, iteration, make_state, *, is_last=False):

@@ -1,5 +1,7 @@
 """L-BFGS, preconditioned by the Hessian of a sample of the rows where the target has a Hessian.
 
+Of a softmax with more parameters than a Hessian is formed of, the block that its classes share preconditions it.
+
 Source: Nocedal & Wright, Numerical Optimization, 2006, 7.2.
 """
 
@@ -7,11 +9,11 @@ import math
 
 import numpy as np
 
-from jitlogreg.solvers.curvature import Cholesky, factorize
+from jitlogreg.solvers.curvature import Cholesky, NoModel, SharedCholesky, factorize
 from jitlogreg.solvers.direction import Direction
 from jitlogreg.solvers.newton import Newton, newton_cg_direction
 from jitlogreg.solvers.point import dot
-from jitlogreg.solvers.requests import Hessian
+from jitlogreg.solvers.requests import Hessian, SharedHessian
 from jitlogreg.solvers.steepest_descent import cauchy_step_size
 
 # Pairs (s, y) that are kept (Nocedal & Wright, 7.2: 3 to 20)
@@ -44,15 +46,21 @@ class LBFGS:
     stops_by_norm = False
     memory, max_unconfirmed = MEMORY, MAX_UNCONFIRMED
 
-    def __init__(self, task):
+    def __init__(self, task, model=None):
+        """L-BFGS for a task, preconditioned by a factored Hessian if one is given, else by that of a sample."""
         self._task, objective = task, task.objective
-        rows = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_PARAMETER * objective.n_parameters)
-        self._sample = objective.sample(rows) if objective.has_hessian else None
-        self._factored_at, self._model, self._pairs = None, _NoPreconditioner(), {}
+        self._sample, rows = None, 0
+        if model is None and (objective.has_hessian or objective.has_shared_hessian):
+            factored = objective.n_parameters if objective.has_hessian else objective.n_features + 1
+            rows = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_PARAMETER * factored)
+            self._sample = objective.sample(rows)
+        # a block that the outputs share tells too little of λ to end a run
+        self._tells_decrement = model is not None or (self._sample is not None and objective.has_hessian)
+        self._factored_at, self._model, self._pairs = None, NoModel() if model is None else model, {}
         self._newton = Newton(task) if objective.has_hessian else None
         is_cheap = objective.n_parameters <= CHEAP_PARAMETERS
         sample_is_all = self._sample is not None and objective.shape[0] <= rows
-        self._ends_by_newton = objective.has_hessian and (is_cheap or sample_is_all)
+        self._ends_by_newton = objective.has_hessian and model is None and (is_cheap or sample_is_all)
 
     @property
     def dependent(self):
@@ -63,8 +71,12 @@ class LBFGS:
         """Whether the sample's Hessian at θ has a usable Cholesky factor in the caller's columns."""
         if self._sample is None:
             return True
-        self._factored_at, self._model = theta, Cholesky((yield Hessian(self._sample, theta)))
-        return self._model.is_well_conditioned
+        if self._sample.has_hessian:
+            self._factored_at, self._model = theta, Cholesky((yield Hessian(self._sample, theta)))
+            return self._model.is_well_conditioned
+        model = SharedCholesky((yield SharedHessian(self._sample, theta)))
+        self._factored_at, self._model = theta, model if model.is_well_conditioned else NoModel()
+        return model.is_well_conditioned
 
     def direction(self, point):
         """−B⁻¹g, where the last pairs and the sample make B."""
@@ -78,7 +90,7 @@ class LBFGS:
         decrement = inverse.decrement_of(point.gradient)
         if decrement <= self._task.tolerance and self._ends_by_newton:
             return (yield from self._newton.direction(point._replace(preconditioner_theta=np.empty(0))))
-        if is_misjudged or (self._sample is None and decrement <= self._task.tolerance):
+        if is_misjudged or (not self._tells_decrement and decrement <= self._task.tolerance):
             return (yield from newton_cg_direction(self._task, point, inverse.times))
         is_scaled = model.has_unit_hessian or inverse.pairs
         step_size = 1.0 if is_scaled else (yield from cauchy_step_size(self._task.objective, point))
@@ -125,32 +137,6 @@ class _InverseHessian:
             return math.inf
         x = self._model.transform_gradient(gradient)
         return math.sqrt(max(dot(x, _two_loop_recursion(self.pairs, x, self._model.has_unit_hessian)), 0.0))
-
-
-class _NoPreconditioner:
-    """The caller's coordinates, where no sample tells better ones."""
-
-    has_unit_hessian, dependent = False, ()
-
-    def transform_gradient(self, gradient):
-        """g."""
-        return gradient
-
-    def transform_step(self, step):
-        """s."""
-        return step
-
-    def recover_step(self, x):
-        """x."""
-        return x
-
-    def has_null_space_part(self, gradient):
-        """False."""
-        return False
-
-    def noise_floor(self, rms):
-        """0: nothing is known of it."""
-        return 0.0
 
 
 def _two_loop_recursion(pairs, v, has_unit_hessian):

@@ -6,54 +6,88 @@ converged asks no more, and what is left costs less.
 """
 
 import contextlib
+from typing import Any
 
 import numpy as np
 
 from jitlogreg import row_passes
-from jitlogreg.solvers.requests import Doubt, Evaluation, Product, Steps
+from jitlogreg.solvers.requests import Doubt, Evaluation, Product, Request, Steps
 
 
-class Models:
-    """Independent models of one X.
+class Apart:
+    """Models whose reads of X nobody shares: one alone, or softmax models.
 
     Parameters
     ----------
-    objective : OutputsObjective
-        Of independent models.
+    objectives : list of SolverObjective
 
     Attributes
     ----------
-    objectives : list of Objective
-        That of each model, as it would be alone.
+    objectives : list of SolverObjective
     n_reads : int
         How often X was read; a sample's Hessian, which reads few rows, does not count.
     """
 
+    def __init__(self, objectives):
+        self.objectives, self.n_reads = objectives, len(objectives)  # by the check of the data
+        self._last = {}
+
+    def answer(self, waiting):
+        """The answers to requests, by the numbers of the models that wait for them."""
+        return {k: self._answer(k, request) for k, request in waiting.items()}
+
+    def _answer(self, k, request):
+        objective = request.objective
+        if type(request) is not Evaluation:
+            self.n_reads += objective.shape[0] == self.objectives[k].shape[0]
+            return request.answer()
+        sums = self._known(k, request)
+        if sums is None:
+            self.n_reads += 1
+            sums = objective.sums_of(request.theta)
+            self._keep(k, request, sums)
+        return objective.from_sums(sums, request.theta)
+
+    def _keep(self, k, request, sums):
+        """Keep the sums of a model's last θ: the next penalty begins there."""
+        self._last[k] = request.theta, request.objective.frame, sums
+
+    def _known(self, k, request):
+        """The sums at the model's last θ if that is asked for, or None."""
+        theta, frame, sums = self._last.get(k, (None, None, None))
+        is_known = theta is not None and frame is request.objective.frame and np.array_equal(theta, request.theta)
+        return sums if is_known else None
+
+
+class SideBySide(Apart):
+    """Independent models of one X, whose evaluations share reads of it.
+
+    Parameters
+    ----------
+    objective : OutputsObjective
+        Of independent models; `objectives` are those of each alone.
+    """
+
     def __init__(self, objective):
-        self.objectives = [objective.model(k) for k in range(objective.n_outputs)]
+        super().__init__([objective.model(k) for k in range(objective.n_outputs)])
         self._target, self._problem = objective._target, objective._problem
         self._taken = None, None
-        self._last: dict = {}
-        self.n_reads = 1  # by the check of the data
+        self.n_reads = int(objective._at_zero is not None)
 
     def answer(self, waiting):
         """The answers to requests, by the numbers of the models that wait for them."""
         answers, groups = {}, {}
         for k, request in waiting.items():
-            answer_all = _TOGETHER.get(type(request))
-            if answer_all is None:
-                answers[k] = request.answer()
-                self.n_reads += request.objective.shape[0] == self._problem.X.shape[0]
-            elif type(request) is Evaluation and self._is_known(k, request):
-                answers[k] = self._from_sums(request, self._last[k][2])
+            answer_all, frame = _TOGETHER.get(type(request)), request.objective.frame
+            if answer_all is None or (type(request) is Evaluation and self._known(k, request) is not None):
+                answers[k] = self._answer(k, request)
             else:
-                frame = request.objective.frame
                 key = answer_all, None if frame is None else frame.packed.tobytes()
                 groups.setdefault(key, {})[k] = request
         for (answer_all, _), requests in groups.items():
-            numbers, requests = tuple(requests), list(requests.values())
-            problem = self._problem_of(numbers)._replace(frame=requests[0].objective.frame)
-            answers |= zip(numbers, answer_all(self, numbers, problem, requests), strict=True)
+            problem = self._problem_of(tuple(requests))
+            problem = problem._replace(frame=next(iter(requests.values())).objective.frame)
+            answers |= zip(requests, answer_all(self, problem, requests), strict=True)
             self.n_reads += 1
         return answers
 
@@ -74,53 +108,46 @@ class Models:
 
     # ---------------------------------------------------------------- answers to many
 
-    def _evaluations(self, numbers, problem, requests):
-        """Losses and gradients. The sums of each model's last θ are kept: the next penalty begins there."""
+    def _evaluations(self, problem, requests):
         sums = self._target.sums_of_outputs("sigmoid", problem, *_columns(requests, "theta"), True)
-        for j, (k, request) in enumerate(zip(numbers, requests, strict=True)):
-            self._last[k] = request.theta, problem.frame, sums.of_model(j)
-            yield self._from_sums(request, self._last[k][2])
+        for j, (k, request) in enumerate(requests.items()):
+            own = sums.of_model(j)
+            self._keep(k, request, own)
+            yield request.objective.from_sums(own, request.theta)
 
-    def _is_known(self, k, request):
-        theta, frame, _ = self._last.get(k, (None, None, None))
-        return theta is not None and frame is request.objective.frame and np.array_equal(theta, request.theta)
-
-    def _from_sums(self, request, sums):
-        return request.objective.from_sums(sums, request.theta)
-
-    def _products(self, numbers, problem, requests):
+    def _products(self, problem, requests):
         of_w, of_b = self._target.hessian_vector_sums_of_outputs(
             "sigmoid", problem, *_columns(requests, "theta"), *_columns(requests, "v")
         )
-        for j, request in enumerate(requests):
+        for j, request in enumerate(requests.values()):
             yield request.objective.product_from_sums(np.ascontiguousarray(of_w[:, j]), float(of_b[j]), request.v)
 
-    def _doubts(self, numbers, problem, requests):
+    def _doubts(self, problem, requests):
         return row_passes.smallest_doubts(self._target, problem, *_columns(requests, "theta"))
 
 
-_TOGETHER = {Evaluation: Models._evaluations, Product: Models._products, Doubt: Models._doubts}
+_TOGETHER = {Evaluation: SideBySide._evaluations, Product: SideBySide._products, Doubt: SideBySide._doubts}
 
 
 def _columns(requests, name):
     """W (n, K) and b (K,) of what requests have by this name."""
-    parts = [request.objective.split(getattr(request, name)) for request in requests]
+    parts = [request.objective.split(getattr(request, name)) for request in requests.values()]
     return np.stack([w for w, _ in parts], axis=1), np.array([b for _, b in parts])
 
 
 @np.errstate(all="ignore")
-def lockstep(models: Models, steps: dict[int, Steps], after_round=None):
+def lockstep(models: Apart, steps: dict[int, Steps], after_round=None):
     """Run the steps of some models to their ends. Returns what they return, by the models' numbers.
 
     `after_round`, a function of the numbers of the models that still run, is called after each round of answers.
     """
-    results, waiting = {}, {}
+    results: dict[int, Any] = {}
     with contextlib.ExitStack() as stack:
         for of_model in steps.values():
             stack.enter_context(contextlib.closing(of_model))
         answers = dict.fromkeys(steps)
         while answers:
-            waiting = {}
+            waiting: dict[int, Request] = {}
             for k, answer in answers.items():
                 try:
                     waiting[k] = steps[k].send(answer)

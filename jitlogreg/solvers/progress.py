@@ -1,11 +1,12 @@
 """The progress bar of a long run."""
 
 import contextlib
+import math
 
 
 @contextlib.contextmanager
 def progress_bar(description, total, *, enabled):
-    """Yield `advance(steps, loss)`, which moves the bar and shows the loss, or does nothing unless `enabled`.
+    """Yield `advance(steps, loss)`, which moves the bar and shows the loss if there is one; nothing unless `enabled`.
 
     Raises
     ------
@@ -29,5 +30,7 @@ def progress_bar(description, total, *, enabled):
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(description, total=total, loss="compiling")  # the first step of a process waits for that
-        yield lambda steps, loss: bar.update(task, advance=steps, loss=f"loss {loss:.6g}")
+        yield lambda steps, loss: bar.update(
+            task, advance=steps, loss="" if loss is None or math.isnan(loss) else f"loss {loss:.6g}"
+        )
         bar.update(task, total=bar.tasks[task].completed)  # the run may have ended early

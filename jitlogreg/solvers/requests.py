@@ -47,6 +47,28 @@ class Hessian(NamedTuple):
         return self.objective.hessian(self.theta)
 
 
+class SharedHessian(NamedTuple):
+    """The block of the Hessian at θ that all outputs share."""
+
+    objective: SolverObjective
+    theta: np.ndarray
+
+    def answer(self):
+        """From the objective."""
+        return self.objective.shared_hessian(self.theta)
+
+
+class Root(NamedTuple):
+    """`SolverObjective.root` at θ."""
+
+    objective: SolverObjective
+    theta: np.ndarray
+
+    def answer(self):
+        """From the objective."""
+        return self.objective.root(self.theta)
+
+
 class Doubt(NamedTuple):
     """`SolverObjective.smallest_doubt` at θ."""
 
@@ -59,19 +81,21 @@ class Doubt(NamedTuple):
         return self.objective.smallest_doubt(self.theta, self.enough)
 
 
-Request = Evaluation | Product | Hessian | Doubt
+Request = Evaluation | Product | Hessian | SharedHessian | Root | Doubt
 
 # What asks; it returns a result of its own in the end
 Steps = Generator[Request, Any, Any]
 
 
 @np.errstate(all="ignore")
-def completed(steps: Steps):
-    """Answer what steps ask, until they end; what they return."""
+def completed(steps: Steps, asked: list[Request] | None = None):
+    """Answer what steps ask, until they end; what they return. Requests are appended to `asked`, if that is given."""
     with contextlib.closing(steps):
         try:
             request = next(steps)
             while True:
+                if asked is not None:
+                    asked.append(request)
                 request = steps.send(request.answer())
         except StopIteration as end:
             return end.value

@@ -15,7 +15,7 @@ from jitlogreg.solvers.point import Point, Task, initial_point
 from jitlogreg.solvers.progress import progress_bar
 from jitlogreg.solvers.requests import Evaluation, Steps
 from jitlogreg.solvers.solver_objective import SolverObjective
-from jitlogreg.solvers.standardize import ROWS, column_statistics
+from jitlogreg.solvers.standardize import ROWS, ColumnStatistics, column_statistics
 
 # Separation is suspected if the last step has left this share of λ or more: along exponentials 1/e is left
 DIVERGENT_CONTRACTION = 0.3
@@ -59,14 +59,21 @@ class Run:
     """One fit: an objective, the columns in which it is minimised, and the method.
 
     The caller's columns are used where that loses no digits. Where they lie far from 0, or depend on each other so much
-    that their Hessian has no usable Cholesky factor, the run computes in the frame of their centres and scales.
+    that their Hessian has no usable Cholesky factor, the run computes in the frame of their centres and scales. Their
+    statistics come from the objective's own rows and weights, or are given as `columns`.
 
     Whoever calls answers the requests of `begin` and `minimise`, while NumPy's warnings are off.
     """
 
     def __init__(
-        self, objective: SolverObjective, make_method: Callable[[Task], Method], tolerance: float, theta: np.ndarray
+        self,
+        objective: SolverObjective,
+        make_method: Callable[[Task], Method],
+        tolerance: float,
+        theta: np.ndarray,
+        columns: ColumnStatistics | None = None,
     ):
+        self._columns = columns
         self._objective, self._make_method, self._tolerance = objective, make_method, tolerance
         self.theta, self._warnings = theta, np.geterr()
         self._tested_theta = self._is_separation_possible = self._separation = None
@@ -74,13 +81,24 @@ class Run:
     def begin(self) -> Steps:
         """Choose the columns, and evaluate the start."""
         objective = self._objective
-        has_b = objective.has_intercept
-        self._columns = column_statistics(*objective.some_rows(ROWS), l2=objective.l2, has_intercept=has_b)
+        if self._columns is None:
+            described = {"l2": objective.l2, "has_intercept": objective.has_intercept}
+            self._columns = column_statistics(*objective.some_rows(ROWS), **described)
         if not self._columns.needs_frame:
             yield from self._set_up(objective, self._columns.rms, np.ones(objective.n_features))
         if self._columns.needs_frame or not (yield from self._method.is_well_conditioned_at(self.start.theta)):
             spread = self._columns.spread
             yield from self._set_up(objective.in_frame(self._columns.frame), spread, spread)
+
+    @property
+    def objective(self):
+        """The objective in the columns in which the run computes."""
+        return self._task.objective
+
+    @property
+    def spread(self):
+        """The deviation of the column of each parameter there."""
+        return self._task.spread
 
     def _set_up(self, objective, rms, spread):
         """Start in the columns of an objective, which have these statistics."""

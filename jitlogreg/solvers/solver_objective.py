@@ -12,8 +12,8 @@ from jitlogreg.targets.frame import Frame
 class SolverObjective(Protocol):
     """J(θ) and its derivatives, bound to m examples with p parameters θ = [w, b] or [w].
 
-    A gradient and products of the Hessian with vectors are always there. `hessian`, `root` and `sample` are called only
-    where `has_hessian` is True.
+    A gradient and products of the Hessian with vectors are always there. `hessian` and `root` are called only where
+    `has_hessian` is True, and `sample` where that or `has_shared_hessian` is.
 
     Attributes
     ----------
@@ -33,6 +33,8 @@ class SolverObjective(Protocol):
         The columns that θ refers to; the caller's own if None.
     has_hessian : bool
         Whether the Hessian can be formed.
+    has_shared_hessian : bool
+        Whether a block of the Hessian that all outputs share can be formed.
     total_weight : float
         S = Σ sᵢ.
     imbalance : float
@@ -50,6 +52,7 @@ class SolverObjective(Protocol):
     penalty: float | np.ndarray
     frame: Frame | None
     has_hessian: bool
+    has_shared_hessian: bool
     total_weight: float
     imbalance: float
 
@@ -64,6 +67,9 @@ class SolverObjective(Protocol):
 
     def hessian(self, theta):
         """The Hessian at θ."""
+
+    def shared_hessian(self, theta):
+        """The mean of the outputs' diagonal blocks of the Hessian, where `has_shared_hessian` is True."""
 
     def root(self, theta):
         """The triangular R with RᵀR = S H, of the Hessian H at θ, by a QR factorisation of the weighted rows."""

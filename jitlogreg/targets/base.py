@@ -196,8 +196,7 @@ class Target(Protocol):
     def activate_outputs(self, function: str, problem: Problem, W: Any, b: Any, out: Any) -> Any:
         """Write a function of the K margins xW + b of each row to `out`, shape (m, K), and return it.
 
-        One of `pointwise.ACTIVATIONS`, of each margin; or "softmax" or "log_softmax". A target that
-        `dispatch.has_outputs` does not name raises TargetUnavailableError, here and in `sums_of_outputs`.
+        One of `pointwise.ACTIVATIONS`, of each margin; or "softmax" or "log_softmax".
         """
 
     def sums_of_outputs(self, link: str, problem: Problem, W: Any, b: Any, with_gradient: bool) -> Sums:

@@ -127,11 +127,6 @@ def has_hessian(name):
     return name in ("cpu", "reference")
 
 
-def has_outputs(name):
-    """Whether a target has kernels of K outputs, whether it can run here or not."""
-    return name in ("cpu", "reference")
-
-
 def use_target(target: str) -> contextlib.AbstractContextManager[None]:
     """Run every call in the `with` block on this target, unless the call names another.
 

@@ -65,22 +65,36 @@ class Frame(NamedTuple):
 
 
 def turned_sums(sums, problem, w, b, with_gradient):
-    """The sums of a frame's columns by a function that takes columns as they are.
+    """The sums of a frame's columns by a function that takes columns as they are; of one output or of K.
 
     That costs the digits that a column's centre has more than its deviation.
     """
     frame = problem.frame
     found = sums(problem._replace(frame=None), *_to_caller(frame, w, b), with_gradient)
-    return found._replace(dw=frame.scale * (found.dw - frame.centre * found.db)) if with_gradient else found
+    return found._replace(dw=_into_frame(frame, found.dw, found.db)) if with_gradient else found
 
 
 def turned_hessian_vector_sums(hessian_vector_sums, problem, w, b, v):
     """The products of a frame's Hessian with a vector, likewise."""
     frame = problem.frame
     of_w, of_b = hessian_vector_sums(problem._replace(frame=None), *_to_caller(frame, w, b), frame.to_caller(v))
-    return frame.scale * (of_w - frame.centre * of_b), of_b
+    return _into_frame(frame, of_w, of_b), of_b
+
+
+def turned_products_of_outputs(products, problem, model, along):
+    """The same of K outputs, of (W, b) along (V, c)."""
+    frame = problem.frame
+    of_w, of_b = products(problem._replace(frame=None), *_to_caller(frame, *model), *_to_caller(frame, *along))
+    return _into_frame(frame, of_w, of_b), of_b
 
 
 def _to_caller(frame, w, b):
-    theta = frame.to_caller(np.append(w, b))
-    return theta[:-1], float(theta[-1])
+    """w (n,) and b, or W (n, K) and b (K,), in the caller's columns."""
+    of_w = frame.scale * np.ascontiguousarray(w.T)
+    of_b = b - np.sum(frame.centre * of_w, axis=-1)
+    return np.ascontiguousarray(of_w.T), float(of_b) if w.ndim == 1 else of_b
+
+
+def _into_frame(frame, dw, db):
+    """Sums with respect to the frame's columns, from those with respect to the caller's."""
+    return (frame.scale * (dw.T - np.multiply.outer(db, frame.centre))).T

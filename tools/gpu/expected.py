@@ -39,8 +39,8 @@ def activations(X, w, b):
     activated = np.where(z < 0, e, 1) / (1 + e)
     logarithm = np.minimum(z, 0) - np.log1p(e)
     return (
-        (activated, _ulps(activated, w.dtype, 2) + delta / 4),
-        (logarithm, _ulps(logarithm, w.dtype, 2) + delta),
+        (activated, ulps(activated, w.dtype, 2) + delta / 4),
+        (logarithm, ulps(logarithm, w.dtype, 2) + delta),
     )
 
 
@@ -63,7 +63,7 @@ def objective(X, y, w, b=0.0, sample_weight=None, l2=0.0):
     relative = (32 + 32 + 8 + 8) * u
     off_loss = s * ((np.abs(dz) + delta) * delta + relative * losses)
     off_dz = s * (delta / 4 + relative * size)
-    dw, off_dw = _over_rows(X, s * dz, off_dz)
+    dw, off_dw = over_rows(X, s * dz, off_dz)
     S = s.sum()
     value = SimpleNamespace(loss=(s @ losses) / S + l2 / 2 * (w @ w), dw=dw / S + l2 * w, db=(s @ dz) / S)
     bound = SimpleNamespace(
@@ -89,7 +89,7 @@ def product(X, w, b, v, sample_weight=None, l2=0.0):
     off = s * curvature * (np.expm1(delta) * (size + tau) + tau + (32 + 32 + 8 + 8) * u * size)
     off += s * float(np.finfo(w.dtype).tiny) * size
     h = s * curvature * along
-    of_w, off_w = _over_rows(X, h, off)
+    of_w, off_w = over_rows(X, h, off)
     value, bound = np.append(of_w, h.sum()), np.append(off_w, float(off.sum()))
     return value / s.sum() + penalty, bound / float(s.sum()) + 8 * u * np.abs(penalty)
 
@@ -128,12 +128,13 @@ def _wide(dtype):
     return np.float64 if dtype == np.float32 else np.longdouble
 
 
-def _over_rows(X, terms, off):
-    """Σ terms·x, and Σ off·|x|."""
-    total, bound = np.zeros(X.shape[1], terms.dtype), np.zeros(X.shape[1])
+def over_rows(X, terms, off):
+    """Σ terms·x, and Σ off·|x|, of terms for each row, or for each row and output."""
+    shape = X.shape[1:] + terms.shape[1:]
+    total, bound = np.zeros(shape, terms.dtype), np.zeros(shape)
     for rows in _blocks(X):
-        total += terms[rows] @ X[rows].astype(terms.dtype)
-        bound += off[rows].astype(np.float64) @ np.abs(X[rows].astype(np.float64))
+        total += X[rows].T.astype(terms.dtype) @ terms[rows]
+        bound += np.abs(X[rows].T.astype(np.float64)) @ off[rows].astype(np.float64)
     return total, bound
 
 
@@ -142,7 +143,7 @@ def _blocks(X):
     return [slice(first, first + rows) for first in range(0, len(X), rows)]
 
 
-def _ulps(exact, dtype, count):
+def ulps(exact, dtype, count):
     """So many ulp of a result; below the smallest normal number it may be flushed to 0."""
     exact = np.abs(np.asarray(exact, np.float64))
     tiny = float(np.finfo(dtype).tiny)

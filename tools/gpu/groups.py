@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from gpu import sanitizer, timing, values, views
+from gpu import outputs, sanitizer, timing, values, views
 from gpu.record import CHECK, run
 from gpu.shapes import DTYPES, ORDERS
 from gpu.streams import streams
@@ -33,6 +33,9 @@ def checks(device, quick=False):
         **_matrices(device, quick),
         "contract": values.contract,
         "descent": values.descents,
+        "offsets": outputs.offsets,
+        "outputs sigmoid": lambda target: outputs.outputs(target, "sigmoid", device, quick),
+        "outputs softmax": lambda target: outputs.outputs(target, "softmax", device, quick),
         "places": lambda target: views.views(),
         "numba": lambda target: views.public_calls(),
         "torch": lambda target: streams("torch"),

@@ -42,7 +42,7 @@ def registers():
         p, number = predictions.planned(predictions.h100(), n, dtype, order), getattr(numba, dtype)
         kernel = launch.REGIMES[p.regime].make(number, number, "gradient", *p.constants)
         extra = 4 if p.cooperative else 0
-        signature = (*[numba.int64] * 5, number, *[numba.int64] * (3 + extra))
+        signature = (*[numba.int64] * 5, number, *[numba.int64] * (4 + extra))
         codes = intermediate_code(kernel, signature, CAPABILITY, p.threads, p.blocks_per_sm)
         found[n, dtype, order] = int(
             re.search(r"Used (\d+) registers", driver.machine_code(codes, CAPABILITY)[2]).group(1)

@@ -132,18 +132,18 @@ def kernels(data):
         )
 
         def loss_and_gradient():
-            call.run("gradient", p, data.w, data.b, data.y.address, 0, partials, workspace)
+            call.run("gradient", p, data.w, data.b, (data.y.address, 0, 0), partials, workspace)
             call.reduce_partials(dtype, partials, p.n_partials, n + TOTALS, 0, sums)
 
         def forward():
-            call.run("sigmoid", p, data.w, data.b, 0, 0, out, workspace)
+            call.run("sigmoid", p, data.w, data.b, (0, 0, 0), out, workspace)
 
         w_and_v = np.concatenate([w, w, np.ones(1)])
         q = second.plan(w_and_v, "curvature")
         of_second = second.workspace(plan.partials_size(q, n) * 8, (n + TOTALS) * 8, q.workspace_size * 8)
 
         def hessian_vector():
-            second.run("curvature", q, w_and_v, data.b, 0, 0, of_second[0], of_second[2])
+            second.run("curvature", q, w_and_v, data.b, (0, 0, 0), of_second[0], of_second[2])
             second.reduce_partials(w_and_v.dtype, of_second[0], q.n_partials, n + TOTALS, 0, of_second[1])
 
         yield {"kernels": loss_and_gradient, "forward": forward, "hessian_vector": hessian_vector}

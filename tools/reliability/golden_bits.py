@@ -38,6 +38,9 @@ CLASSES = 5
 # The columns up to which a case has a Hessian and fits
 HESSIAN_COLUMNS = 64
 
+# The rows of cases with paths, folds and resamples
+FEWEST_ROWS, MOST_ROWS = 1_000, 60_000
+
 
 def cases(shapes=SHAPES):
     """The names of all cases, such as "64x8 C float32/float64"."""
@@ -58,11 +61,14 @@ def bits(case):
         "forward": digest(jlr.forward(X, w, 0.25)),
         "log_forward": digest(jlr.log_forward(X, w, 0.25)),
     }
+    offset = numbers(m, 9).astype(w_dtype)
+    found["offset"] = digest(*jlr.loss_and_gradient(X, y, w, 0.25, offset=offset))
     W, classes = numbers(n * CLASSES, 6).reshape(n, CLASSES).astype(w_dtype), classes_of(m)
     found["softmax"] = digest(
         *jlr.loss_and_gradient(X, classes, W, 0.25, link="softmax", sample_weight=s, l2=0.125),
         jlr.log_forward(X, W, 0.25, link="softmax"),
     )
+    found["models"] = digest(*jlr.loss_and_gradient(X, y, W, 0.25, sample_weight=s, offset=offset, l2=0.125))
     if w_dtype == "float64":
         several = jlr.Objective(X, classes, link="softmax", n_outputs=CLASSES)
         T = np.append(W, numbers(CLASSES, 7))
@@ -75,6 +81,10 @@ def bits(case):
             for solver in ("newton", "lbfgs"):
                 found[solver] = digest(*fitted(X, soft, s, solver))
                 found[f"{solver} far off"] = digest(*fitted(X * FAR_OFF[0] + FAR_OFF[1], soft, s, solver))
+        if n <= HESSIAN_COLUMNS and MOST_ROWS >= m >= FEWEST_ROWS:
+            found["path"] = digest(jlr.fit_path(X, soft, l2s=[0.5, 0.125], sample_weight=s).w)
+            found["folds"] = digest(jlr.cross_validate(X, y, [0.5, 0.125], folds=3, sample_weight=s).scores)
+            found["resamples"] = digest(jlr.bootstrap(X, y, n_resamples=9, l2=0.125, sample_weight=s).w)
         if n <= HESSIAN_COLUMNS and len(np.unique(classes)) == CLASSES:
             found["softmax fit"] = digest(*fitted(X, classes, s, "lbfgs", link="softmax", max_iterations=4))
     return found

@@ -12,7 +12,7 @@ from jitlogreg.targets.cpu.kernels import EPILOGUES, OUTPUTS_EPILOGUES, kernel, 
 from jitlogreg.targets.cpu.outputs import chunks
 from jitlogreg.targets.cpu.partition import POINTWISE_COST, Partition, chunk_count, partition, row_partition
 from jitlogreg.targets.cpu.pointers import data_address
-from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, PROBLEM, WORDS
+from jitlogreg.targets.cpu.problem import PLAN, PLAN_START, PLAN_WORDS, WORDS
 
 # What kernels of one output are told of outputs, coefficients and waves
 _ONE_OUTPUT = 1, 0, 0
@@ -72,25 +72,13 @@ def make_outputs_plan(operation, shape, outputs, order, ld, x_dtype, w_dtype, wi
         *(prefetch.cached, prefetch.distance, prefetch.gradient_below),
     )
     columns = -(-n // LANES) * LANES
-    fixed = {
-        "kernel": kernel(operation, x_dtype, w_dtype, order, prefetch.hint, standardized=standardized),
-        "m": m,
-        "n": n,
-        "ld": ld,
-        **parts._asdict(),
-        "prefetch": ahead,
-        "vectors": 1,
-        "outputs": outputs,
-        "w_step": columns + LANES,
-        "n_padded": columns if with_gradient else 0,
-    }
-    fields, size = chunks.memory(fixed, epilogue, w_dtype.itemsize, numba.config.NUMBA_NUM_THREADS, 8 * WORDS)
-    record = np.zeros(1, PROBLEM)
-    for name, value in (fixed | fields).items():
-        record[name] = value
-    record = record.view(np.int64)
+    n_padded, threads = columns if with_gradient else 0, numba.config.NUMBA_NUM_THREADS
+    of_tasks = m, parts.rows, parts.tasks, outputs, n_padded
+    fields, wave, size = chunks.memory(*of_tasks, epilogue.room, w_dtype.itemsize, threads, 8 * WORDS)
+    address = kernel(operation, x_dtype, w_dtype, order, prefetch.hint, standardized=standardized)
+    fixed = m, n, ld, *parts, ahead, outputs, columns + LANES, wave, n_padded, 0, 1
     serial = m * outputs * (n + POINTWISE_COST) < tuned.serial_below
-    return Plan(record, data_address(record), serial, False, -(-size // 8), fields["width"], [])
+    return _recorded((address, 0, *fixed, *fields), size, serial, False)
 
 
 def plan_of_dot(u, v):
@@ -109,9 +97,14 @@ def _planned(address, fixed, serial):
     width, reduction = fields[0], 0
     if panel == 0 and not serial and tasks * width >= executor.SHARED_SUMS:
         reduction = plain_kernel("reduction")
+    return _recorded((address, reduction, *fixed, *fields), size, serial, panel > 0)
+
+
+def _recorded(fields, size, serial, by_panels):
+    """The plan whose fields these are, with `size` bytes of memory."""
     record = np.zeros(WORDS, np.int64)
-    record[PLAN_START : PLAN_START + PLAN_WORDS] = address, reduction, *fixed, *fields
-    return Plan(record, data_address(record), serial, panel > 0, -(-size // 8), width, [])
+    record[PLAN_START : PLAN_START + PLAN_WORDS] = fields
+    return Plan(record, data_address(record), serial, by_panels, -(-size // 8), fields[PLAN.index("width")], [])
 
 
 def _hessian_cost(n):

@@ -198,7 +198,8 @@ def address_of(typingctx, array):
 def store_words(typingctx, address, values):
     """Write values to an address, in words of eight bytes.
 
-    An array is written as its address, item size, lengths, and strides in bytes; None as four zeros, like a vector.
+    An array is written as its address, item size, lengths, and strides in bytes. A vector has -1 for the other length,
+    and None is all zeros.
     """
 
     def codegen(context, builder, sig, args):
@@ -207,9 +208,11 @@ def store_words(typingctx, address, values):
             if isinstance(value_type, types.Array):
                 a = context.make_array(value_type)(context, builder, value)
                 shape, strides = (cgutils.unpack_tuple(builder, numbers) for numbers in (a.shape, a.strides))
+                if value_type.ndim == 1:
+                    shape, strides = [*shape, integer(-1)], [*strides, integer(0)]
                 words += [builder.ptrtoint(a.data, integer), a.itemsize, *shape, *strides]
             elif isinstance(value_type, types.NoneType):
-                words += [integer(0)] * 4
+                words += [integer(0)] * 6
             else:
                 word = types.float64 if isinstance(value_type, types.Float) else types.int64
                 words.append(context.cast(builder, value, value_type, word))

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from jitlogreg.interop.device_array import on_host
+from jitlogreg.pointwise import ACTIVATIONS
 from jitlogreg.targets.base import Sums
 from jitlogreg.targets.cuda import dot as dot_kernel
 from jitlogreg.targets.cuda import driver, plan
@@ -19,8 +20,9 @@ from jitlogreg.targets.cuda.driver import name as device
 from jitlogreg.targets.cuda.driver import reason
 from jitlogreg.targets.cuda.epilogue import ACCUMULATE_GRADIENT
 from jitlogreg.targets.cuda.launch import DeviceCopy, device_call
+from jitlogreg.targets.cuda.outputs import host as outputs_host
 from jitlogreg.targets.dispatch import TargetUnavailableError
-from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_sums
+from jitlogreg.targets.frame import turned_hessian_vector_sums, turned_products_of_outputs, turned_sums
 
 __all__ = [
     "activate",
@@ -80,7 +82,8 @@ def activate(function, problem, w, b, out):
         device_out, workspace = call.workspace(
             out.size * out.itemsize if to_host else 0, p.workspace_size * w.dtype.itemsize
         )
-        call.run(function, p, w, b, 0, 0, device_out if to_host else out.address, workspace)
+        of_examples = call.of_examples(problem._replace(y=None, sample_weight=None))
+        call.run(function, p, w, b, of_examples, device_out if to_host else out.address, workspace)
         if to_host:
             driver.download(out, device_out, call.stream)
     return out
@@ -131,28 +134,43 @@ def hessian_sums(problem, w, b):
 
 
 def activate_outputs(function, problem, W, b, out):
-    """Raise TargetUnavailableError: there is no kernel for it yet."""
-    raise TargetUnavailableError(_NO_OUTPUTS)
+    """Write a function of the K margins of each row to `out`, shape (m, K)."""
+    if W.shape[1] == 1 and function in ACTIVATIONS:
+        return activate(function, problem, *_of_one(W, b), out)
+    return outputs_host.activate(function, problem, W, b, out)
 
 
 def sums_of_outputs(link, problem, W, b, with_gradient):
-    """Raise TargetUnavailableError: there is no kernel for it yet."""
-    raise TargetUnavailableError(_NO_OUTPUTS)
+    """`sums` of K independent models, or of a softmax. Those of one model alone are those of `sums`."""
+    if problem.frame is not None:
+        return turned_sums(functools.partial(sums_of_outputs, link), problem, W, b, with_gradient)
+    if W.shape[1] > 1 or link == "softmax":
+        return outputs_host.sums(link, problem, W, b, with_gradient)
+    loss, dw, db, weight, valid = sums(problem, *_of_one(W, b), with_gradient)
+    return Sums(np.array([loss]), dw.reshape(-1, 1), np.array([db]), np.array([weight]), valid)
 
 
 def hessian_vector_sums_of_outputs(link, problem, W, b, V, c):
-    """Raise TargetUnavailableError: there is no kernel for it yet."""
-    raise TargetUnavailableError(_NO_OUTPUTS)
+    """`hessian_vector_sums` of K outputs along V and c: shapes (n, K) and (K,)."""
+    if problem.frame is not None:
+        return turned_products_of_outputs(
+            functools.partial(hessian_vector_sums_of_outputs, link), problem, (W, b), (V, c)
+        )
+    if W.shape[1] > 1 or link == "softmax":
+        return outputs_host.hessian_vector_sums(link, problem, W, b, V, c)
+    along = np.append(on_host(V), on_host(c)).astype(W.dtype, copy=False)
+    of_w, of_b = hessian_vector_sums(problem, *_of_one(W, b), along)
+    return of_w.reshape(-1, 1), np.array([of_b])
 
 
-_NO_OUTPUTS = (
-    f"target: expected 'cpu' or 'reference' for w of shape (n, K), got {name!r}, which has no such kernels yet"
-)
+def _of_one(W, b):
+    """w and b of one model, from those of K = 1."""
+    return on_host(W).reshape(-1), on_host(b)[0]
 
 
 def _reduced_sums(operation, problem, w, b):
     """The column sums, 0 where the operation has none, followed by the totals."""
-    X, y, sample_weight = problem[:3]
+    X = problem.X
     m, n = X.shape
     n_sums, first = n + TOTALS, 0 if operation in ACCUMULATE_GRADIENT else n
     numbers = np.zeros(n_sums)
@@ -164,9 +182,7 @@ def _reduced_sums(operation, problem, w, b):
         partials, results, workspace = call.workspace(
             plan.partials_size(p, n) * itemsize, n_sums * 8, p.workspace_size * itemsize
         )
-        s = 0 if sample_weight is None else call.address(sample_weight)
-        y = 0 if y is None else call.address(y)
-        call.run(operation, p, w, b, y, s, partials, workspace)
+        call.run(operation, p, w, b, call.of_examples(problem), partials, workspace)
         call.reduce_partials(w.dtype, partials, p.n_partials, n_sums, first, results)
         driver.download(numbers[first:], results + 8 * first, call.stream)
     return numbers

@@ -67,7 +67,7 @@ def make(x_type, w_type, operation, threads, load_width, w_load_width, vectors_p
             for e in range(vector_width):
                 margins[r] = fma(w_type(xs[r * thread_columns + k * vector_width + e]), ws[e], margins[r])
 
-    def kernel(x, ld, m, n, w, b, y, s, out):
+    def kernel(x, ld, m, n, w, b, y, s, offset, out):
         thread = thread_index(ld)
         lane, warp = thread & int64(31), thread >> int64(5)
         zero = zeros(b)
@@ -119,7 +119,7 @@ def make(x_type, w_type, operation, threads, load_width, w_load_width, vectors_p
                 row = base + int64(r)
                 dzs[r] = zero
                 if row < m and (reduces or thread == int64(0)):
-                    dz, loss, weight, invalid = epilogue(z + b, u + c, row, y, s, out)
+                    dz, loss, weight, invalid = epilogue(z + b, u + c, row, y, s, offset, out)
                     dzs[r] = dz
                     if reduces and thread == int64(0):
                         store_totals(

@@ -91,7 +91,7 @@ def make(x_type, w_type, operation, threads, lanes, lane_columns, sub_warps_per_
                 odd = fma(w_type(xs[r * lane_columns + k + 1]), ws[first + int64(k + 1)], odd)
         return even + odd
 
-    def kernel(x, ld, m, n, w, b, y, s, out):
+    def kernel(x, ld, m, n, w, b, y, s, offset, out):
         thread = thread_index(ld)
         lane, sub_warp = thread % int64(lanes), thread // int64(lanes)
         group, group_sub_warp = sub_warp // int64(sub_warps_per_row), sub_warp % int64(sub_warps_per_row)
@@ -162,7 +162,7 @@ def make(x_type, w_type, operation, threads, lanes, lane_columns, sub_warps_per_
                     if thread % int64(lanes_per_margin) == int64(0):
                         dz, row, slot = zero, base + block_row, thread // int64(lanes_per_margin)
                         if row < m:
-                            dz, loss, weight, invalid = epilogue(z + b, u + c, row, y, s, out)
+                            dz, loss, weight, invalid = epilogue(z + b, u + c, row, y, s, offset, out)
                             if reduces:
                                 with_example = add_example(
                                     load_totals(shared_totals, slot, n_slots), loss, dz, weight, invalid
@@ -179,7 +179,7 @@ def make(x_type, w_type, operation, threads, lanes, lane_columns, sub_warps_per_
                     dz, row = zero, base + lane_row + int64(r * lanes)
                     u = us[r] if two_rhs else zero
                     if row < m:
-                        dz, loss, weight, invalid = epilogue(lane_dzs[r] + b, u + c, row, y, s, out)
+                        dz, loss, weight, invalid = epilogue(lane_dzs[r] + b, u + c, row, y, s, offset, out)
                         if reduces:
                             with_example = add_example(
                                 load_totals(shared_totals, thread, n_slots), loss, dz, weight, invalid

@@ -69,6 +69,7 @@ def make(sums_kernel, w_type, threads, with_l2_panels):
         n,
         y,
         s,
+        offset,
         partials,
         n_partials,
         workspace,
@@ -110,6 +111,7 @@ def make(sums_kernel, w_type, threads, with_l2_panels):
                     b,
                     y,
                     s,
+                    offset,
                     partials,
                     workspace,
                     panel_rows,
@@ -117,7 +119,7 @@ def make(sums_kernel, w_type, threads, with_l2_panels):
                     barrier_counter,
                 )
             else:
-                evaluate(x, ld + zero, m, n + zero, w, b, y, s, partials)
+                evaluate(x, ld + zero, m, n + zero, w, b, y, s, offset, partials)
             grid_sync(barrier_counter)
             i = step_number[0]
             w = parameters + (i & int64(1)) * parameter_bytes

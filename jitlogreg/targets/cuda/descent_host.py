@@ -32,7 +32,7 @@ ONE_BLOCK_NUMBERS = 1 << 14
 
 def descend(problem, w, b, settings):
     """Descend, and yield what was reached after each launch, or after each step if `settings.each_step`."""
-    X, y, sample_weight = problem[:3]
+    X = problem.X
     learning_rate, n_iterations, l2, tolerance, each_step = settings
     n, dtype = X.shape[1], w.dtype
     itemsize = dtype.itemsize
@@ -51,8 +51,7 @@ def descend(problem, w, b, settings):
         driver.copy(parameters, call.w, n * itemsize, call.stream)
         driver.upload(parameters + n * itemsize, np.array([b], dtype), call.stream)
         driver.clear(report, REPORT_SIZE * 8, call.stream)
-        s = 0 if sample_weight is None else call.address(sample_weight)
-        y = call.address(y)
+        of_examples = call.of_examples(problem)
         n_reducers = 1 if plan.partials_size(p, n) <= ONE_BLOCK_NUMBERS else p.blocks
         types = numba.from_dtype(call.x_dtype), numba.from_dtype(dtype)
 
@@ -66,7 +65,7 @@ def descend(problem, w, b, settings):
             first, n_steps = last + 1, min(launch_steps, n_iterations - last)
             driver.clear(call.barrier_counter, 8, call.stream)
             arguments = (
-                *(call.x, call.leading_dimension, *call.shape, y, s, partials, p.n_partials, workspace),
+                *(call.x, call.leading_dimension, *call.shape, *of_examples, partials, p.n_partials, workspace),
                 *(parameters, parameter_stride, sums, history, report),
                 *(first, n_steps, dtype.type(learning_rate), np.float64(l2), np.float64(tolerance)),
                 *(n_reducers, p.panel_rows, p.split_k, call.barrier_counter),

@@ -76,7 +76,7 @@ def make(x_type, w_type, operation, threads, f_order, load_width, segment):
         store_w(out, index, high)
         store_w(out, index + n_sums, low)
 
-    def kernel(x, ld, m, n, w, b, y, s, out, workspace, panel_rows, split_k, barrier_counter):
+    def kernel(x, ld, m, n, w, b, y, s, offset, out, workspace, panel_rows, split_k, barrier_counter):
         thread = thread_index(ld)
         lane = thread & int64(31)
         warp = int64(cuda.blockIdx.x) * int64(warps) + int64(thread >> int64(5))
@@ -164,7 +164,7 @@ def make(x_type, w_type, operation, threads, f_order, load_width, segment):
                 if two_rhs:
                     u = warp_sum(u, 32, RESIDUALS_PER_WARP) + c
                 if lane < int64(RESIDUALS_PER_WARP) and row < n_rows:
-                    dz, loss, weight, invalid = epilogue(z, u, panel_start + row, y, s, out)
+                    dz, loss, weight, invalid = epilogue(z, u, panel_start + row, y, s, offset, out)
                     dzs[row] = dz
                     if reduces and cuda.blockIdx.x == 0:
                         with_example = add_example(load_totals(shared_totals, slot, n_slots), loss, dz, weight, invalid)

@@ -56,6 +56,11 @@ class DeviceCall:
         driver.upload(address, array, self.stream)
         return address
 
+    def of_examples(self, problem):
+        """The addresses of a problem's labels, weights and offsets; 0 where there are none."""
+        arrays = problem.y, problem.sample_weight, problem.offset
+        return tuple(0 if array is None else self.address(array) for array in arrays)
+
     def workspace(self, *sizes):
         """The addresses of buffers of so many bytes, each aligned for any dtype."""
         starts, total = [], 0
@@ -77,10 +82,10 @@ class DeviceCall:
         properties = driver.device_properties(self.ordinal)
         return plan.plan(properties, m, n, *itemsizes, self.order, load_width, w_load_width, rhs_count(operation))
 
-    def run(self, operation, p, w, b, y, s, out, workspace):
-        """Launch the kernel of a plan."""
+    def run(self, operation, p, w, b, of_examples, out, workspace):
+        """Launch the kernel of a plan; `of_examples` holds the addresses of y, s and offset."""
         (m, n), dtypes = self.shape, (self.x_dtype, w.dtype)
-        arguments = self.x, self.leading_dimension, m, n, self.w, w.dtype.type(b), y, s, out
+        arguments = self.x, self.leading_dimension, m, n, self.w, w.dtype.type(b), *of_examples, out
         if p.cooperative:
             driver.clear(self.barrier_counter, 8, self.stream)
             arguments += workspace, p.panel_rows, p.split_k, self.barrier_counter

@@ -45,6 +45,18 @@ F_SEGMENT, C_LOADS = 64, 8
 MAX_SPLIT_K = 32
 FLUSH_ROWS = 64  # the most rows that one accumulator takes
 
+# K outputs: the threads of a block, of which two reside on a multiprocessor; the most models of a tile; and the most
+# rows or columns of one, by bytes of w. A thread then has at most 16 sums in float32 and 8 in float64, each with a
+# chain, or a pair and a chain, in registers
+OUTPUTS_THREADS, OUTPUTS_BLOCKS = 256, 2
+OUTPUTS_MODELS = 32
+OUTPUTS_TILE, OUTPUTS_LEAST_TILE = {4: 128, 8: 64}, 32
+# The share of the L2 cache that a panel takes, X and residuals. Small tiles of rows read X once from memory where they
+# give half of the blocks something to do; where they would not, X is read from memory twice, in large tiles
+OUTPUTS_L2_DIVISOR = 2
+# The most bytes of the workspace, for thousands of classes
+OUTPUTS_WORKSPACE = 1 << 28
+
 
 class DeviceProperties(NamedTuple):
     """What a plan needs to know of a device: multiprocessors (SMs), bytes of shared memory, bytes of L2 cache."""
@@ -72,7 +84,7 @@ class Plan(NamedTuple):
     n_partials : int
         Partials that the kernel leaves for the second stage.
     panel_rows, split_k : int
-        Rows of an L2 panel and the slices of these rows; 0 in the other regimes.
+        Rows of a panel and the slices of these rows; 0 in regimes without panels.
     workspace_size : int
         Numbers of w's type in the kernel's workspace.
     """
@@ -95,7 +107,7 @@ class Plan(NamedTuple):
     @property
     def cooperative(self):
         """Whether the kernel has grid syncs, which require that all blocks be resident together."""
-        return self.regime == "l2_panels"
+        return self.regime in ("l2_panels", "outputs")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -189,6 +201,32 @@ def _l2_panels(device, m, n, x_itemsize, load_width, f_order, n_rhs):
     workspace_size = 2 * n_rhs * panel_rows * -(-n // segment)
     constants = PANEL_THREADS, f_order, load_width, segment
     return Plan("l2_panels", constants, 1, device.n_sms, 0, split_k, panel_rows, split_k, workspace_size)
+
+
+@functools.lru_cache(maxsize=1024)
+def outputs_plan(device, m, n, outputs, x_itemsize, w_itemsize, order, n_rhs=1):
+    """The plan for K outputs. Up to `OUTPUTS_MODELS` of them it depends on their number in the width of tiles alone."""
+    models = min(OUTPUTS_MODELS, max(4, _power_of_two(outputs)))
+    widest, resident = max(OUTPUTS_MODELS, outputs), device.n_sms * OUTPUTS_BLOCKS
+    most = OUTPUTS_TILE[w_itemsize]
+    fitting = device.l2_size // OUTPUTS_L2_DIVISOR // (n * x_itemsize + widest * w_itemsize)
+    if fitting < OUTPUTS_LEAST_TILE * resident // 2:
+        fitting = most * resident
+    fitting = max(OUTPUTS_LEAST_TILE, min(fitting, OUTPUTS_WORKSPACE // (4 * widest * w_itemsize), m))
+    rows = most
+    while rows > OUTPUTS_LEAST_TILE and fitting < rows * resident:
+        rows //= 2
+    tiles = -(-fitting // rows) if fitting == m else fitting // rows
+    if tiles > resident and fitting < m:
+        tiles = tiles // resident * resident  # every block has as many
+    columns = min(most, max(OUTPUTS_LEAST_TILE, _power_of_two(n + 1)))
+    column_tiles = -(-(n + 1) // columns) * -(-outputs // models)
+    panel_rows = tiles * rows
+    n_slices = max(1, min(resident // column_tiles, -(-min(panel_rows, m) // FLUSH_ROWS)))
+    blocks = min(resident, max(tiles, column_tiles * n_slices))
+    constants = OUTPUTS_THREADS, order == "F", rows, columns, models
+    workspace_size = 2 * n_rhs * panel_rows * outputs
+    return Plan("outputs", constants, OUTPUTS_BLOCKS, blocks, 0, n_slices, panel_rows, n_slices, workspace_size)
 
 
 def partials_size(plan, n):

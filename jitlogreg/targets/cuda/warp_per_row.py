@@ -45,7 +45,7 @@ def make(x_type, w_type, operation, threads, load_width, lanes_per_row, vectors_
     w_size, n_margins = n_rhs * lane_columns, n_rhs * rows
     u_offset = n_margins - rows  # u follows z where there are two right-hand sides
 
-    def kernel(x, ld, m, n, w, b, y, s, out):
+    def kernel(x, ld, m, n, w, b, y, s, offset, out):
         thread = thread_index(ld)
         lane, warp = thread & int64(lanes_per_row - 1), thread >> int64(5)
         sub_warp = (thread & int64(31)) // int64(lanes_per_row)
@@ -74,12 +74,12 @@ def make(x_type, w_type, operation, threads, load_width, lanes_per_row, vectors_
                 # one number tells what remains to be read: a comparison for each load would take registers
                 remaining = n - first if row < m else int64(0)
                 for k in range(vectors_per_lane):
-                    start, offset = r * lane_columns + k * vector_width, k * lanes_per_row * vector_width
+                    start, across = r * lane_columns + k * vector_width, k * lanes_per_row * vector_width
                     for e in range(vector_width):
                         xs[start + e] = x_type(0)
                     for e in range(0, vector_width, load_width):
-                        if int64(offset + e) < remaining:
-                            load_x(xs, start + e, x, row * ld + first + int64(offset + e))
+                        if int64(across + e) < remaining:
+                            load_x(xs, start + e, x, row * ld + first + int64(across + e))
             for r in range(rows):
                 for i in range(n_rhs):
                     z = zero
@@ -95,7 +95,7 @@ def make(x_type, w_type, operation, threads, load_width, lanes_per_row, vectors_
                 row = base + int64(lane_row) * int64(sub_warps) + int64(sub_warp)
                 dzs[q] = zero
                 if lane_row < rows and row < m:
-                    dz, loss, weight, invalid = epilogue(z + b, u + c, row, y, s, out)
+                    dz, loss, weight, invalid = epilogue(z + b, u + c, row, y, s, offset, out)
                     dzs[q], totals = dz, add_example(totals, loss, dz, weight, invalid)
             if accumulate_gradient:
                 for r in range(rows):

@@ -6,7 +6,7 @@ same.
 """
 
 from jitlogreg.simd import LANES
-from jitlogreg.targets.compile import inline
+from jitlogreg.targets.compile import inline, jitable
 from jitlogreg.targets.cpu.compensated import ADDED_AT_ONCE, add_parts, clear, join
 from jitlogreg.targets.cpu.epilogue import TOTALS, add_offset
 from jitlogreg.targets.cpu.outputs.row_major import DOTS
@@ -98,48 +98,23 @@ def _add_wave(t, problem, block, parts, last):
 # ---------------------------------------------------------------- memory
 
 
-def memory(fixed, epilogue, itemsize, threads, first):
-    """Where a call's memory is, and how much; see `row_chunks.memory`.
+@jitable
+def memory(m, rows, tasks, outputs, n_padded, room, itemsize, threads, first):
+    """The fields of the plan from `width` on, tasks that have memory at once, and where all memory ends, in bytes.
 
-    Parameters
-    ----------
-    fixed : dict
-        The fields of a plan that do not say where memory is.
-    epilogue : OutputsEpilogue
-    itemsize : int
-        Bytes of a number of w.
-    threads : int
-        At least so many tasks have memory at once.
-    first : int
-        The byte at which the totals begin.
-
-    Returns
-    -------
-    fields : dict
-        The other fields.
-    size : int
-        In bytes.
+    See `row_chunks.memory`. `room` has the epilogue's `shared`, `own` and `inputs`, and `itemsize` is that of w. At
+    least `threads` tasks have memory at once.
     """
-    m, rows, outputs, n_padded = (fixed[name] for name in ("m", "rows", "outputs", "n_padded"))
+    shared, own, inputs = room
     width = outputs * (n_padded + TOTALS)
-    numbers = DOTS + outputs * (epilogue.inputs * rows + n_padded)
-    work_size = LANES * (epilogue.shared + outputs * epilogue.own) + -(-numbers * itemsize // (8 * LANES)) * LANES
-    parts = fixed["tasks"] + (1 if m % LANES > 0 else 0)
+    numbers = DOTS + outputs * (inputs * rows + n_padded)
+    work_size = LANES * (shared + outputs * own) + (numbers * itemsize + 8 * LANES - 1) // (8 * LANES) * LANES
+    parts = tasks + (1 if m % LANES > 0 else 0)
     wave = min(parts, max(threads, WAVE_BYTES // (8 * (2 * width + work_size))))
-    waves, total_blocks = -(-parts // wave) if parts else 0, -(-width // ADDED_AT_ONCE)
+    waves = (parts + wave - 1) // wave if parts > 0 else 0
+    blocks = (width + ADDED_AT_ONCE - 1) // ADDED_AT_ONCE
     partials = first + 8 * 2 * width
     work = partials + 8 * wave * 2 * width
-    fields = {
-        "wave": wave,
-        "width": width,
-        "totals": first,
-        "partials": partials,
-        "work": work,
-        "work_size": work_size,
-        "parts": parts,
-        "stages": STAGES * waves,
-        "stage_tasks": max(wave, total_blocks),
-        "first_tasks": wave,
-        "second_tasks": total_blocks,
-    }
-    return fields, work + 8 * wave * work_size
+    of_stages = STAGES * waves, max(wave, blocks), wave, blocks, 0, 0
+    fields = width, first, partials, work, work_size, parts, 0, 0, 0, *of_stages
+    return fields, wave, work + 8 * wave * work_size

@@ -33,6 +33,11 @@ class OutputsEpilogue(NamedTuple):
     """How many matrices of coefficients X is multiplied by."""
     accumulates: bool = True
 
+    @property
+    def room(self):
+        """What `chunks.memory` asks."""
+        return self.shared, self.own, self.inputs
+
 
 @inline
 def finish_nothing(t, state, z, totals, counts):

@@ -1,0 +1,78 @@
+"""Folds of a cross-validation: a number for each row."""
+
+import numbers
+from collections.abc import Iterable
+
+import numpy as np
+
+from jitlogreg import validation
+
+
+def fold_numbers(folds, X, y, seed):
+    """The fold of each row, an ndarray of int64 (m,), and how many folds there are.
+
+    Parameters
+    ----------
+    folds : int, ndarray or splitter
+        So many folds, in which classes have the same shares; or the number of each row's fold; or what has a method
+        `split(X, y)`, as scikit-learn's splitters do, and leaves each row out once.
+    X, y : ndarray
+        Checked. Rows of y that are no classes are dealt out at random.
+    seed : int
+    """
+    m = len(X)
+    if isinstance(folds, numbers.Integral) and not isinstance(folds, bool):
+        count = validation.check_count("folds", folds, least=2)
+        if count > m:
+            raise ValueError(f"folds: expected at most {m}, the number of rows, got {count}")
+        return _dealt_out(y, m, count, np.random.default_rng(validation.check_count("seed", seed))), count
+    if hasattr(folds, "split") and not isinstance(folds, str):
+        return _of_splitter(folds, X, y)
+    if not isinstance(folds, np.ndarray):
+        raise TypeError(
+            "folds: expected a number of folds, an array with each row's fold, or a splitter of scikit-learn's, got "
+            f"{validation.described(folds)}"
+        )
+    validation.check_array("folds", folds)
+    if folds.shape != (m,) or folds.dtype.kind not in "iu":
+        raise ValueError(f"folds: expected integers of shape ({m},), got {folds.dtype} of shape {folds.shape}")
+    count = int(folds.max()) + 1
+    sizes = np.bincount(folds[folds >= 0], minlength=max(count, 2))
+    if np.any(folds < 0) or np.any(sizes == 0):
+        came = f"{folds.min()}" if np.any(folds < 0) else f"no row in fold {int(np.argmin(sizes))}"
+        raise ValueError(f"folds: expected numbers from 0 on, each of them in some row, and two at least, got {came}")
+    return folds.astype(np.int64), count
+
+
+def _dealt_out(y, m, count, rng):
+    """The rows in random order, class after class, dealt out in turn: classes have the same shares to one row."""
+    numbers_of_rows = rng.permutation(m)
+    if is_classes(y):
+        numbers_of_rows = numbers_of_rows[np.argsort(y[numbers_of_rows], kind="stable")]
+    found = np.empty(m, np.int64)
+    found[numbers_of_rows] = np.arange(m) % count
+    return found
+
+
+def is_classes(y):
+    """Whether labels are 0 and 1, or numbers of classes, and not shares of these."""
+    return y.ndim == 1 and (y.dtype.kind in "biu" or bool(np.all((y == 0) | (y == 1))))
+
+
+def _of_splitter(splitter, X, y):
+    found = np.full(len(X), -1)
+    splits = splitter.split(X, y)
+    if not isinstance(splits, Iterable):
+        raise TypeError(f"folds: expected a splitter whose split(X, y) gives pairs of indices, got {splits!r}")
+    count = 0
+    for train, test in splits:
+        train, test = np.asarray(train), np.asarray(test)
+        if np.any(found[test] >= 0):
+            raise ValueError(f"folds: expected folds that do not overlap, got row {test[found[test] >= 0][0]} twice")
+        if len(train) + len(test) != len(X) or np.any(np.isin(test, train)):
+            raise ValueError(f"folds: expected each split to have all {len(X)} rows, got {len(train)} and {len(test)}")
+        found[test], count = count, count + 1
+    if np.any(found < 0) or count < 2:
+        came = f"row {int(np.argmax(found < 0))} in none" if np.any(found < 0) else f"{count}"
+        raise ValueError(f"folds: expected two folds or more that have every row, got {came}")
+    return found, count
