@@ -18,6 +18,7 @@ from jitlogreg.cli import (
     demo_timing,
     machine,
     numpy_baseline,
+    outputs_cases,
     timing,
 )
 from jitlogreg.cli.errors import UsageError, WrongAnswerError
@@ -262,6 +263,97 @@ def test_medians_are_of_ratios_within_a_round(monkeypatch):
     assert [row["speedup"] for row in bench.dot_rows(["reference"], 3)] == [1, 5, 5]
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("operation", ["loss_and_gradient", "forward"])
+@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
+def test_bench_times_several_outputs_beside_one(run, target, operation, link):
+    arguments = (
+        "bench",
+        *SMALL_BENCH,
+        "--target",
+        target,
+        "--operation",
+        operation,
+        "--outputs",
+        "2,5",
+        "--link",
+        link,
+    )
+    rows = json.loads(run(*arguments, "--json"))["rows"]
+    cases = {(*row["shape"], row["outputs"], row["dtype"], row["order"], row["implementation"]) for row in rows}
+    assert len(cases) == len(rows) == 2 * 2 * 2 * 2 * 3
+    assert {row["outputs"] for row in rows} == {2, 5}
+    for row in rows:
+        assert (row["operation"], row["link"]) == (operation, link)
+        assert row["times_one"] > 0
+        (m, n), K, itemsize = row["shape"], row["outputs"], np.dtype(row["dtype"]).itemsize
+        of_labels = 8 if link == "softmax" else itemsize
+        n_bytes = (m * n + n * K) * itemsize + (m * of_labels if operation == "loss_and_gradient" else 0)
+        assert row["gb_per_s"] == pytest.approx(n_bytes / row["seconds"] / 1e9)
+    text = run(*arguments, "--dtype", "float64", "--order", "C")
+    assert text.isascii()
+    of_link = "classes of a softmax" if link == "softmax" else "models"
+    assert f"{operation}, 300 x 5, 2 {of_link}" in text.splitlines()
+    heads = [line.split() for line in text.splitlines() if line.startswith("dtype")]
+    assert [head[-2:] for head in heads] == [["x", "one"]] * 4
+    assert all(len(numbers(line)) == 5 for line in text.splitlines() if line.startswith("float64"))
+
+
+def test_times_of_several_outputs_are_over_that_of_one_in_the_same_round(monkeypatch):
+    times = [[1.0, 9.0, 4.0], [3.0, 2.0, 5.0], [10.0, 20.0, 20.0], [2.0, 8.0, 4.0], [1.0, 2.0, 4.0]]
+    monkeypatch.setattr(cases, "in_turn", lambda calls, rounds: np.array(times)[: len(calls)])
+    outputs = outputs_cases.Outputs(3, "softmax")
+    rows = outputs_cases.rows_of_outputs(outputs, "loss_and_gradient", 50, 4, "float64", "C", ["reference"], 3)
+    assert [row["implementation"] for row in rows] == ["limit", "NumPy", "reference"]
+    assert [row["times_one"] for row in rows] == [1, 10, 2]
+    assert [row["speedup"] for row in rows] == [10, 1, 5]
+    assert [row["percent_of_limit"] for row in rows] == [100, 10, 50]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--outputs", "0"], "--outputs: expected an integer of at least 1, got '0'"),
+        (["--outputs", "4,"], "--outputs: expected an integer of at least 1, got ''"),
+        (["--outputs", "4,1", "--link", "softmax"], "--outputs: expected at least 2 classes of a softmax, got 1"),
+        (["--link", "softmax"], "--link: expected --outputs K beside softmax"),
+    ],
+)
+def test_a_wrong_number_of_outputs_is_told(fail, arguments, message):
+    assert message in fail("bench", *SMALL_BENCH, *arguments)
+
+
+@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_wrong_answers_for_several_outputs_are_not_timed(fail, monkeypatch, link, wrong):
+    right = outputs_cases._NUMPY["loss_and_gradient", link]
+
+    def with_an_error(X, *data):
+        results = list(right(X, *data))
+        error = np.zeros(np.shape(results[wrong]))
+        error.reshape(-1)[-1] = 1e-11 if X.dtype == np.float64 else 1e-3
+        results[wrong] = results[wrong] + error
+        return results
+
+    monkeypatch.setitem(outputs_cases._NUMPY, ("loss_and_gradient", link), with_an_error)
+    for dtype in ("float64", "float32"):
+        several = ("--dtype", dtype, "--outputs", "3", "--link", link)
+        message = fail("bench", *SMALL_BENCH, *several, "--target", "reference", status=1)
+        assert "loss_and_gradient of NumPy, 300x5 K = 3 " in message
+
+
+def test_one_output_beside_several_is_checked(fail, monkeypatch):
+    right = cases.jlr.loss_and_gradient
+
+    def wrong(X, y, w, b, **named):
+        loss, dw, db = right(X, y, w, b, **named)
+        return loss, dw, db + (1e-3 if w.dtype == np.float32 and w.ndim == 1 else 0)
+
+    monkeypatch.setattr(cases.jlr, "loss_and_gradient", wrong)
+    message = fail("bench", *SMALL_BENCH, "--outputs", "3", "--target", "reference", "--dtype", "float32", status=1)
+    assert "loss_and_gradient of reference, 300x5 float32" in message
+
+
 def test_bench_prints_tables(run):
     text = run("bench", *SMALL_BENCH, "--dtype", "float32", "--order", "F", "--target", "reference")
     assert text.isascii()
@@ -350,6 +442,28 @@ def test_numpy_spelling_agrees_with_the_reference_at_every_margin(dtype):
     a = numpy_baseline.numpy_forward(X, w, 0.5)
     assert a.dtype == got[1].dtype == dtype
     np.testing.assert_allclose(a, jlr.forward(X, w, 0.5, target="reference"), rtol=1e-5, atol=1e-300)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
+def test_numpy_spellings_of_several_outputs_agree_with_the_reference_at_every_margin(dtype, link):
+    X = np.linspace(-900, 900, 1001, dtype=dtype)[:, None]
+    W, b = np.array([[1, -0.5, 0.01]], dtype), np.array([0.5, 0, -1], dtype)
+    y = np.arange(1001) % 3 if link == "softmax" else (np.arange(1001) % 3 == 0).astype(dtype)
+    for operation in ("loss_and_gradient", "forward"):
+        answer = outputs_cases._NUMPY[operation, link](X, y, W, b)
+        right, bounds = outputs_cases.expected(link, operation, X, y, W, b)
+        numpy_baseline.check_answer("NumPy", answer, right, bounds)
+        assert answer[-1].dtype == dtype
+
+
+def test_rounding_of_a_softmax_is_that_of_its_largest_margin():
+    X, W, b = np.ones((10_000, 2)), np.array([[1.0, 2, 0], [1, 0, 0]]), np.array([0.0, 3, 0])
+    for bound in numpy_baseline.rounding_of_gradient(X, W, b, link="softmax"):
+        np.testing.assert_allclose(bound, (8 * 100 + 2 + 3 + 16) * 2.0**-53 * 2 * 6)
+    of_models = numpy_baseline.rounding_of_gradient(X, W, b)
+    np.testing.assert_allclose(of_models[0], (8 * 100 + 2 + 16) * 2.0**-53 * np.array([3, 6, 1]))
+    assert [np.shape(bound) for bound in of_models] == [(3,), (2, 3), (3,)]
 
 
 def test_rounding_explains_little():

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from jitlogreg.cli import bench, cases, peers, picture, timing
+from jitlogreg.cli import bench, cases, outputs_cases, outputs_peers, peers, picture, timing
 from jitlogreg.cli.errors import WrongAnswerError
 from jitlogreg.cli.numpy_baseline import times_rounding
 
@@ -36,7 +36,7 @@ def off_by(excess):
     """A peer that is off in dw by so many times what rounding explains."""
 
     def prepare(operation, X, y, w, b):
-        right, bounds = cases._expected(operation, X, y, w, b)
+        right, bounds = cases.expected(operation, X, y, w, b)
         answer = [np.array(value, np.float64) for value in right]
         answer[1][2] += excess * bounds[1][2]
         return lambda: answer
@@ -56,11 +56,48 @@ def test_every_peer_is_right_in_the_dtype_of_x(name, operation, dtype, order, sh
     data = cases.example(*shape, dtype, order)
     call = prepare(operation, *data)
     answer = call()
-    assert times_rounding(answer, *cases._expected(operation, *data)) == 0
+    assert times_rounding(answer, *cases.expected(operation, *data)) == 0
     arrays = answer if operation == "forward" else answer[1:2]
     assert {np.asarray(array).dtype for array in arrays} == {np.dtype(dtype)}
     for first, again in zip([np.array(value) for value in answer], call(), strict=True):  # nothing is added up
         np.testing.assert_allclose(first, again, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", peers.NAMES)
+@pytest.mark.parametrize("operation", cases.OPERATIONS)
+@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_peer_is_right_for_several_outputs(name, operation, link, dtype, order):
+    prepare = outputs_peers.installed(operation, link).get(name)
+    if prepare is None:
+        pytest.skip(f"{name} is not installed or has no such outputs")
+    data = outputs_cases.example(outputs_cases.Outputs(4, link), 300, 5, dtype, order)
+    call = prepare(operation, link, *data)
+    answer, right = call(), outputs_cases.expected(link, operation, *data)
+    assert times_rounding(answer, *right) == 0
+    assert [np.shape(got) for got in answer] == [np.shape(expected) for expected in right[0]]
+    for first, again in zip([np.array(value) for value in answer], call(), strict=True):
+        np.testing.assert_allclose(first, again, rtol=1e-4)
+
+
+def test_peers_without_several_outputs_are_named(run, monkeypatch):
+    def right(operation, link, X, y, W, b):
+        return lambda: outputs_cases.expected(link, operation, X, y, W, b)[0]
+
+    has = {"scikit-learn": (right, {("forward", "softmax")}), "JAX": (right, {("forward", "sigmoid")})}
+    monkeypatch.setattr(outputs_peers, "_PEERS", has)
+    monkeypatch.setattr(peers, "installed", lambda: dict.fromkeys(("scikit-learn", "PyTorch", "JAX")))
+    monkeypatch.setattr(peers, "versions", lambda names: {})
+    of_outputs = (*SMALL, "--peers", "--outputs", "3", "--operation", "forward", "--dtype", "float64", "--order", "C")
+    lines = run(*of_outputs).splitlines()
+    assert "left out, not installed or without this for K outputs: scikit-learn, oneDAL, PyTorch" in lines
+    start = lines.index("forward, 300 x 5, 3 models")
+    assert [line.split()[2] for line in lines[start + 2 : start + 6]] == ["limit", "NumPy", "reference", "JAX"]
+    assert lines[start + 1].split()[-7:] == ["x", "NumPy", "x", "one", "x", "ours", "remark"]
+    result = json.loads(run(*of_outputs, "--link", "softmax", "--json"))
+    assert result["left_out"] == ["oneDAL", "PyTorch", "JAX"]
+    assert by_name(result["rows"])["scikit-learn"]["remark"] == ""
 
 
 def test_every_peer_has_a_version():
@@ -170,6 +207,10 @@ def test_the_picture_has_a_bar_for_every_row_but_the_limits(monkeypatch, tmp_pat
         assert [bar.get_width() for bar in panel.patches] == [m, 4 * m, m, 4 * m]
         assert f"{4 * m} %, {m} ms" in [text.get_text() for text in panel.texts]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["NumPy", "cpu"]
+
+    picture.draw_shares("a.png", [row | {"outputs": K, "link": "softmax"} for K in (3, 8) for row in rows])
+    titles = [panel.get_title() for panel in figures[1][0].axes][:4]
+    assert titles == [f"{m} x 4, softmax, K = {K}" for K in (3, 8) for m in (10, 20)]
 
 
 @pytest.mark.parametrize(

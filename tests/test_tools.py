@@ -1,5 +1,6 @@
 """The scripts that measure for the docs."""
 
+import functools
 import importlib.util
 import json
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from accuracy import softmax
 from pages import replaced
 
+import jitlogreg as jlr
 from jitlogreg.cli.errors import WrongAnswerError
 from jitlogreg.targets.cpu import profile
 
@@ -399,12 +401,69 @@ def test_several_outputs_are_timed_beside_their_peers(monkeypatch, capsys):
 def test_a_peer_with_another_answer_is_not_timed(monkeypatch):
     outputs_table = load("outputs_table")
 
-    def wrong(X, y, W, b):
-        return lambda: (0.0, W)
+    def wrong(operation, link, X, y, W, b):
+        return lambda: (0.0, W, b)
 
-    monkeypatch.setattr(outputs_table, "PEERS", {"wrong": ("json", "json", wrong)})
+    monkeypatch.setattr(outputs_table.outputs_peers, "installed", lambda operation, link: {"wrong": wrong})
     with pytest.raises(SystemExit, match="wrong on 50 x 3 x 4 in float64 gives another answer"):
         outputs_table._softmax_on(50, 3, 4, np.float64)
+
+
+# ---------------------------------------------------------------- softmax_fits.py
+
+
+def test_the_decrement_of_a_softmax_is_that_of_its_hessian():
+    fits = load("softmax_fits")
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(80, 3)), np.arange(80) % 4
+    objective = jlr.Objective(X, y, link="softmax", n_outputs=4, l2=0.01)
+    theta = rng.normal(size=16)
+    gradient = objective(theta)[1]
+    inverse = np.linalg.pinv(objective.hessian(theta), rcond=1e-10)  # singular along equal intercepts
+    expected = np.sqrt(gradient @ inverse @ gradient)
+    assert fits.decrement(objective, theta) == pytest.approx(expected, rel=1e-6)
+    assert fits.reached(objective, (theta.reshape(4, 4)[:3], theta[12:]))[1] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")  # of solvers that a loose tolerance leaves unconverged
+def test_softmax_fits_take_the_loosest_tolerance_that_reaches_the_decrement(monkeypatch):
+    fits = load("softmax_fits")
+    data = fits.synthetic(300, 3, 4)
+    assert set(data.y) == {0, 1, 2, 3}
+    objective = jlr.Objective(data.X, data.y, link="softmax", n_outputs=4, l2=data.l2)
+    solve = functools.partial(fits.sklearn, "lbfgs", threads=1)
+    monkeypatch.setattr(fits, "_seconds", lambda call: call() and 1e-4)
+    found = fits.loosest(solve, data, objective, 10)
+    assert found["reached"]
+    assert found["decrement"] <= fits.DECREMENT
+    if found["tolerance"] != fits.TOLERANCES[0]:
+        assert fits.reached(objective, solve(data, 10 * found["tolerance"], 1000))[1] > fits.DECREMENT
+    assert fits.reached(objective, fits.ours(data))[1] <= fits.DECREMENT
+
+    def nowhere(data, tolerance, max_iterations):
+        return np.ones((3, 4)), np.zeros(4), 1
+
+    assert "not reached: λ = " in fits.loosest(nowhere, data, objective, 10)["reason"]
+    monkeypatch.setattr(fits, "_seconds", lambda call: 20.0)
+    assert fits.loosest(nowhere, data, objective, 10)["reason"] == "not tried: an iteration takes 20 s"
+
+
+def test_softmax_fits_with_another_minimum_are_not_told():
+    fits = load("softmax_fits")
+    rows = [
+        {"solver": solver, "data": "d", "reached": True, "loss": loss}
+        for solver, loss in ((fits.OWN, 0.5), ("far", 0.5 + 1e-8))
+    ]
+    with pytest.raises(SystemExit, match="far on d has another minimum"):
+        fits._add_times(rows, {row["solver"]: lambda: None for row in rows}, 1)
+
+
+def test_the_table_of_softmax_fits_is_that_of_the_results():
+    fits = load("softmax_fits")
+    results = json.loads(fits.RESULTS.read_text(encoding="utf-8"))
+    page = fits.PAGE.read_text(encoding="utf-8")
+    assert replaced(page, fits.MARKER, fits.text(results)) == page
+    assert all(row["decrement"] <= fits.DECREMENT for row in results["rows"] if row["reached"])
 
 
 # ---------------------------------------------------------------- accuracy/softmax.py

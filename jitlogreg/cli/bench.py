@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jitlogreg.cli import options, peers, picture
+from jitlogreg.cli import options, outputs_peers, peers, picture
 from jitlogreg.cli.cases import OPERATIONS, rows_of_case
 from jitlogreg.cli.errors import UsageError
 from jitlogreg.cli.machine import machine, print_load, versions
 from jitlogreg.cli.numpy_baseline import check_answer
+from jitlogreg.cli.outputs_cases import Outputs, rows_of_outputs
 from jitlogreg.cli.tables import print_table
 from jitlogreg.cli.timing import in_turn
+from jitlogreg.outputs import LINKS
 from jitlogreg.targets.dispatch import choose
 from jitlogreg.targets.reference import dot_loop
 
@@ -40,6 +42,15 @@ def add_options(parser):
     )
     parser.add_argument("--operation", choices=OPERATIONS, default=OPERATIONS[0], help="what to time (%(default)s)")
     parser.add_argument(
+        "--outputs",
+        metavar="K",
+        type=options.positive_integers,
+        help="time K outputs, beside one: 4 or 4,16; w is (n, K)",
+    )
+    parser.add_argument(
+        "--link", choices=LINKS, default=LINKS[0], help="K models or the K classes of a softmax (%(default)s)"
+    )
+    parser.add_argument(
         "--rounds", type=options.positive_integer, default=5, help="how often each is timed (%(default)s)"
     )
     parser.add_argument(
@@ -55,25 +66,27 @@ def run(options_):
     targets = options.selected_targets(options_.target)
     if options_.plot:
         picture.check("--plot", options_.plot)
+    measured = _measured(options_.outputs, options_.link)
     here = machine()
     if not here["threads"]:
         raise UsageError(f"Numba has no threads to run on: {here['threading_layer']}")
-    others = peers.installed() if options_.peers else {}
+    others = _peers(options_) if options_.peers else {}
     left_out = [name for name in peers.NAMES if name not in others] if options_.peers else []
     dot = dot_rows(targets, options_.rounds)
     if not options_.json:
         _print_dot(dot)
     rows = []
     for m, n in options_.shapes:
-        of_shape = [
-            row
-            for dtype in options_.dtype
-            for order in options_.order
-            for row in rows_of_case(options_.operation, m, n, dtype, order, targets, options_.rounds, others)
-        ]
-        rows += of_shape
-        if not options_.json:
-            _print_rows(f"{options_.operation}, {m} x {n}", of_shape, options_.peers)
+        for title, rows_of in measured:
+            of_shape = [
+                row
+                for dtype in options_.dtype
+                for order in options_.order
+                for row in rows_of(options_.operation, m, n, dtype, order, targets, options_.rounds, others)
+            ]
+            rows += of_shape
+            if not options_.json:
+                _print_rows(f"{options_.operation}, {m} x {n}{title}", of_shape, options_.peers)
     if options_.plot:
         picture.draw_shares(options_.plot, rows)
     if options_.json:
@@ -83,6 +96,24 @@ def run(options_):
     else:
         _print_legend(options_, left_out)
         print_load(here["load"])
+
+
+def _measured(counts, link):
+    """What is measured on each shape: the end of its title, and a function as `rows_of_case` is."""
+    if counts is None:
+        if link != LINKS[0]:
+            raise UsageError(f"--link: expected --outputs K beside {link}")
+        return [("", rows_of_case)]
+    if link == "softmax" and min(counts) < 2:
+        raise UsageError("--outputs: expected at least 2 classes of a softmax, got 1")
+    of_link = " classes of a softmax" if link == "softmax" else " models"
+    return [(f", {K}{of_link}", functools.partial(rows_of_outputs, Outputs(K, link))) for K in counts]
+
+
+def _peers(options_):
+    if options_.outputs is None:
+        return peers.installed()
+    return outputs_peers.installed(options_.operation, options_.link)
 
 
 def dot_rows(targets, rounds):
@@ -132,10 +163,11 @@ def _print_dot(rows):
 
 
 def _print_rows(title, rows, with_peers):
+    beside_one = (">x one",) if "times_one" in rows[0] else ()
     beside_peers = (">x ours", "<remark") if with_peers else ()
     print()
     print_table(
-        ("<dtype", "<order", "<by", ">ms", ">GB/s", ">% of limit", ">x NumPy", *beside_peers),
+        ("<dtype", "<order", "<by", ">ms", ">GB/s", ">% of limit", ">x NumPy", *beside_one, *beside_peers),
         [
             (
                 row["dtype"],
@@ -145,6 +177,7 @@ def _print_rows(title, rows, with_peers):
                 f"{row['gb_per_s']:.2f}",
                 f"{row['percent_of_limit']:.0f}",
                 f"{row['speedup']:.2f}",
+                *((f"{row['times_one']:.2f}",) if beside_one else ()),
                 *((f"{row['times_ours']:.2f}", row["remark"]) if with_peers else ()),
             )
             for row in rows
@@ -157,10 +190,13 @@ def _print_legend(options_, left_out):
     print()
     print(f"GB/s: bytes of {'X and w' if options_.operation == 'forward' else 'X, y and w'}, each once, over the time.")
     print("limit: the threads read these bytes and add them up (from 1 MiB on; below it, one); the faster of two ways.")
+    if options_.outputs:
+        print("x one: this time over that of the first target for one output, w of shape (n,).")
     if options_.peers:
         print("x NumPy: NumPy's time over this one. x ours: this time over that of the first target.")
     if left_out:
-        print(f"left out, not installed: {', '.join(left_out)}")
+        without = " or without this for K outputs" if options_.outputs else ""
+        print(f"left out, not installed{without}: {', '.join(left_out)}")
     print(f"Medians of {options_.rounds} rounds, in which everything takes its turn.")
     if options_.plot:
         print(f"picture: {Path(options_.plot).resolve()}")

@@ -45,35 +45,77 @@ def rows_of_case(operation, m, n, dtype, order, targets, rounds, peers=None):
     WrongAnswerError
         If the answer of NumPy or a target is off by more than rounding errors. For a peer, its remark says so.
     """
-    X, y, w, b = example(m, n, dtype, order)
-    data = (X, w) if operation == "forward" else (X, y, w)
-    calls = _own_calls(operation, X, y, w, b, targets)
-    expected, bounds = _expected(operation, X, y, w, b)
-    for name, call in calls.items():
-        check_answer(f"{operation} of {name}, {m}x{n} {dtype} {order}", call(), expected, bounds)
-    others = {name: prepare(operation, X, y, w, b) for name, prepare in (peers or {}).items()}
-    remarks = {name: _remark(times_rounding(call(), expected, bounds)) for name, call in others.items()}
+    data = example(m, n, dtype, order)
+    calls = own_calls(operation, *data, targets)
+    answer = expected(operation, *data)
+    others = {name: prepare(operation, *data) for name, prepare in (peers or {}).items()}
+    common = {"operation": operation, "shape": [m, n], "dtype": dtype, "order": order}
+    check_own(common, calls, answer)
+    return timed_rows(common, bytes_read(operation, *data), calls, others, answer, rounds)
 
-    calls |= others
-    readers = bandwidth.readers(*data)
-    seconds = in_turn([*readers, *calls.values()], rounds)
-    limit = np.min(seconds[: len(readers)], axis=0)
-    seconds = {"limit": limit, **dict(zip(calls, seconds[len(readers) :], strict=True))}
-    n_bytes = sum(array.nbytes for array in data)
+
+def bytes_read(operation, X, y, w, _):
+    """The arrays that an operation reads once."""
+    return (X, w) if operation == "forward" else (X, y, w)
+
+
+def check_own(common, calls, answer):
+    """Check what calls return.
+
+    Raises
+    ------
+    WrongAnswerError
+    """
+    m, n = common["shape"]
+    of_outputs = f" K = {common['outputs']}" if "outputs" in common else ""
+    for name, call in calls.items():
+        on = f"{m}x{n}{of_outputs} {common['dtype']} {common['order']}"
+        check_answer(f"{common['operation']} of {name}, {on}", call(), *answer)
+
+
+def timed_rows(common, arrays, calls, others, answer, rounds, of_one=None):
+    """Time the limit, then calls by name, NumPy's and those of targets, then others.
+
+    Parameters
+    ----------
+    common : dict
+        What all rows have.
+    arrays : sequence of ndarray
+        What is read.
+    calls, others : dict of str to callable
+        The answers of others are compared with the right one: the remark says how far they are off.
+    answer : pair of tuples
+        The right results, and bounds on their rounding errors.
+    rounds : int
+    of_one : callable, optional
+        The same for one output, to which `times_one` relates the times.
+
+    Returns
+    -------
+    list of dict
+        As `rows_of_case` describes it.
+    """
+    remarks = {name: _remark(times_rounding(call(), *answer)) for name, call in others.items()}
+    first_target = list(calls)[1]
+    calls = calls | others
+    readers = bandwidth.readers(*arrays)
+    seconds = in_turn([*readers, *calls.values(), *([of_one] if of_one else [])], rounds)
+    limit, own_of_one = np.min(seconds[: len(readers)], axis=0), seconds[-1]
+    of_calls = seconds[len(readers) : len(readers) + len(calls)]
+    seconds = {"limit": limit, **dict(zip(calls, of_calls, strict=True))}
+    n_bytes = sum(array.nbytes for array in arrays)
     return [
-        {
-            "operation": operation,
-            "shape": [m, n],
-            "dtype": dtype,
-            "order": order,
+        common
+        | {
             "implementation": name,
             "seconds": statistics.median(own),
             "gb_per_s": n_bytes / statistics.median(own) / 1e9,
             "percent_of_limit": 100 * statistics.median(limit / own),
             "speedup": statistics.median(seconds["NumPy"] / own),
-            "times_ours": statistics.median(own / seconds[targets[0]]),
+            "times_ours": statistics.median(own / seconds[first_target]),
             "remark": remarks.get(name, ""),
         }
+        | ({"times_one": statistics.median(own / own_of_one)} if of_one else {})
         for name, own in seconds.items()
     ]
 
@@ -88,7 +130,8 @@ def example(m, n, dtype, order):
     return X, rng.integers(0, 2, m).astype(dtype), w, 0.25
 
 
-def _own_calls(operation, X, y, w, b, targets):
+def own_calls(operation, X, y, w, b, targets):
+    """Functions without arguments, by name: of NumPy, then of each target. They return tuples of results."""
     if operation == "forward":
         calls = {"NumPy": lambda: (numpy_forward(X, w, b),)}
         return calls | {target: lambda target=target: (jlr.forward(X, w, b, target=target),) for target in targets}
@@ -97,7 +140,7 @@ def _own_calls(operation, X, y, w, b, targets):
     return calls | {target: lambda target=target: jlr.loss_and_gradient(*data, target=target) for target in targets}
 
 
-def _expected(operation, X, y, w, b):
+def expected(operation, X, y, w, b):
     """The reference's answer, and bounds on the rounding errors in X's dtype."""
     if operation == "forward":
         return (jlr.forward(X, w.astype(np.float64), b, target="reference"),), (rounding_of_forward(X, w, b),)

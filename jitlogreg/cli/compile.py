@@ -17,6 +17,9 @@ def add_options(parser):
     """Add the options of `jitlogreg compile`."""
     parser.add_argument("--dtype", type=one_or_more(*DTYPES), default=DTYPES, help="of X: float64,float32 by default")
     parser.add_argument("--order", type=one_or_more(*ORDERS), default=ORDERS, help="of X in memory: C,F by default")
+    parser.add_argument(
+        "--outputs", choices=("all", "one"), default="all", help="one: without the kernels of w of shape (n, K)"
+    )
 
 
 def run(options):
@@ -26,7 +29,8 @@ def run(options):
     from jitlogreg.cli.kernel_list import kernels_for
 
     rows, start = [], time.perf_counter()
-    for name, make in kernels_for([np.dtype(name) for name in options.dtype], options.order):
+    x_dtypes = [np.dtype(name) for name in options.dtype]
+    for name, make in kernels_for(x_dtypes, options.order, options.outputs == "all"):
         begin = time.perf_counter()
         make()
         rows.append((name, f"{time.perf_counter() - begin:.2f}"))

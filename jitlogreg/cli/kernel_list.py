@@ -7,7 +7,7 @@ from numba import types
 
 from jitlogreg import linear_algebra
 from jitlogreg.targets.cpu import executor, profile
-from jitlogreg.targets.cpu.kernels import EPILOGUES, kernel, plain_kernel
+from jitlogreg.targets.cpu.kernels import EPILOGUES, OUTPUTS_EPILOGUES, kernel, plain_kernel
 
 _FLOAT64 = np.dtype(np.float64)
 
@@ -26,7 +26,7 @@ _ENTRY_POINTS = (
 )
 
 
-def kernels_for(x_dtypes, orders):
+def kernels_for(x_dtypes, orders, several_outputs=True):
     """Yield a name and a function that compiles, for each kernel and entry point."""
     tuned = profile.current()
     for entry_point, signature in _ENTRY_POINTS:
@@ -38,7 +38,8 @@ def kernels_for(x_dtypes, orders):
             for order in orders:
                 hint = (tuned.c_order if order == "C" else tuned.f_order).hint
                 of_x = x_dtype, w_dtype, order, hint
-                for operation, by_panels, standardized in _variants(w_dtype, order):
+                of_outputs = _outputs_variants(w_dtype) if several_outputs else ()
+                for operation, by_panels, standardized in (*_variants(w_dtype, order), *of_outputs):
                     words = operation, "of panels" * by_panels, "standardized" * standardized, x_dtype, w_dtype, order
                     name = " ".join(str(word) for word in words if word)
                     yield name, functools.partial(kernel, operation, *of_x, by_panels, standardized)
@@ -55,4 +56,14 @@ def _variants(w_dtype, order):
         if operation != "hessian" and (order == "F" or epilogue.accumulates):
             yield operation, True, False
         if epilogue.accumulates and w_dtype == _FLOAT64:
+            yield operation, False, True
+
+
+def _outputs_variants(w_dtype):
+    """The same of K outputs, whose tasks never own columns."""
+    for operation in OUTPUTS_EPILOGUES:
+        if operation.endswith("_product") and w_dtype != _FLOAT64:  # of an objective, which computes in float64
+            continue
+        yield operation, False, False
+        if "log_" not in operation and w_dtype == _FLOAT64:  # solvers standardize columns
             yield operation, False, True

@@ -22,25 +22,56 @@ def numpy_loss_and_gradient(X, y, w, b):
     return loss, X.T @ dz / len(y), np.mean(dz)
 
 
-def rounding_of_forward(X, w, b):
-    """A bound on the rounding errors of a, shape (m,), in X's dtype: γ = (n + 16) u relative to 1 + Σ|xⱼwⱼ| + |b|."""
+def numpy_softmax(X, W, b):
+    """The softmax of each row of XW + b, in X's dtype."""
+    Z = X @ W + b
+    E = np.exp(Z - Z.max(axis=1, keepdims=True))
+    return E / E.sum(axis=1, keepdims=True)
+
+
+def numpy_models_loss_and_gradient(X, y, W, b):
+    """J, dw and db of K models with the same labels, by two matrix products."""
+    Z, y = X @ W + b, y[:, np.newaxis]
+    E = np.exp(-np.abs(Z))
+    losses = np.mean(np.log1p(E) + np.maximum(Z, 0) - y * Z, axis=0)
+    dZ = np.where(Z < 0, E, 1) / (1 + E) - y
+    return losses, X.T @ dZ / len(y), np.mean(dZ, axis=0)
+
+
+def numpy_softmax_loss_and_gradient(X, y, W, b):
+    """J, dw and db of a softmax, likewise; y has the classes' numbers."""
+    Z, of_class = X @ W + b, (np.arange(len(y)), y)
+    Z -= Z.max(axis=1, keepdims=True)
+    E = np.exp(Z)
+    totals = E.sum(axis=1, keepdims=True)
+    loss = np.mean(np.log(totals[:, 0]) - Z[of_class])
+    dZ = E / totals
+    dZ[of_class] -= 1
+    return loss, X.T @ dZ / len(y), np.mean(dZ, axis=0)
+
+
+def rounding_of_forward(X, w, b, link="sigmoid"):
+    """A bound on the rounding errors of a, like a, in X's dtype: γ = (n + 16) u relative to 1 + Σ|xⱼwⱼ| + |b|.
+
+    Of a softmax, the largest of an example's classes counts, twice, and K is added to n.
+    """
     unit = np.finfo(X.dtype).eps / 2
-    return (X.shape[1] + 16) * unit * np.concatenate([size for _, size in _sizes(X, w, b)])
+    return (_terms(w, link) + 16) * unit * np.concatenate([size for _, size in _sizes(X, w, b, link)])
 
 
-def rounding_of_gradient(X, w, b, one_by_one=False):
+def rounding_of_gradient(X, w, b, one_by_one=False, link="sigmoid"):
     """A bound on the rounding errors of J, dw and db, in X's dtype.
 
     The bounds are relative to the mean of 1 + Σ|xⱼwⱼ| + |b|, for dw times |xⱼ|. A sum of m terms in any order is within
     8 √m u of the sum of their sizes, with probability 1 − 3e-14 (Higham and Mary 2019, theorem 2.4, λ = 8). A margin is
     within γ, as above. If terms are added one by one and repeat, so do their rounding errors, and only m u is certain.
     """
-    m, n = X.shape
-    factor = ((m if one_by_one else 8 * np.sqrt(m)) + n + 16) * np.finfo(X.dtype).eps / 2
-    loss, dw = 0.0, np.zeros(n)
-    for rows, size in _sizes(X, w, b):
-        loss += size.sum()
-        dw += size @ rows
+    m = len(X)
+    factor = ((m if one_by_one else 8 * np.sqrt(m)) + _terms(w, link) + 16) * np.finfo(X.dtype).eps / 2
+    loss, dw = 0.0, 0.0
+    for rows, size in _sizes(X, w, b, link):
+        loss += size.sum(axis=0)
+        dw += rows.T @ size
     return factor * loss / m, factor * dw / m, factor * loss / m
 
 
@@ -69,8 +100,17 @@ def times_rounding(answer, expected, bounds):
     return float(np.max(worst))
 
 
-def _sizes(X, w, b):
-    """|X| and 1 + Σ|xⱼwⱼ| + |b| of each row, block by block, since |X| as a whole would double the memory."""
+def _sizes(X, w, b, link):
+    """|X| and 1 + Σ|xⱼwⱼ| + |b| of each row, block by block, since |X| as a whole would double the memory.
+
+    The softmax's loss may change by twice what its largest margin does, and its residuals by less.
+    """
     for start in range(0, len(X), 65536):
         rows = np.abs(X[start : start + 65536].astype(np.float64))
-        yield rows, 1 + rows @ np.abs(w.astype(np.float64)) + abs(float(b))
+        size = 1 + rows @ np.abs(w.astype(np.float64)) + np.abs(np.asarray(b, np.float64))
+        yield rows, 2 * size.max(axis=1, keepdims=True) if link == "softmax" else size
+
+
+def _terms(w, link):
+    """How many terms the longest sum of an example has."""
+    return sum(w.shape) if link == "softmax" else len(w)

@@ -65,6 +65,11 @@ def one_or_more(*names):
     return parse
 
 
+def positive_integers(text):
+    """A comma-separated list of integers of at least 1."""
+    return [positive_integer(part) for part in text.split(",")]
+
+
 def shapes(text):
     """Shapes such as 1000x20,1000000x28, as pairs (m, n)."""
     return [_shape(part) for part in text.split(",")]

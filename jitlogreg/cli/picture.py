@@ -52,7 +52,7 @@ def draw(path, examples, runs, quality, tables):
 
 
 def draw_shares(path, rows):
-    """Write a picture of the share of the limit that each implementation reaches, with a panel for each shape.
+    """Write a picture of the share of the limit that each implementation reaches, by shape and number of outputs.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def draw_shares(path, rows):
     rows : list of dict
         As `rows_of_case` returns them, all of one operation.
     """
-    shapes = list(dict.fromkeys(tuple(row["shape"]) for row in rows))
+    shapes = list(dict.fromkeys(_title(row) for row in rows))
     cases = list(dict.fromkeys((row["dtype"], row["order"]) for row in rows))
     names = list(dict.fromkeys(row["implementation"] for row in rows if row["implementation"] != "limit"))
     columns = min(_COLUMNS, len(shapes))
@@ -68,7 +68,7 @@ def draw_shares(path, rows):
     figure = _figure(1.5 + 4.2 * columns, lines * (1 + 0.17 * len(names) * (len(cases) + 1)) + 0.8)
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
     for panel, shape in zip(panels, shapes, strict=False):
-        here = [row for row in rows if tuple(row["shape"]) == shape]
+        here = [row for row in rows if _title(row) == shape]
         for k, (dtype, order) in enumerate(cases):
             bars = [row for row in here if (row["dtype"], row["order"]) == (dtype, order)][1:]
             places = [names.index(row["implementation"]) + _offset(k, len(cases)) for row in bars]
@@ -77,7 +77,7 @@ def draw_shares(path, rows):
             notes = [f"{row['percent_of_limit']:.0f} %, {1e3 * row['seconds']:.3g} ms" for row in bars]
             panel.bar_label(drawn, notes, padding=3, fontsize=7)
         panel.axvline(100, color="black", linewidth=0.8)
-        panel.set(title=f"{shape[0]} x {shape[1]}", xlabel="% of the limit")
+        panel.set(title=shape, xlabel="% of the limit")
         panel.set_xlim(0, 1.45 * max(100, *(row["percent_of_limit"] for row in here)))  # room for the numbers
         panel.grid(axis="x", alpha=0.3)
         panel.set_axisbelow(True)
@@ -89,6 +89,11 @@ def draw_shares(path, rows):
     figure.suptitle(f"{rows[0]['operation']}: share of the speed at which the same bytes are read", fontsize=11)
     figure.legend(*first.get_legend_handles_labels(), loc="outside lower right", ncols=len(cases), fontsize=8)
     _save(figure, "--plot", path)
+
+
+def _title(row):
+    m, n = row["shape"]
+    return f"{m} x {n}" + (f", {row['link']}, K = {row['outputs']}" if "outputs" in row else "")
 
 
 def _draw_losses(panel, runs):

@@ -8,17 +8,15 @@ timed in turns, once their answers agree. What is installed of the peers is time
 """
 
 import argparse
-import importlib.metadata
-import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
 import jitlogreg as jlr
-from jitlogreg.cli.timing import in_turn, shortest_of_three
+from jitlogreg.cli import outputs_peers, peers
+from jitlogreg.cli.timing import in_turn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -31,6 +29,7 @@ ROUNDS = 9
 MODELS = (2, 4, 8, 16, 32)
 SHAPES = ((2_000_000, 28), (800_000, 64), (400_000, 128), (200_000, 256), (50_000, 1000))
 SOFTMAX = ((60_000, 784, 10), (500_000, 54, 7), (20_000, 1_000, 100))
+OPERATION = "loss_and_gradient", "softmax"
 OWN = "jitlogreg"
 
 
@@ -41,7 +40,8 @@ def main(argv=None):
     if options.source:
         results = json.loads(Path(options.source).read_text(encoding="utf-8"))
     else:
-        results = provenance(_versions()) | {"models": models(), "softmax": softmax()}
+        others = peers.versions(outputs_peers.installed(*OPERATION))
+        results = provenance(others) | {"models": models(), "softmax": softmax()}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     for name, text in tables(results).items():
@@ -95,8 +95,9 @@ def softmax():
     rows = []
     for m, n, K in SOFTMAX:
         for dtype in (np.float64, np.float32):
-            rows += _softmax_on(m, n, K, dtype)
-            print(rows[-len(PEERS) - 1 :], flush=True)
+            of_case = _softmax_on(m, n, K, dtype)
+            print(of_case, flush=True)
+            rows += of_case
     return rows
 
 
@@ -105,11 +106,11 @@ def _softmax_on(m, n, K, dtype):
     X, y = rng.standard_normal((m, n)).astype(dtype), rng.integers(0, K, m)
     W, b = (rng.standard_normal((n, K)) / n**0.5).astype(dtype), rng.standard_normal(K).astype(dtype)
     calls = {OWN: lambda: jlr.loss_and_gradient(X, y, W, b, link="softmax")}
-    calls |= {name: prepare(X, y, W, b) for name, (module, _, prepare) in PEERS.items() if _is_there(module)}
+    calls |= {name: prepare(*OPERATION, X, y, W, b) for name, prepare in outputs_peers.installed(*OPERATION).items()}
     expected = jlr.loss_and_gradient(X.astype(np.float64), y, W.astype(np.float64), b.astype(float), link="softmax")
     close = 1e-4 if dtype == np.float32 else 1e-9
     for name, call in calls.items():
-        loss, dw = call()[:2]
+        loss, dw, _ = call()
         if not (np.allclose(loss, expected.loss, rtol=close) and np.allclose(dw, expected.dw, rtol=close, atol=close)):
             raise SystemExit(f"{name} on {m} x {n} x {K} in {np.dtype(dtype).name} gives another answer")
     seconds = in_turn(list(calls.values()), ROUNDS)
@@ -119,101 +120,6 @@ def _softmax_on(m, n, K, dtype):
         common | {"implementation": name, "seconds": float(np.median(of_call)), "times_ours": float(ratio)}
         for name, of_call, ratio in zip(calls, seconds, ratios, strict=True)
     ]
-
-
-def _scikit_learn(X, y, W, b):
-    """What LogisticRegression minimises by L-BFGS, on the faster of one thread and all."""
-    from sklearn._loss import HalfMultinomialLoss
-    from sklearn.linear_model._linear_loss import LinearModelLoss
-
-    objective = LinearModelLoss(base_loss=HalfMultinomialLoss(n_classes=len(b)), fit_intercept=True)
-    coef, labels = np.asfortranarray(np.column_stack([W.T, b])), y.astype(X.dtype)
-
-    def evaluate(n_threads):
-        loss, gradient = objective.loss_gradient(coef, X, labels, n_threads=n_threads)
-        return loss, gradient[:, :-1].T
-
-    one, every = (lambda threads=threads: evaluate(threads) for threads in (1, os.cpu_count()))
-    return min(one, every, key=shortest_of_three)
-
-
-def _onedal(X, y, W, b):
-    """What scikit-learn-intelex's LogisticRegression minimises."""
-    import daal4py
-
-    labels, coef = y.astype(X.dtype)[:, None], np.column_stack([b, W.T]).reshape(-1, 1).copy()
-    objective = daal4py.optimization_solver_cross_entropy_loss(
-        nClasses=len(b),
-        numberOfTerms=len(X),
-        fptype="float" if X.dtype == np.float32 else "double",
-        method="defaultDense",
-        interceptFlag=True,
-        penaltyL1=0,
-        penaltyL2=0,
-        resultsToCompute="value|gradient",
-    )
-    objective.setup(X, labels, coef)
-
-    def evaluate():
-        result = objective.compute(X, labels, coef)
-        return result.valueIdx[0, 0], result.gradientIdx.reshape(len(b), -1)[:, 1:].T
-
-    return evaluate
-
-
-def _pytorch(X, y, W, b):
-    """Eager execution, and the gradient by autograd."""
-    import torch
-
-    X, y = torch.from_numpy(X), torch.from_numpy(y)
-    leaves = [torch.from_numpy(array).clone().requires_grad_() for array in (W, b)]
-
-    def evaluate():
-        for leaf in leaves:
-            leaf.grad = None
-        loss = torch.nn.functional.cross_entropy(X @ leaves[0] + leaves[1], y)
-        loss.backward()
-        return loss.detach().numpy(), leaves[0].grad.numpy()
-
-    return evaluate
-
-
-def _jax(X, y, W, b):
-    """A jitted function."""
-    import jax
-    import jax.numpy as jnp
-
-    jax.config.update("jax_enable_x64", True)
-
-    def objective(W, b, X, y):
-        log_a = jax.nn.log_softmax(X @ W + b)
-        return -jnp.mean(jnp.take_along_axis(log_a, y[:, None], axis=1))
-
-    X, y, W, b = (jax.device_put(array, jax.devices("cpu")[0]) for array in (X, y, W, b))
-    gradient = jax.jit(jax.value_and_grad(objective, argnums=(0, 1)))
-
-    def evaluate():
-        loss, (dw, _) = jax.block_until_ready(gradient(W, b, X, y))
-        return loss, dw
-
-    return evaluate
-
-
-# By name: the module, its package, and the function that prepares a call
-PEERS = {
-    "scikit-learn": ("sklearn", "scikit-learn", _scikit_learn),
-    "oneDAL": ("daal4py", "scikit-learn-intelex", _onedal),
-    "PyTorch": ("torch", "torch", _pytorch),
-    "JAX": ("jax", "jax", _jax),
-}
-
-
-def _is_there(module):
-    return importlib.util.find_spec(module) is not None
-
-
-def _versions():
-    return {package: importlib.metadata.version(package) for module, package, _ in PEERS.values() if _is_there(module)}
 
 
 # ---------------------------------------------------------------- the page
