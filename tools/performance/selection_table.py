@@ -1,6 +1,6 @@
 """Time cross-validation, bootstrap and many targets: results/selection.json, and tables in docs/performance.md.
 
-    python tools/performance/selection_table.py  # 15 minutes on two cores
+    python tools/performance/selection_table.py  # three minutes on two cores
     python tools/performance/selection_table.py --from results/selection.json
 
 Each is timed beside our own fits one by one, and the cross-validation beside scikit-learn's, once their answers agree.
