@@ -42,7 +42,8 @@ link : {"sigmoid", "softmax"}
 """,
     "offset": """
 offset : ndarray of bool, integer or float, shape (m,), optional
-    A known part of each margin, which is added to z; of K outputs also (m, K).
+    A known part of each margin, which is added to z; of K outputs also (m, K). A number that is not finite is computed
+    with, as in X.
 """,
     "out": """
 out : ndarray of w's dtype, shape (m,) or (m, K), optional

@@ -211,6 +211,10 @@ def check_intercepts(b, outputs, dtype):
 
 def check_penalty(l2, link, outputs):
     """Check l2: a number, or for independent models also an array (K,)."""
+    if isinstance(l2, (list, tuple)):
+        raise TypeError(
+            f"l2: expected a number or a numpy.ndarray, got {validation.described(l2)}: np.asarray(l2) makes one"
+        )
     if not isinstance(l2, np.ndarray):
         return validation.check_nonnegative("l2", l2)
     if link == "softmax" or l2.shape != (outputs,):

@@ -245,7 +245,7 @@ class OutputsObjective(Objective):
 
     def missing_classes(self):
         """A direction along which a softmax falls for ever, as classes without weight have an intercept; or None."""
-        is_missing = self._class_weights() == 0
+        is_missing = self.class_weights() == 0
         if not (self.has_intercept and np.any(is_missing)):
             return None
         T = np.zeros((self.n_parameters // self.n_outputs, self.n_outputs))
@@ -301,7 +301,8 @@ class OutputsObjective(Objective):
     def _sums_at_zero(self):
         return self._sums(*self._model(self._matrix(np.zeros(self.n_parameters))), True)
 
-    def _class_weights(self):
+    def class_weights(self):
+        """Σ sᵢ yᵢₖ of each class."""
         return softmax_passes.class_weights(self._data, self.n_outputs)
 
     # ---------------------------------------------------------------- θ as a matrix

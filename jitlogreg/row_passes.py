@@ -1,14 +1,20 @@
 """Passes over the examples in NumPy, one row block at a time: a fit rarely needs them, and no target has kernels."""
 
 import math
+import zlib
 
 import numpy as np
+
+from jitlogreg.interop.device_array import DeviceArray, on_host
 
 # Rows of a block: their temporaries fit a cache where X has up to about 30 columns
 ROWS = 8192
 
 # Rows of a block whose activations fit L2
 FORWARD_ROWS = 1 << 16
+
+# Numbers of X that a fingerprint looks at
+FINGERPRINT_NUMBERS = 1 << 15
 
 # Rows of a block that is factored: so many numbers in all, but no fewer than so many rows for each parameter
 QR_NUMBERS, QR_ROWS_PER_PARAMETER = 1 << 12, 4
@@ -37,6 +43,18 @@ def least_doubt(residuals, data, enough):
     if data.sample_weight is not None:
         is_hard &= data.sample_weight > 0
     return float(np.min(doubt, where=is_hard, initial=math.inf))
+
+
+def fingerprint(data):
+    """A checksum of some rows of X, and of the labels, weights and offsets of all examples."""
+    X, found = data.X, 0
+    m, n = X.shape
+    some = slice(None, None, max(1, m // max(16, FINGERPRINT_NUMBERS // max(n, 1))))
+    rows = X.rows(some).to_numpy() if type(X) is DeviceArray else X[some]
+    for array in (rows, data.y, data.sample_weight, data.offset):
+        if array is not None:
+            found = zlib.crc32(np.ascontiguousarray(on_host(array)).tobytes(), found)
+    return found
 
 
 def smallest_doubts(target, data, W, b):

@@ -289,7 +289,9 @@ def check_array(name, value):
         hint = f": np.asarray({name}) makes one" if isinstance(value, (list, tuple)) else _conversion(name, value)
         raise TypeError(f"{name}: expected a numpy.ndarray, got {described(value)}{hint}")
     if value.dtype.kind not in "biuf":
-        hint = ": y == label is an array of labels for one of two classes" if name == "y" else ""
+        hint = ""
+        if name == "y":
+            hint = ": y == label makes labels of one of two classes, np.unique(y, return_inverse=True)[1] class numbers"
         raise TypeError(f"{name}: expected real numbers, got dtype {value.dtype}{hint}")
     if not value.dtype.isnative or not value.flags.aligned:
         copy = _in_dtype(name, value, value.dtype.newbyteorder("=").name)

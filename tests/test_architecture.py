@@ -61,7 +61,7 @@ ARROWS = {
     "solvers.progress": (set(), {"contextlib", "math", "rich"}),
     "solvers.solver_objective": ({"targets.frame"}, {"collections", "numpy", "typing"}),
     "linear_algebra": (COMPILED | {"targets.cpu.pointers", "targets.cpu.vectors"}, {"math", "numpy"}),
-    "row_passes": ({"linear_algebra"}, {"math", "numpy"}),
+    "row_passes": ({"interop.device_array", "linear_algebra"}, {"math", "numpy", "zlib"}),
     "softmax_passes": ({"linear_algebra"}, {"math", "numpy"}),
     "dask": (
         SEEN

@@ -267,3 +267,25 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_run(tmp_path,
         FileNotFoundError, match=r"^checkpoint: expected the path of a file in a folder that exists, got '.*'$"
     ):
         jlr.fit(data.X, data.y, checkpoint=tmp_path / where, callback=lambda _: pytest.fail("it ran"))
+
+
+def test_other_data_with_the_same_loss_and_gradient_is_refused(tmp_path):
+    """Whole numbers that are dealt out anew within each class have the same sums at 0, to the bit."""
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(-3, 4, size=(300, 2)).astype(float), (np.arange(300) % 2).astype(float)
+    X[:, 1] += y
+    Z = X.copy()
+    for of_class in (y == 0, y == 1):
+        Z[of_class, 1] = rng.permutation(Z[of_class, 1])
+    path = tmp_path / "run.npz"
+    for run in (
+        lambda X, **to: jlr.fit(X, y, l2=0.01, **to),
+        lambda X, **to: jlr.fit(X, np.column_stack([y, 1 - y]), l2=0.01, **to),
+        lambda X, **to: jlr.gradient_descent(X, y, learning_rate=0.1, n_iterations=3, **to),
+        lambda X, **to: jlr.bootstrap(X, y, l2=0.01, n_resamples=4, **to),
+        lambda X, **to: jlr.cross_validate(X, y, [0.1], folds=2, **to),
+    ):
+        run(X, checkpoint=path)
+        run(X, resume=path)
+        with pytest.raises(ValueError, match=r"^resume: expected a run on the same X"):
+            run(Z, resume=path)

@@ -214,6 +214,8 @@ class Splits:
         (1, ValueError, r"^folds: expected an integer of at least 2, got 1"),
         (7, ValueError, r"^folds: expected at most 6, the number of rows, got 7"),
         ("five", TypeError, r"^folds: expected a number of folds, an array .* or a splitter"),
+        ([0, 1, 0, 1, 0, 1], TypeError, r"^folds: .* got a list: np.asarray\(folds\) makes an array"),
+        (dict, TypeError, r"^folds: .* got a class: folds\(\) makes a splitter"),
         (np.zeros(6, int), ValueError, r"^folds: expected numbers from 0 on, .* got no row in fold 1"),
         (np.array([0, 2, 0, 2, 0, 2]), ValueError, r"^folds: .* got no row in fold 1"),
         (np.array([0, 1, -1, 0, 1, 0]), ValueError, r"^folds: .* got -1"),
@@ -228,6 +230,37 @@ def test_bad_folds_are_refused(folds, exception, message):
     X, y = np.arange(6.0)[:, np.newaxis], np.array([0, 1, 0, 1, 1, 0])
     with pytest.raises(exception, match=message):
         jlr.cross_validate(X, y, [0.1], folds=folds)
+
+
+def test_splits_are_folds():
+    X, y, _ = examples(30)
+    splits = [(np.arange(10, 30), np.arange(10)), (np.arange(10), np.arange(10, 30))]
+    numbers, count = fold_numbers(splits, X, y, 0)
+    assert count == 2
+    assert np.array_equal(numbers, np.arange(30) >= 10)
+
+
+def test_a_score_that_is_no_number_is_refused():
+    X, y, _ = examples(30)
+    with pytest.raises(TypeError, match=r"^scoring: expected a function that returns a number, got one that .* 'a'"):
+        jlr.cross_validate(X, y, [0.1], scoring=lambda y, a, s: "a")
+
+
+def test_fits_that_have_not_converged_are_told():
+    X, y, _ = examples(200)
+    with pytest.warns(RuntimeWarning, match=r"^12 of 12 fits have not converged; fold 0 at l2=1: max_iterations=1"):
+        jlr.cross_validate(X, y, L2S, folds=2, max_iterations=1)
+    separable = np.linspace(-1, 1, 40)[:, np.newaxis]
+    with pytest.warns(RuntimeWarning, match=r"fits have not converged; .*complete separation"):
+        jlr.cross_validate(separable, separable[:, 0] > 0, [0.0, 0.1], folds=2)
+    with pytest.raises(ValueError, match=r"^max_iterations: expected enough for the fit to all rows"):
+        jlr.bootstrap(X, y, max_iterations=1)
+
+
+def test_a_class_without_examples_is_named():
+    X, y, _ = examples(30)
+    with pytest.raises(ValueError, match=r"^y: expected examples .* of every class, 0 to 2, got none of class 0"):
+        jlr.cross_validate(X, y + 1, [0.1], link="softmax")
 
 
 def test_bad_scores_are_refused():
@@ -394,7 +427,7 @@ def test_a_bootstrap_resumes_to_the_same_bits(tmp_path, monkeypatch):
 
 def test_resamples_of_one_class_are_named_and_left_out():
     X, y = np.arange(12.0)[:, np.newaxis], (np.arange(12) == 3).astype(int)
-    with pytest.warns(RuntimeWarning, match=r"resamples leave no minimum and are not counted: \d"):
+    with pytest.warns(RuntimeWarning, match=r"resamples have no fit that converged, and are not counted: \d"):
         found = jlr.bootstrap(X, y, l2=0.1, n_resamples=20)
     without = np.isnan(found.w[0])
     for r in range(20):

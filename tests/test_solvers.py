@@ -207,7 +207,7 @@ def test_a_start_at_which_no_example_bends_the_loss(solver, b):
 def test_a_start_beyond_all_numbers():
     fitted = jlr.fit(np.full((3, 2), 1e200), np.array([0, 1, 0]), w=np.full(2, 1e200))
     assert (fitted.n_iterations, fitted.converged) == (0, False)
-    assert fitted.message == "the loss is nan at the start: X, w or b, or a sum of them, is not finite"
+    assert fitted.message == "the loss is nan at the start: X, w, b or offset, or a sum of them, is not finite"
 
 
 def test_a_tolerance_below_what_rounding_allows(solver):
@@ -370,6 +370,6 @@ def test_a_fit_that_starts_at_no_number_says_so():
     data = make_data(40, 5)
     data.X[3, 2] = np.nan
     fitted = jlr.fit(jlr.Objective(data.X, data.y, check_finite=False))
-    assert fitted.message == "the loss is nan at the start: X, w or b, or a sum of them, is not finite"
+    assert fitted.message == "the loss is nan at the start: X, w, b or offset, or a sum of them, is not finite"
     with pytest.raises(ValueError, match=r"X\[3, 2\]: expected a finite number, got nan: check_finite=False lets"):
         jlr.fit(data.X, data.y)

@@ -256,7 +256,7 @@ def test_labels_are_judged_before_they_are_rounded(value):
 
 
 def test_labels_that_are_no_numbers_are_told_how_to_become_some():
-    said = "y: expected real numbers, got dtype <U3: y == label is an array of labels for one of two classes"
+    said = "y: expected real numbers, got dtype <U3: y == label makes labels of one of two classes, "
     refuses(TypeError, said, y=np.where(Y == 1, "yes", "no"))
 
 

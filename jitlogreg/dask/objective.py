@@ -12,12 +12,13 @@ from dask.base import get_scheduler
 from dask.threaded import get as on_threads
 
 from jitlogreg import objective as in_memory
+from jitlogreg import row_passes
 from jitlogreg.dask import blocks
 from jitlogreg.dask.arrays import block_keys, graph_of, matrix, new_name, of_examples, target_name
 from jitlogreg.evaluation import WEIGHT_RANGE, check_weight
 from jitlogreg.norms import power_of_two_over
 from jitlogreg.pickling import keeps_by_itself, pack, unpack
-from jitlogreg.targets.base import Sums
+from jitlogreg.targets.base import Problem, Sums
 
 # Rows of the sample that shows the columns; a fit by L-BFGS takes as many, of up to 500 columns
 SAMPLE = 10_000
@@ -180,6 +181,10 @@ class Objective(in_memory.Objective):
         X, _, s, _ = self._every(max(count, SAMPLE))
         step = max(1, len(X) // count)
         return X[::step], None if s is None else s[::step]
+
+    def fingerprint(self):
+        """A checksum of the sample that hardly any other data has."""
+        return row_passes.fingerprint(Problem(*self._every(SAMPLE)[:3], "", 0, None, self._every(SAMPLE)[3]))
 
     def row_blocks(self):
         """Iterate over the blocks, which are sent to the caller: X, y, weights, and offsets or None."""

@@ -74,6 +74,8 @@ def objective_of(X: np.ndarray | Objective, y, *, link, target, **described) -> 
             n_outputs = outputs.number_of_classes(y)
         elif isinstance(y, np.ndarray) and y.ndim == 2:
             n_outputs = y.shape[1]
+            if n_outputs == 0:
+                raise ValueError(f"y: expected at least one column, got shape {y.shape}")
         else:
             make, n_outputs = Objective, 1
         objective = make(X, y, link=link, n_outputs=n_outputs, target=target, **described)

@@ -35,7 +35,7 @@ class Bootstrap(NamedTuple):
     Attributes
     ----------
     w : ndarray of float64, shape (n, R)
-        NaN where a resample leaves no minimum.
+        NaN where the fit to a resample has not converged.
     b : ndarray of float64, shape (R,)
     w_interval : ndarray of float64, shape (n, 2)
         The ends of each coefficient's interval.
@@ -94,7 +94,8 @@ def bootstrap(
     %(l2_of_fit)s
     %(sample_weight_of_fit)s
         A row that is drawn k times has k times its weight.
-    %(offset_of_fit)s
+    offset : ndarray of bool, integer or float, shape (m,), optional
+        A known part of each margin, which is added to z.
     fit_intercept : bool
         Whether there is a b; it is 0 otherwise.
     tolerance, max_iterations : float, int
@@ -107,7 +108,8 @@ def bootstrap(
     checkpoint_every : int
         At least 1.
     resume : path, optional
-        A checkpoint of the same call to go on from, to the same bits; `n_resamples` may be larger.
+        A checkpoint of the same data, seed, l2 and target to go on from, to the same bits; `n_resamples`, `confidence`
+        and `method` may differ.
     %(target)s
 
     Returns
@@ -121,7 +123,8 @@ def bootstrap(
     Warns
     -----
     RuntimeWarning
-        If a resample leaves no minimum, as where it has one class. Its coefficients are NaN, and no interval counts it.
+        If the fit to a resample does not converge, as where it has one class. Its coefficients are NaN, and no interval
+        counts it.
 
     Notes
     -----
@@ -185,6 +188,10 @@ class _Whole:
         outcome = lockstep(alone, {0: run.minimise(run.start, options.max_iterations, NOBODY)})[0]
         if outcome.remedy is not None:
             raise ValueError(f"y: expected data whose objective has a minimum, got none: {outcome.message}")
+        if not outcome.converged:
+            raise ValueError(
+                f"max_iterations: expected enough for the fit to all rows, which has ended: {outcome.message}"
+            )
         self.w, self.b = run.parameters(outcome.point)
         self.framed, self.theta = run.objective, outcome.point.theta
         self.model = completed(factorize(self.framed, self.theta, run.spread))
@@ -223,7 +230,7 @@ def _fit_resamples(whole, n_resamples, seed, options):
     objective, monitor = whole.objective, options.monitor
     m, n = objective.shape
     restored = monitor.checkpoint.restore(_description(objective, seed), stops_to_arrays([], 0))
-    monitor.checkpoint.begin(*objective.at_zero())
+    monitor.checkpoint.begin(*objective.at_zero(), objective.fingerprint)
     stops = [] if restored is None else stops_from_arrays(restored, 0)[:n_resamples]
     size, n_reads, groups = min(max(FEWEST, n), MOST), 0, 0
     how = How(whole.method, options.tolerance, options.max_iterations, lambda l2: whole.columns)
@@ -249,8 +256,7 @@ def _fit_resamples(whole, n_resamples, seed, options):
             advance(len(numbers), None)
             monitor.checkpoint.save(groups, functools.partial(stops_to_arrays, stops, 0))
     monitor.checkpoint.save(groups, functools.partial(stops_to_arrays, stops, 0), is_last=True)
-    without = [np.full(n, np.nan), np.nan]
-    return [stop if stop.remedy is None else stop._replace(w=without[0], b=without[1]) for stop in stops], n_reads
+    return [stop if stop.converged else stop._replace(w=np.full(n, np.nan), b=np.nan) for stop in stops], n_reads
 
 
 def _description(objective, seed):
@@ -269,11 +275,11 @@ def _description(objective, seed):
 def _warn_of_missing(theta):
     missing = np.flatnonzero(np.isnan(theta).any(axis=0))
     if len(missing) == theta.shape[1]:
-        raise ValueError("y: expected resamples that leave a minimum, got none")
+        raise ValueError("y: expected resamples whose fits converge, got none")
     if len(missing):
         named = ", ".join(map(str, missing[:10])) + (" …" if len(missing) > 10 else "")
         warnings.warn(
-            f"{len(missing)} of {theta.shape[1]} resamples leave no minimum and are not counted: {named}",
+            f"{len(missing)} of {theta.shape[1]} resamples have no fit that converged, and are not counted: {named}",
             RuntimeWarning,
             stacklevel=4,  # past this, bootstrap, and the wrapper that takes others' arrays
         )

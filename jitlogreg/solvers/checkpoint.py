@@ -1,7 +1,7 @@
 """Checkpoints: a file with all that the next step depends on, which is replaced whole or not at all.
 
-The file is NumPy's .npz without pickles. Beside the state it holds a description of the run, and the loss and gradient
-at its start: two numbers and a vector that hardly any other data gives to the bit.
+The file is NumPy's .npz without pickles. Beside the state it holds a description of the run, the loss and gradient at
+its start, and a checksum of some rows of X and of all labels, weights and offsets: what hardly any other data gives.
 """
 
 import contextlib
@@ -73,21 +73,29 @@ class Checkpoint:
         """
         self._run = run
         if self._resume is not None:
-            self._restored = _load(self._resume, run, ("start_loss", "start_gradient", *names))
+            self._restored = _load(self._resume, run, ("start_data", "start_loss", "start_gradient", *names))
         return self._restored
 
-    def begin(self, loss, gradient, **start):
+    def begin(self, loss, gradient, fingerprint, **start):
         """Take the loss, the gradient and further arrays at the start of the run, which every file will hold.
+
+        Parameters
+        ----------
+        fingerprint : callable
+            Makes a number that hardly any other data has; called if the run is saved or resumed.
 
         Raises
         ------
         ValueError
-            If the run that is resumed began with another loss or gradient.
+            If the run that is resumed is of other data, or began with another loss or gradient.
         """
+        if not self.is_used:
+            return
+        self._start = {"start_data": fingerprint(), "start_loss": loss, "start_gradient": gradient}
         if self._restored is not None:
-            _check_start(self._resume, self._restored, loss, gradient)
+            _check_start(self._resume, self._restored, self._start)
             self._restored = None
-        self._start = {"start_loss": loss, "start_gradient": gradient, **start}
+        self._start |= start
 
     def save(self, iteration, make_state, *, is_last=False):
         """Save the state, arrays by name, if it is due at this iteration.
@@ -159,10 +167,9 @@ def _damaged(path):
     )
 
 
-def _check_start(path, restored, loss, gradient):
-    """Raise ValueError unless the restored run began with this loss and gradient."""
-    start = restored["start_loss"], restored["start_gradient"]
-    if not (np.array_equal(start[0], loss) and np.array_equal(start[1], gradient)):
+def _check_start(path, restored, start):
+    """Raise ValueError unless the restored run began as this one."""
+    if not all(np.array_equal(restored[name], value) for name, value in start.items()):
         raise ValueError(
             "resume: expected a run on the same X, in the same memory order, y, sample_weight and offset, on a "
             f"processor like this, got {os.fspath(path)!r}, of a run that began with another loss or gradient"

@@ -138,7 +138,8 @@ def cross_validate(
     checkpoint_every : int
         At least 1.
     resume : path, optional
-        A checkpoint of the same call to go on from, to the same bits.
+        A checkpoint of the same data, penalties, folds and target to go on from, to the same bits. `scoring` may
+        differ.
     %(target)s
 
     Returns
@@ -152,7 +153,7 @@ def cross_validate(
     Warns
     -----
     RuntimeWarning
-        If the rows that a fold learns from have one class, or it has no score.
+        If the rows that a fold learns from have one class, it has no score, or a fit has not converged.
 
     Notes
     -----
@@ -188,6 +189,9 @@ def cross_validate(
     described = {"l2": 0.0, "link": link, "fit_intercept": fit_intercept, "target": target}
     whole = objective_in_memory(X, y, sample_weight=sample_weight, offset=offset, **described)
     check_scoring(scoring, y, link)
+    if isinstance(whole, OutputsObjective) and (whole.class_weights() == 0).any():
+        every, empty = f"0 to {whole.n_outputs - 1}", int(np.argmin(whole.class_weights()))
+        raise ValueError(f"y: expected examples with weight of every class, {every}, got none of class {empty}")
     l2s = check_penalties("l2s", l2s, whole)
     numbers, count = fold_numbers(folds, X, y, seed)
     data = whole._data
@@ -199,6 +203,7 @@ def cross_validate(
     for fold in range(count):
         rows, fits = np.flatnonzero(numbers == fold), [stops[fold][k] for k in of_penalties]
         scores[:, fold] = _scores(whole, data, rows, fits, scoring, fold)
+    _warn_of_unconverged(stops, l2s[order])
     chosen, one_se = _choose(l2s, scores)
     n_reads = models.n_reads + 2  # the check of the data, and the scores
     fit = _fit_of(stops[count][of_penalties[chosen]], n_reads)
@@ -237,7 +242,8 @@ def _go_down(models, l2s, whole, options, description):
     names = [name for k in range(count) for name in stops_to_arrays([], k)]
     restored = monitor.checkpoint.restore(description, names)
     start = [objective.at_zero() for objective in models.objectives]
-    monitor.checkpoint.begin(np.array([loss for loss, _ in start]), np.stack([gradient for _, gradient in start]))
+    losses, gradients = np.array([loss for loss, _ in start]), np.stack([gradient for _, gradient in start])
+    monitor.checkpoint.begin(losses, gradients, whole.fingerprint)
     stops = [[] if restored is None else stops_from_arrays(restored, k) for k in range(count)]
     methods = METHODS[chosen_solver(options.solver, models.objectives[0])]
     how = How(methods, options.tolerance, options.max_iterations, _columns_of_all(whole))
@@ -302,8 +308,23 @@ def _scores(whole, data, rows, fits: list[Stop], scoring, fold):
     return scores
 
 
-def _warn(message):
-    warnings.warn(message, RuntimeWarning, stacklevel=5)  # past this, _scores, cross_validate and its wrapper
+def _warn_of_unconverged(stops, l2s):
+    """Warn if fits have not converged for another reason than that they learn from one class."""
+    unconverged = [
+        (f"fold {fold}" if fold < len(stops) - 1 else "all rows", l2, stop.message)
+        for fold, of_fold in enumerate(stops)
+        for stop, l2 in zip(of_fold, l2s, strict=True)
+        if not stop.converged and stop.remedy != "labels"
+    ]
+    if unconverged:
+        who, l2, message = unconverged[0]
+        _warn(
+            f"{len(unconverged)} of {len(stops) * len(l2s)} fits have not converged; {who} at l2={l2:g}: {message}", 4
+        )
+
+
+def _warn(message, level=5):
+    warnings.warn(message, RuntimeWarning, stacklevel=level)  # past this, what calls it, cross_validate and its wrapper
 
 
 def mean_and_error(scores):

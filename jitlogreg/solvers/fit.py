@@ -279,7 +279,7 @@ def _begin(objective, theta, options, asked):
     restored = checkpoint.restore(_description(objective, solver), ("start", *Point._fields))
     run = Run(objective, METHODS[solver], options.tolerance, theta if restored is None else restored["start"])
     completed(run.begin(), asked)
-    checkpoint.begin(run.start.loss, run.start.gradient, start=run.theta)
+    checkpoint.begin(run.start.loss, run.start.gradient, objective.fingerprint, start=run.theta)
     if restored is None:
         return run, run.start
     return run, Point(*(number_or_array(restored[name]) for name in Point._fields))

@@ -55,7 +55,7 @@ def fit_models(objective, methods: Callable[[Task], Method], options, descriptio
     ]
     lockstep(models, {k: run.begin() for k, run in enumerate(runs)})
     losses, gradients = np.array([run.start.loss for run in runs]), np.stack([run.start.gradient for run in runs])
-    monitor.checkpoint.begin(losses, gradients, start=start)
+    monitor.checkpoint.begin(losses, gradients, objective.fingerprint, start=start)
     points = [run.start if restored is None else _point(restored, k) for k, run in enumerate(runs)]
     with progress_bar("models", len(runs), enabled=monitor.progress) as advance:
         follower = _Follower(monitor, runs, points, advance)

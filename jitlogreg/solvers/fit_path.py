@@ -74,8 +74,8 @@ def fit_path(
         As for `fit`. The `l2` of an `Objective` does not count.
     %(y_of_fit)s
     l2s : ndarray or list, shape (P,), optional
-        Different penalties of at least 0, in any order. By default ten, from a quarter of the largest variance of a
-        column down to a millionth of that, each a fifth of the one before.
+        Different penalties of at least 0, in any order. By default ten, evenly spaced in their logarithm, from a
+        quarter of the largest variance of a column down to a millionth of that.
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
         As for `fit`.
     link : {"sigmoid", "softmax"}

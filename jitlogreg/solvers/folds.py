@@ -1,7 +1,6 @@
 """Folds of a cross-validation: a number for each row."""
 
 import numbers
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,8 +13,9 @@ def fold_numbers(folds, X, y, seed):
     Parameters
     ----------
     folds : int, ndarray or splitter
-        So many folds, in which classes have the same shares; or the number of each row's fold; or what has a method
-        `split(X, y)`, as scikit-learn's splitters do, and leaves each row out once.
+        So many folds, in which classes have the same shares; or the number of each row's fold; or pairs of the rows to
+        learn from and to leave out; or what has a method `split(X, y)` that gives these, as scikit-learn's splitters
+        do.
     X, y : ndarray
         Checked. Rows of y that are no classes are dealt out at random.
     seed : int
@@ -26,12 +26,16 @@ def fold_numbers(folds, X, y, seed):
         if count > m:
             raise ValueError(f"folds: expected at most {m}, the number of rows, got {count}")
         return _dealt_out(y, m, count, np.random.default_rng(validation.check_count("seed", seed))), count
-    if hasattr(folds, "split") and not isinstance(folds, str):
-        return _of_splitter(folds, X, y)
+    if hasattr(folds, "split") and not isinstance(folds, (str, type)):
+        return _of_splits(folds.split(X, y), X)
+    if isinstance(folds, (list, tuple)) and folds and isinstance(folds[0], tuple):
+        return _of_splits(folds, X)
     if not isinstance(folds, np.ndarray):
+        came = "a class: folds() makes a splitter" if isinstance(folds, type) else validation.described(folds)
+        hint = ": np.asarray(folds) makes an array" if isinstance(folds, list) or hasattr(folds, "to_numpy") else ""
         raise TypeError(
-            "folds: expected a number of folds, an array with each row's fold, or a splitter of scikit-learn's, got "
-            f"{validation.described(folds)}"
+            "folds: expected a number of folds, an array with each row's fold, splits into rows to learn from and to "
+            f"leave out, or a splitter of scikit-learn's, got {came}{hint}"
         )
     validation.check_array("folds", folds)
     if folds.shape != (m,) or folds.dtype.kind not in "iu":
@@ -59,12 +63,8 @@ def is_classes(y):
     return y.ndim == 1 and (y.dtype.kind in "biu" or bool(np.all((y == 0) | (y == 1))))
 
 
-def _of_splitter(splitter, X, y):
-    found = np.full(len(X), -1)
-    splits = splitter.split(X, y)
-    if not isinstance(splits, Iterable):
-        raise TypeError(f"folds: expected a splitter whose split(X, y) gives pairs of indices, got {splits!r}")
-    count = 0
+def _of_splits(splits, X):
+    found, count = np.full(len(X), -1), 0
     for train, test in splits:
         train, test = np.asarray(train), np.asarray(test)
         if np.any(found[test] >= 0):

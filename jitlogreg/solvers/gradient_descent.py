@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitlogreg import outputs, validation
+from jitlogreg import outputs, row_passes, validation
 from jitlogreg._docs import documented
 from jitlogreg.evaluation import check_examples, check_weight, checked_sums, normalize
 from jitlogreg.interop.device_array import like, on_host
@@ -180,6 +180,8 @@ class _Task(NamedTuple):
         Means from these, w and l2.
     descend : callable
         The target's own loop over steps, if it has one: `Target.descend` at w and b.
+    fingerprint : callable
+        Makes a number that hardly any other data has.
     """
 
     X: Any
@@ -189,6 +191,7 @@ class _Task(NamedTuple):
     sums_at: Callable
     normalize: Callable
     descend: Callable
+    fingerprint: Callable
 
 
 class _Settings(NamedTuple):
@@ -208,10 +211,11 @@ def _of_objective(objective, w, b):
             raise ValueError(f"X: expected an Objective of one output or of a softmax, got one of {came}")
         w, b = objective.split(objective.initial_theta(w, b))
         described = objective, None, objective.l2, objective.target
-        return _Task(*described, objective.sums_at, normalize_classes, _no_loop), w, b
+        return _Task(*described, objective.sums_at, normalize_classes, _no_loop, objective.fingerprint), w, b
     w = np.zeros(objective.n_features) if w is None else validation.check_coefficients(w, objective).astype(np.float64)
     b = validation.check_initial_intercept(b, w.dtype, objective.has_intercept)
-    return _Task(objective, None, objective.l2, objective.target, objective.sums_at, normalize, _no_loop), w, b
+    described = objective, None, objective.l2, objective.target
+    return _Task(*described, objective.sums_at, normalize, _no_loop, objective.fingerprint), w, b
 
 
 def _no_loop(w, b, settings):
@@ -227,7 +231,8 @@ def _of_arrays(X, y, sample_weight, offset, l2, target, w, b):
     y, sample_weight = validation.check_labels_and_weights(X, y, sample_weight, w.dtype)
     data = Problem(X, y, sample_weight, order, ld, None, validation.check_offset(offset, X, w.dtype))
     sums_at, descend = functools.partial(checked_sums, chosen, data), functools.partial(chosen.descend, data)
-    return _Task(X, data, l2, chosen.name, sums_at, normalize, descend), w, b
+    fingerprint = functools.partial(row_passes.fingerprint, data)
+    return _Task(X, data, l2, chosen.name, sums_at, normalize, descend, fingerprint), w, b
 
 
 def _of_classes(X, y, sample_weight, offset, l2, target, w, b):
@@ -239,7 +244,8 @@ def _of_classes(X, y, sample_weight, offset, l2, target, w, b):
     offset = outputs.check_offset(offset, X, w.shape[1], w.dtype)
     data = Problem(X, y, sample_weight, order, ld, None, offset)
     sums_at = functools.partial(outputs.checked_sums, chosen, "softmax", data)
-    return _Task(X, None, l2, chosen.name, sums_at, normalize_classes, _no_loop), w, b
+    fingerprint = functools.partial(row_passes.fingerprint, data)
+    return _Task(X, None, l2, chosen.name, sums_at, normalize_classes, _no_loop, fingerprint), w, b
 
 
 def normalize_classes(sums, w, l2):
@@ -264,7 +270,7 @@ def _restored(checkpoint, task, settings, w, b):
         history = restored["history"].tolist()
     loss, dw, db = task.normalize(task.sums_at(*start), start[0], settings.l2)
     gradient = np.append(on_host(dw).astype(np.float64), db)
-    checkpoint.begin(loss, gradient, start_w=on_host(start[0]), start_b=start[1])
+    checkpoint.begin(loss, gradient, task.fingerprint, start_w=on_host(start[0]), start_b=start[1])
     if len(history) > settings.n_iterations:
         raise ValueError(
             f"n_iterations: expected an integer of at least {len(history)}, the iterations of resume, got "
@@ -351,7 +357,7 @@ def intercept(b):
 
 
 def _warn_not_finite(loss, iteration):
-    cause = "a smaller learning_rate may help" if iteration else "X, w or b, or a sum of them, is not finite"
+    cause = "a smaller learning_rate may help" if iteration else "X, w, b or offset, or a sum of them, is not finite"
     warnings.warn(
         f"the loss is {loss} after {iteration} steps: {cause}",
         RuntimeWarning,

@@ -171,7 +171,7 @@ def minibatch_descent(
 
 
 def _warn(what):
-    warnings.warn(f"{what}: a smaller learning_rate may help, if X is finite", RuntimeWarning, stacklevel=3)
+    warnings.warn(f"{what}: a smaller learning_rate may help, if X and offset are finite", RuntimeWarning, stacklevel=3)
 
 
 def _schedule(learning_rate):

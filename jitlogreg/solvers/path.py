@@ -90,7 +90,7 @@ def stop_of(run, outcome):
     if np.isfinite(point.theta).all() and not (np.isfinite(w).all() and np.isfinite(b).all()):
         raise ValueError("X: expected columns that are larger, or less far from 0, got a w or b beyond float64")
     return Stop(
-        *(w, b, point.loss, run.gradient_norm(point), point.decrement, point.iteration, point.n_evaluations),
+        *(w, b, float(point.loss), run.gradient_norm(point), point.decrement, point.iteration, point.n_evaluations),
         *(outcome.converged, outcome.message, outcome.remedy),
     )
 
@@ -128,6 +128,10 @@ def check_penalties(name, penalties, objective):
         return np.geomspace(curvature, SMALLEST_PENALTY * curvature, N_PENALTIES)
     if isinstance(penalties, (list, tuple)):
         penalties = np.array(penalties)
+    if not isinstance(penalties, np.ndarray):
+        raise TypeError(
+            f"{name}: expected a list or a numpy.ndarray of penalties, got {validation.described(penalties)}"
+        )
     validation.check_array(name, penalties)
     if penalties.ndim != 1 or penalties.size == 0:
         raise ValueError(f"{name}: expected shape (P,) with at least one penalty, got {penalties.shape}")

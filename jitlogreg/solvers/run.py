@@ -153,7 +153,7 @@ class Run:
         if point.converged:
             return "converged"
         if not np.isfinite(point.loss):
-            return f"the loss is {point.loss} at the start: X, w or b, or a sum of them, is not finite"
+            return f"the loss is {point.loss} at the start: X, w, b or offset, or a sum of them, is not finite"
         if is_stopped:
             return "stopped by the callback"
         if point.iteration >= max_iterations:

@@ -1,5 +1,7 @@
 """Scores of models on examples that they have not seen: the greater, the better."""
 
+import numbers
+
 import numpy as np
 
 from jitlogreg.solvers.folds import is_classes
@@ -44,7 +46,13 @@ def scores_of(target, link, data, rows, models, scoring):
         for of_model, a in zip(probabilities, _probabilities(target, link, block, models), strict=True):
             of_model.append(a)
     y, s = (None if array is None else array[..., rows].T for array in (data.y, data.sample_weight))
-    return np.array([float(score(y, np.concatenate(a), s)) for a in probabilities])
+    return np.array([_number(score(y, np.concatenate(a), s)) for a in probabilities])
+
+
+def _number(score):
+    if isinstance(score, bool) or not isinstance(score, (numbers.Real, np.floating)):
+        raise TypeError(f"scoring: expected a function that returns a number, got one that returns {score!r}")
+    return float(score)
 
 
 def _gathered(data, rows):
@@ -65,7 +73,8 @@ def _mean_log_likelihoods(target, link, blocks, models):
         else:
             sums = target.sums_of_outputs("sigmoid", block, *_columns(models), False)
             loss, weight = loss + sums.loss, weight + sums.weight
-    return -loss / weight
+    with np.errstate(invalid="ignore"):  # a fold without weight has no score
+        return -loss / weight
 
 
 def _probabilities(target, link, block, models):

@@ -80,6 +80,9 @@ class SolverObjective(Protocol):
     def some_rows(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """About so many rows of X, and their weights or None."""
 
+    def fingerprint(self) -> int:
+        """A number that hardly any other data has."""
+
     def row_blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]:
         """X, y, the weights, and the offsets or None, of all examples, one row block after another."""
 
