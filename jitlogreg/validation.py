@@ -22,7 +22,8 @@ def check_problem(X, y, w, b, sample_weight, offset=None):
     w = check_coefficients(w, X)
     b = check_intercept(b, w.dtype)
     y, sample_weight = check_labels_and_weights(X, y, sample_weight, w.dtype)
-    return Problem(X, y, sample_weight, order, ld, None, check_offset(offset, X, w.dtype)), w, b
+    offset = None if offset is None else check_offset(offset, X, w.dtype)
+    return Problem(X, y, sample_weight, order, ld, None, offset), w, b
 
 
 def check_forward(X, w, b, offset, out):

@@ -61,8 +61,8 @@ class Fit(NamedTuple):
         coefficient is further than √S λ of its standard errors from its limit, if there is one. After the last step it
         is far below the tolerance. inf where it is not known: at the start, and on the way of gradient descent.
     n_reads : int
-        How often this call has read X, the check of the data included; of K models together. A sample's Hessian reads few rows,
-        and does not count; nor does the proof of a separation, which reads X a few times.
+        How often this call has read X, the check of the data included; of K models together. A sample's Hessian reads
+        few rows and does not count, nor does the proof of a separation, which reads X a few times.
     """
 
     w: np.ndarray

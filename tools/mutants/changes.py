@@ -3,13 +3,15 @@
 from typing import NamedTuple
 
 CPU = "jitlogreg/targets/cpu/"
-_OUTPUTS = CPU + "outputs/"
+_OUTPUTS, _SOLVERS = CPU + "outputs/", "jitlogreg/solvers/"
 _CHUNKS, _PANELS, _NORMALIZE = CPU + "row_chunks.py", CPU + "column_panels.py", "jitlogreg/targets/normalize.py"
 
 
 OUTPUTS_FILES = [
     _OUTPUTS + f"{name}.py" for name in ("chunks", "column_major", "row_major", "sigmoid", "softmax", "tiles")
 ]
+
+SELECTION_FILES = [_SOLVERS + f"{name}.py" for name in ("bootstrap", "cross_validation", "lockstep", "scoring")]
 
 
 class Mutant(NamedTuple):
@@ -215,5 +217,20 @@ MUTANTS = [
         (_OUTPUTS + "chunks.py", "stage + STAGES > t.stages)", "stage > 0)"),
         (_OUTPUTS + "chunks.py", "first = stage // STAGES * t.wave", "first = 0"),
         (_OUTPUTS + "chunks.py", "for k in range(t.outputs if counts[0] == 0 else 0):", "for k in range(0):"),
+        # offsets
+        (CPU + "epilogue.py", "for r in range(full, rows - pad):", "for r in range(full, full):"),
+        (_OUTPUTS + "chunks.py", "add_offset(t, i + k * t.offset_step,", "add_offset(t, i,"),
+        (_PANELS, "add_offset(t, first, count, 0, z)", "add_offset(t, 0, count, 0, z)"),
+        ("jitlogreg/row_passes.py", 'activate("sigmoid", opposite, -w', 'activate("sigmoid", block, -w'),
+        ("jitlogreg/softmax_passes.py", "4.0 * weights, offset=None)", "4.0 * weights)"),
+        (_SOLVERS + "separation.py", "z = self.Z @ theta + self.offset", "z = self.Z @ theta"),
+        # models side by side
+        (_SOLVERS + "lockstep.py", "if self._taken[0] != numbers:", "if self._taken[0] is None:"),
+        (_SOLVERS + "lockstep.py", "self._keep(k, request, own)", "self._keep(j, request, own)"),
+        (_SOLVERS + "cross_validation.py", "np.arange(len(numbers))] = 0.0", "np.arange(len(numbers))] = 1.0"),
+        (_SOLVERS + "scoring.py", "np.cumsum(negative) - negative / 2", "np.cumsum(negative)"),
+        (_SOLVERS + "bootstrap.py", "default_rng([seed, number])", "default_rng([seed, 0])"),
+        (_SOLVERS + "bootstrap.py", "skewness = third - 3 * first * second", "skewness = third - first * second"),
+        (_SOLVERS + "curvature.py", "shared if shared.is_well_conditioned else NoModel()", "NoModel()"),
     )
 ]

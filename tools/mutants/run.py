@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pages import DOCS, FIGURES, ROOT, measured_on, provenance, replaced, table
 
-from mutants.changes import CPU, MUTANTS, OUTPUTS_FILES
+from mutants.changes import CPU, MUTANTS, OUTPUTS_FILES, SELECTION_FILES
 
 RESULTS, PAGE = FIGURES / "mutants.json", DOCS / "reliability.md"
 
@@ -39,6 +39,7 @@ _FIRST = {
     "jitlogreg/evaluation.py": [["tests/test_validation.py", "-k", "not reference and sum"]],
     CPU + "epilogue.py": [["tests/test_validation.py", "-k", "cpu and (outside_the_unit or negative_and_nonfinite)"]],
     **{file: [["tests/test_outputs.py"], ["tests/test_softmax_fit.py"]] for file in OUTPUTS_FILES},
+    **{file: [["tests/test_selection.py"], ["tests/test_lockstep.py"]] for file in SELECTION_FILES},
 }
 _LATER = [
     *(["tests/test_kernels.py", "-k", f"not reference and ({tests})"] for tests in (_NAMES, _SHAPES)),
@@ -48,6 +49,10 @@ _LATER = [
     ["tests/test_validation.py", "-k", "cpu and (labels or weights)"],
     ["tests/test_kernels.py", "-k", "not reference"],
     ["tests/test_outputs.py"],
+    ["tests/test_offset.py"],
+    ["tests/test_softmax_fit.py"],
+    ["tests/test_selection.py"],
+    ["tests/test_lockstep.py"],
 ]
 
 
