@@ -10,7 +10,8 @@ import numpy as np
 from jitlogreg.api import forward, log_forward
 from jitlogreg.evaluation import check_weight
 from jitlogreg.norms import power_of_two_over
-from jitlogreg.solvers.fit import SOLVERS, Fit, Options, fit_quietly
+from jitlogreg.solvers.arguments import SOLVERS, Options
+from jitlogreg.solvers.fit import Fit, fit_quietly
 from jitlogreg.targets.base import layout
 
 try:

@@ -9,7 +9,7 @@ import jitlogreg as jlr
 from jitlogreg.objective import Objective
 from jitlogreg.solvers import bootstrap as bootstrapping
 from jitlogreg.solvers import cross_validation
-from jitlogreg.solvers.fit import Options
+from jitlogreg.solvers.arguments import Options
 from jitlogreg.solvers.folds import fold_numbers
 from jitlogreg.solvers.scoring import roc_auc
 from jitlogreg.solvers.separation import SeparationWarning

@@ -383,6 +383,28 @@ def test_the_tables_of_several_outputs_are_those_of_the_results():
         assert replaced(page, f"outputs: {name}", text) == page
 
 
+def test_the_table_of_folds_and_resamples_is_that_of_the_results():
+    selection_table = load("selection_table")
+    results = json.loads(selection_table.RESULTS.read_text(encoding="utf-8"))
+    page = selection_table.PAGE.read_text(encoding="utf-8")
+    assert replaced(page, "selection", selection_table.text(results)) == page
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_folds_and_resamples_are_timed_beside_fits_one_by_one(monkeypatch, capsys):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    selection_table = load("selection_table")
+    for name, value in {"PENALTIES": 2, "FOLDS": 2, "RESAMPLES": 4, "OUTPUTS": 3, "ROUNDS": 1}.items():
+        monkeypatch.setattr(selection_table, name, value)
+    monkeypatch.setattr(selection_table, "BOOTSTRAP", (300, 3))
+    monkeypatch.setattr(selection_table, "TARGETS", (300, 3))
+    row = selection_table.cross_validation((400, 3))
+    assert row["n_reads"] > 0
+    assert set(row["times_ours"]) == {"one by one", "scikit-learn"}
+    assert selection_table.bootstrap()["reads_one_by_one"] > 4
+    assert selection_table.targets()["times_ours"]["one by one"] > 0
+
+
 def test_several_outputs_are_timed_beside_their_peers(monkeypatch, capsys):
     outputs_table = load("outputs_table")
     monkeypatch.setattr(outputs_table, "SHAPES", [(200, 3)])

@@ -1,6 +1,7 @@
 """Solvers: from an objective to its minimum, and to what can be said of it.
 
-fit.py               `fit`: its arguments, its result, and which solver "auto" takes
+fit.py               `fit`, and its result
+arguments.py         what the arguments of a fit mean, and which solver "auto" takes
 run.py               a run from its start to its end, and the verdict on its last point
 newton.py, lbfgs.py, steepest_descent.py    the methods: search directions
 line_search.py       how far along a direction, and when that was the last step

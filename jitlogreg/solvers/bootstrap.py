@@ -11,8 +11,8 @@ import numpy as np
 from jitlogreg import validation
 from jitlogreg._docs import documented
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
+from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, objective_in_memory
 from jitlogreg.solvers.curvature import factorize, newton_step
-from jitlogreg.solvers.fit import METHODS, Options, chosen_solver, objective_in_memory
 from jitlogreg.solvers.lbfgs import LBFGS
 from jitlogreg.solvers.lockstep import Apart, SideBySide, lockstep
 from jitlogreg.solvers.path import NOBODY, How, path_steps, stops_from_arrays, stops_to_arrays

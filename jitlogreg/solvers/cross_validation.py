@@ -11,7 +11,8 @@ from jitlogreg._docs import documented
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
 from jitlogreg.outputs_objective import OutputsObjective
-from jitlogreg.solvers.fit import METHODS, Fit, Options, chosen_solver, objective_in_memory
+from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, objective_in_memory
+from jitlogreg.solvers.fit import Fit
 from jitlogreg.solvers.folds import fold_numbers
 from jitlogreg.solvers.lockstep import Apart, SideBySide, lockstep
 from jitlogreg.solvers.path import How, Stop, check_penalties, path_steps, stops_from_arrays, stops_to_arrays

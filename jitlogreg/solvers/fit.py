@@ -7,32 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jitlogreg import outputs, validation
 from jitlogreg._docs import documented
-from jitlogreg.interop.device_array import like, on_host
+from jitlogreg.interop.device_array import like
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
-from jitlogreg.outputs_objective import OutputsObjective, check_alone
-from jitlogreg.solvers.direction import Method
+from jitlogreg.outputs_objective import OutputsObjective
+from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, initial_theta, objective_of
 from jitlogreg.solvers.fit_models import fit_models
-from jitlogreg.solvers.lbfgs import LBFGS
-from jitlogreg.solvers.monitor import Monitor, State
-from jitlogreg.solvers.newton import Newton
-from jitlogreg.solvers.point import Point, Task, number_or_array
+from jitlogreg.solvers.monitor import State
+from jitlogreg.solvers.point import Point, number_or_array
 from jitlogreg.solvers.requests import Request, completed
 from jitlogreg.solvers.run import Run
 from jitlogreg.solvers.separation import SeparationWarning
-from jitlogreg.solvers.steepest_descent import SteepestDescent
-
-METHODS: dict[str, Callable[[Task], Method]] = {
-    "newton": Newton,
-    "lbfgs": LBFGS,
-    "gradient_descent": SteepestDescent,
-}
-SOLVERS = ("auto", *METHODS)
-
-# "auto" takes Newton's method up to this m (n + 1)²: below it arithmetic does not dominate the time of an iteration
-MAX_NEWTON_COST = 1e7
 
 
 class Fit(NamedTuple):
@@ -232,43 +218,6 @@ def _with_remedy(message, remedy):
     return f"{message}; with l2 above 0 it has one" if remedy == "penalty" else message
 
 
-class Options(NamedTuple):
-    """How a fit runs: the arguments of `fit` beside the data and the start, once they are checked."""
-
-    solver: str
-    tolerance: float
-    max_iterations: int
-    monitor: Monitor
-
-    @classmethod
-    def checked(
-        cls,
-        *,
-        solver,
-        tolerance,
-        max_iterations,
-        callback=None,
-        progress=False,
-        checkpoint=None,
-        checkpoint_every=10,
-        resume=None,
-    ):
-        """The options from arguments of `fit`.
-
-        Raises
-        ------
-        TypeError, ValueError, FileNotFoundError
-        """
-        if solver not in SOLVERS:
-            raise ValueError(f"solver: expected {', '.join(map(repr, SOLVERS))}, got {solver!r}")
-        return cls(
-            solver,
-            validation.check_nonnegative("tolerance", tolerance),
-            validation.check_count("max_iterations", max_iterations),
-            Monitor.checked(callback, progress, checkpoint, checkpoint_every, resume),
-        )
-
-
 def fit_quietly(X, y, options, *, w, b, link="sigmoid", **described):
     """`fit` of NumPy arrays, without a warning. Returns the `Fit`, and its `Outcome.remedy`."""
     objective = objective_of(X, y, link=link, **described)
@@ -324,43 +273,6 @@ def _fit_side_by_side(objective, options, w, b):
     return fitted, [outcome.remedy for outcome in outcomes]
 
 
-def objective_of(X: np.ndarray | Objective, y, *, link, target, **described) -> Objective:
-    """X itself if it is an `Objective`, else the objective of these arrays; of a softmax without flat directions."""
-    if isinstance(X, Objective):
-        objective = check_alone(X, y=y, link=link, target=target, **described)
-    else:
-        make: type[Objective] = OutputsObjective
-        if outputs.check_link(link) == "softmax":
-            n_outputs = outputs.number_of_classes(y)
-        elif isinstance(y, np.ndarray) and y.ndim == 2:
-            n_outputs = y.shape[1]
-        else:
-            make, n_outputs = Objective, 1
-        objective = make(X, y, link=link, n_outputs=n_outputs, target=target, **described)
-    return objective.gauged() if objective.link == "softmax" else objective
-
-
-def objective_in_memory(X, y, **described) -> Objective:
-    """The objective of one model, of arrays in memory, whose rows others weigh."""
-    if isinstance(X, Objective):
-        raise TypeError("X: expected a numpy.ndarray, got an Objective: weights are laid on the rows themselves")
-    validation.check_in_memory(X)
-    objective = objective_of(X, y, **described)
-    if isinstance(objective, OutputsObjective) and objective.link != "softmax":
-        raise ValueError(f"y: expected labels of one model, got those of {objective.n_outputs}")
-    return objective
-
-
-def initial_theta(X, w, b, objective):
-    """Where the run starts, as one vector."""
-    if isinstance(objective, OutputsObjective):
-        return objective.balanced(objective.initial_theta(w, b))
-    n_parameters = objective.n_parameters
-    w = np.zeros(X.shape[1]) if w is None else on_host(validation.check_coefficients(w, X)).astype(np.float64)
-    b = validation.check_initial_intercept(b, w.dtype, n_parameters > len(w))
-    return np.append(w, b)[:n_parameters]
-
-
 def _begin(objective, theta, options, asked):
     """The run, and the point to go on from: its start, or the point of a checkpoint."""
     solver, checkpoint = chosen_solver(options.solver, objective), options.monitor.checkpoint
@@ -387,11 +299,3 @@ def _description(objective, solver):
     if isinstance(objective, OutputsObjective):
         description |= {"link": objective.link, "n_outputs": objective.n_outputs}
     return description
-
-
-def chosen_solver(solver, objective):
-    """The solver itself where "auto" was asked for."""
-    if solver != "auto":
-        return solver
-    cost = objective.shape[0] * objective.n_parameters**2
-    return "newton" if objective.has_hessian and cost <= MAX_NEWTON_COST else "lbfgs"

@@ -9,7 +9,7 @@ from jitlogreg._docs import documented
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
 from jitlogreg.outputs_objective import OutputsObjective
-from jitlogreg.solvers.fit import METHODS, Options, chosen_solver, initial_theta, objective_of
+from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, initial_theta, objective_of
 from jitlogreg.solvers.lockstep import Apart, lockstep
 from jitlogreg.solvers.path import How, Stop, check_penalties, path_steps
 from jitlogreg.solvers.progress import progress_bar

@@ -1,6 +1,6 @@
 """Time cross-validation, bootstrap and many targets: results/selection.json, and tables in docs/performance.md.
 
-    python tools/performance/selection_table.py  # 15 minutes on two cores
+    python tools/performance/selection_table.py  # three minutes on two cores
     python tools/performance/selection_table.py --from results/selection.json
 
 Each is timed beside our own fits one by one, and the cross-validation beside scikit-learn's, once their answers agree.
@@ -102,21 +102,25 @@ def cross_validation(shape):
 
     rows_of_fold = len(X) * (FOLDS - 1) / FOLDS
     theirs = LogisticRegressionCV(
-        Cs=1 / (l2s * rows_of_fold), cv=PredefinedSplit(numbers), scoring="neg_log_loss", refit=True,
+        Cs=1 / (l2s * rows_of_fold), max_iter=1000, cv=PredefinedSplit(numbers), scoring="neg_log_loss", refit=True,
         l1_ratios=(0,), use_legacy_attributes=False,
     )  # fmt: skip
     ours = jlr.cross_validate(X, y, l2s, folds=numbers)
     if not np.allclose(ours.scores, one_by_one(), rtol=0, atol=1e-9):
         raise SystemExit("cross-validation: fits one by one have other scores")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        difference = np.squeeze(theirs.fit(X, y).scores_).T - ours.scores
-    if np.max(difference) > 1e-6:
-        raise SystemExit(f"cross-validation: scikit-learn's scores are better by {np.max(difference)}")
+    for theirs.tol in (1e-4, 1e-5, 1e-6, 1e-7):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            difference = np.max(np.abs(np.squeeze(theirs.fit(X, y).scores_).T - ours.scores))
+        if difference <= 1e-6:
+            break
+    else:
+        raise SystemExit(f"cross-validation: scikit-learn's scores differ by {difference}")
     seconds = in_turns([lambda: jlr.cross_validate(X, y, l2s, folds=numbers), one_by_one], ROUNDS)
     of_theirs = in_turns([lambda: jlr.cross_validate(X, y, l2s, folds=numbers), lambda: theirs.fit(X, y)], 1)
     others = {"one by one": seconds[1], "scikit-learn": seconds[0] * of_theirs[1, 0] / of_theirs[0, 0]}
-    return described(f"{PENALTIES} penalties, {FOLDS} folds", shape, ours.n_reads, sum(reads), seconds[0], others)
+    work = f"{PENALTIES} penalties, {FOLDS} folds"
+    return described(work, shape, ours.n_reads, sum(reads), seconds[0], others) | {"their_tol": theirs.tol}
 
 
 def bootstrap():
@@ -135,7 +139,7 @@ def bootstrap():
         return w
 
     ours = jlr.bootstrap(X, y, n_resamples=RESAMPLES)
-    if not np.allclose(ours.w, one_by_one(), rtol=1e-6, atol=1e-8):
+    if not np.allclose(ours.w, one_by_one(), rtol=0, atol=1e-5):  # λ of 1e-6 leaves 2e-6
         raise SystemExit("bootstrap: fits one by one have other coefficients")
     seconds = in_turns([lambda: jlr.bootstrap(X, y, n_resamples=RESAMPLES), one_by_one], ROUNDS)
     others = {"one by one": seconds[1]}
