@@ -285,6 +285,10 @@ class Objective:
         diagonal[: self.n_features] += self.penalty
         return hessian
 
+    def shared_hessian(self, theta):
+        """The Hessian at θ: that of one output is shared by all."""
+        return self.hessian(theta)
+
     def sample(self, rows):
         """The objective of every k-th example, of at least `rows` if there are as many; None if all weights are 0.
 

@@ -158,7 +158,7 @@ class OutputsObjective(Objective):
     def shared_hessian(self, theta):
         """The mean of a softmax's diagonal blocks of the Hessian over the classes; their penalty is a block's own."""
         T = self._matrix(theta)
-        sums = softmax_passes.shared_hessian_sums(self._target, self._problem, *self._model(T))
+        sums = self._shared_hessian_sums(*self._model(T))
         hessian = sums[: len(T), : len(T)] / self.total_weight
         hessian.reshape(-1)[:: len(T) + 1][: self.n_features] += np.ravel(self.penalty)
         return hessian
@@ -294,6 +294,9 @@ class OutputsObjective(Objective):
 
     def _hessian_sums(self, w, b):
         return softmax_passes.hessian_sums(self._target, self._problem, w, b)
+
+    def _shared_hessian_sums(self, w, b):
+        return softmax_passes.shared_hessian_sums(self._target, self._problem, w, b)
 
     def _root_of_rows(self, W, b, R):
         return softmax_passes.add_weighted_rows(self._target, self._problem, W, b, R)

@@ -100,7 +100,7 @@ def test_without_a_gpu_it_says_so_and_gives_up(capsys):
 
 def test_every_group_has_a_name_and_items():
     names = [*groups.checks(H100), *groups.timings()]
-    assert len(set(names)) == len(names) == 6 + 8 + 5
+    assert len(set(names)) == len(names) == 6 + 8 + 3 + 5
     for name, items in {**groups.checks(H100), **groups.timings()}.items():
         first = next(iter(items("cpu")))
         assert isinstance(first[0], str), name
@@ -326,7 +326,7 @@ def test_the_command_runs_every_group_and_writes_the_page(pretended, tmp_path, c
     assert [round(s) for name, _, s in pretended.asked if name in groups.timings()] == [20, 25, 33, 50, 100]
     said = capsys.readouterr().out
     assert "ok       contract: all" in said
-    assert said.endswith(f"19 done, 0 failed, 0 left out\nwritten to {output}\n")
+    assert said.endswith(f"22 done, 0 failed, 0 left out\nwritten to {output}\n")
     assert "**0 failed**" in output.read_text(encoding="utf-8")
 
 
@@ -341,7 +341,7 @@ def test_an_interrupted_run_leaves_what_it_found(pretended, tmp_path):
     pretended.found["small"] = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         check.main(["--output", str(tmp_path / "gpu.md")])
-    assert "14 checks and timings done" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert "17 checks and timings done" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
 
 
 def test_one_group_prints_records(pretended, capsys, monkeypatch):

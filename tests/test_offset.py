@@ -338,6 +338,7 @@ def test_blocks_take_offsets_and_outputs(link):
             assert fitted.converged
             np.testing.assert_allclose(fitted.w, wanted.w, atol=1e-7)
         np.testing.assert_allclose(blocks.hessian(theta), plain.hessian(theta), rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(blocks.shared_hessian(theta), plain.shared_hessian(theta), rtol=1e-10)
     tiny = over_blocks.Objective(cut[0], cut[1], sample_weight=cut[2] * 1e-300, offset=cut[3], **described)
     np.testing.assert_allclose(tiny(theta)[1], plain(theta)[1], rtol=1e-12)
 

@@ -572,3 +572,11 @@ def test_many_parameters_of_correlated_columns(target):
     g = G.T.reshape(-1)
     step = np.linalg.lstsq(H.reshape(len(g), -1), g, rcond=1e-12)[0]
     assert np.sqrt(g @ step) < 1e-6
+
+
+def test_newtons_method_of_many_parameters_is_refused():
+    rng = np.random.default_rng(0)
+    X, classes = rng.normal(size=(50, 80)), rng.integers(0, 30, 50)
+    classes[-1] = 29
+    with pytest.raises(ValueError, match=r"^n_outputs: expected a softmax of at most 64 classes and 2000 parameters"):
+        jlr.fit(X, classes, link="softmax", l2=0.1, solver="newton")

@@ -187,6 +187,11 @@ def softmax_hessian(target, data, theta, frame):
     return softmax_passes.hessian_sums(target, data._replace(frame=frame), theta[:-1], theta[-1]).ravel()
 
 
+def softmax_shared_hessian(target, data, theta, frame):
+    """The block of the Hessian that all classes share, raveled."""
+    return softmax_passes.shared_hessian_sums(target, data._replace(frame=frame), theta[:-1], theta[-1]).ravel()
+
+
 def softmax_doubt(target, data, theta, frame):
     """The least doubt."""
     return softmax_passes.smallest_doubt(target, data._replace(frame=frame), theta[:-1], theta[-1])

@@ -104,6 +104,10 @@ class OutputsObjective(Objective, outputs_objective.OutputsObjective):
         rows, K = self.n_features + 1, self.n_outputs
         return self._add_up(self._framed(blocks.softmax_hessian), np.vstack([W, b])).reshape(rows, K, rows, K)
 
+    def _shared_hessian_sums(self, W, b):
+        sums = self._add_up(self._framed(blocks.softmax_shared_hessian), np.vstack([W, b]))
+        return sums.reshape(self.n_features + 1, -1)
+
     def class_weights(self):
         """Σ sᵢ yᵢₖ of each class."""
         return self._of_classes

@@ -259,11 +259,14 @@ def _transposed_times(Q, x):
 
 
 def factorize(objective, theta, spread):
-    """The Hessian of an objective at θ, factored as its condition requires; or the block that its outputs share."""
-    if not objective.has_hessian:
-        shared = SharedCholesky((yield SharedHessian(objective, theta)))
-        return shared if shared.is_well_conditioned else NoModel()
+    """The Hessian of an objective at θ, factored as its condition requires."""
     model = Cholesky((yield Hessian(objective, theta)))
     if model.is_well_conditioned:
         return model
     return PivotedQR((yield Root(objective, theta)), objective.total_weight, spread)
+
+
+def factorize_shared(objective, theta):
+    """The block of the Hessian at θ that the outputs share, factored; no model where its condition forbids that."""
+    shared = SharedCholesky((yield SharedHessian(objective, theta)))
+    return shared if shared.is_well_conditioned else NoModel()

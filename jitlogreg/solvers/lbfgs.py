@@ -9,11 +9,11 @@ import math
 
 import numpy as np
 
-from jitlogreg.solvers.curvature import Cholesky, NoModel, SharedCholesky, factorize
+from jitlogreg.solvers.curvature import Cholesky, NoModel, factorize, factorize_shared
 from jitlogreg.solvers.direction import Direction
 from jitlogreg.solvers.newton import Newton, newton_cg_direction
 from jitlogreg.solvers.point import dot
-from jitlogreg.solvers.requests import Hessian, SharedHessian
+from jitlogreg.solvers.requests import Hessian
 from jitlogreg.solvers.steepest_descent import cauchy_step_size
 
 # Pairs (s, y) that are kept (Nocedal & Wright, 7.2: 3 to 20)
@@ -74,9 +74,8 @@ class LBFGS:
         if self._sample.has_hessian:
             self._factored_at, self._model = theta, Cholesky((yield Hessian(self._sample, theta)))
             return self._model.is_well_conditioned
-        model = SharedCholesky((yield SharedHessian(self._sample, theta)))
-        self._factored_at, self._model = theta, model if model.is_well_conditioned else NoModel()
-        return model.is_well_conditioned
+        self._factored_at, self._model = theta, (yield from factorize_shared(self._sample, theta))
+        return self._model.has_unit_hessian
 
     def direction(self, point):
         """−B⁻¹g, where the last pairs and the sample make B."""
@@ -100,8 +99,11 @@ class LBFGS:
     def _model_at(self, theta):
         """The factored Hessian of the sample at θ. The last one is kept; before the first nothing is preconditioned."""
         if len(theta) and (self._factored_at is None or not np.array_equal(self._factored_at, theta)):
-            self._factored_at, self._model = theta, (yield from factorize(self._sample, theta, self._task.spread))
-            self._pairs = {}
+            if self._sample.has_hessian:
+                model = yield from factorize(self._sample, theta, self._task.spread)
+            else:
+                model = yield from factorize_shared(self._sample, theta)
+            self._factored_at, self._model, self._pairs = theta, model, {}
         return self._model
 
     def _transformed_pairs(self, point):
