@@ -184,7 +184,8 @@ class Objective(in_memory.Objective):
 
     def fingerprint(self):
         """A checksum of the sample that hardly any other data has."""
-        return row_passes.fingerprint(Problem(*self._every(SAMPLE)[:3], "", 0, None, self._every(SAMPLE)[3]))
+        X, y, s, offset = self._every(SAMPLE)
+        return row_passes.fingerprint(Problem(X, y, s, "C", 0, offset=offset))
 
     def row_blocks(self):
         """Iterate over the blocks, which are sent to the caller: X, y, weights, and offsets or None."""
