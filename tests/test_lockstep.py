@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 import jitlogreg as jlr
+from jitlogreg import row_passes
 from jitlogreg.solvers.separation import SeparationWarning
+from jitlogreg.targets.base import Problem
+from jitlogreg.targets.dispatch import choose
 
 
 def models(m=300, n=4, K=5, order="C", shift=0.0, seed=0):
@@ -152,3 +155,35 @@ def test_an_interrupted_run_resumes_from_its_file(tmp_path, at):
     assert np.array_equal(before[0], X)
     assert np.array_equal(before[1], Y)
     assert jlr.fit(X, Y, resume=path).w.tobytes() == jlr.fit(X, Y).w.tobytes()
+
+
+def test_the_norms_of_rows_bound_every_doubt_from_below():
+    rng = np.random.default_rng(3)
+    for shift in (0.0, 1e3):
+        X, Y, S, offset = models(500, 6, 7, shift=shift)
+        S = np.ascontiguousarray(np.where(rng.uniform(size=S.shape) < 0.3, 0.0, S).T)
+        W, b = rng.normal(size=(6, 7)) * 10.0 ** rng.integers(-3, 1, 7), rng.normal(size=7)
+        b -= shift * np.sum(W, axis=0)
+        for s, off in ((None, None), (S, np.ascontiguousarray(offset.T)), (S[0].copy(), offset[:, 0].copy())):
+            data = Problem.of(X, np.ascontiguousarray(Y.T), s, None, off)
+            below = row_passes.least_possible_doubts(row_passes.RowNorms(X), data, W, b)
+            exact = np.array(row_passes.smallest_doubts(choose("cpu"), data, W, b))
+            assert np.all(below <= exact)
+            assert np.all(below > 0)
+            assert np.max(below / exact) > 0.01  # the bound is of use
+
+
+def test_resamples_read_X_for_their_doubts_once():
+    X, Y, *_ = models(4000, 8, 1)
+    Y = np.where(np.random.default_rng(0).uniform(size=Y.shape) < 0.3, 1 - Y, Y)
+    few, many = (jlr.bootstrap(X, Y[:, 0], n_resamples=count).n_reads for count in (8, 16))
+    per_group = 6  # evaluations of the start, and of about four steps
+    assert many - few <= per_group
+
+
+def test_models_that_stand_elsewhere_meet_for_the_next_read():
+    X, Y, *_ = models(24_000, 28, 4)
+    l2s = np.geomspace(1e-1, 1e-5, 6)
+    together = jlr.cross_validate(X, Y[:, 0], l2s, solver="lbfgs")
+    of_all_rows = jlr.fit_path(X, Y[:, 0], l2s=l2s, solver="lbfgs")
+    assert together.n_reads <= of_all_rows.n_reads + 4

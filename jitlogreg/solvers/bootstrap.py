@@ -11,6 +11,7 @@ import numpy as np
 from jitlogreg import validation
 from jitlogreg._docs import documented
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
+from jitlogreg.row_passes import RowNorms
 from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, objective_in_memory
 from jitlogreg.solvers.curvature import factorize, newton_step
 from jitlogreg.solvers.lbfgs import LBFGS
@@ -234,6 +235,7 @@ def _fit_resamples(whole, n_resamples, seed, options):
     stops = [] if restored is None else stops_from_arrays(restored, 0)[:n_resamples]
     size, n_reads, groups = min(max(FEWEST, n), MOST), 0, 0
     how = How(whole.method, options.tolerance, options.max_iterations, lambda l2: whole.columns)
+    row_norms = RowNorms(objective._data.X)
     with progress_bar("resamples", n_resamples, enabled=monitor.progress) as advance:
         advance(len(stops), None)
         while len(stops) < n_resamples:
@@ -243,7 +245,7 @@ def _fit_resamples(whole, n_resamples, seed, options):
                 weights[k] = drawn(m, seed, number)
             if objective.sample_weight is not None:
                 weights *= objective.sample_weight
-            models = SideBySide(objective.with_weights(weights))
+            models = SideBySide(objective.with_weights(weights), row_norms)
             start = objective.theta_of(whole.w, whole.b)
             found = [[] for _ in numbers]
             paths = {

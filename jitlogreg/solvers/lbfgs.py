@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from jitlogreg.norms import norm
 from jitlogreg.solvers.curvature import Cholesky, NoModel, factorize, factorize_shared
 from jitlogreg.solvers.direction import Direction
 from jitlogreg.solvers.newton import Newton, newton_cg_direction
@@ -19,13 +20,14 @@ from jitlogreg.solvers.steepest_descent import cauchy_step_size
 # Pairs (s, y) that are kept (Nocedal & Wright, 7.2: 3 to 20)
 MEMORY = 10
 
-# A sample has so many rows, or so many for each parameter if that is more. Its Hessian is computed at iteration 3, as
-# the start is far from the minimum, and then at every tenth. 1,000,000 x 28 takes 7 evaluations instead of 10; with
+# A sample has so many rows, or so many for each parameter if that is more. Its Hessian is computed at iteration 3, if
+# the start is farther away than NEAR (in its Hessian's norm, in which a step of Newton's has the length λ), and then at
+# every tenth. 1,000,000 x 28 takes 7 evaluations instead of 10; with
 # correlated columns 9 instead of 24; with columns of scales exp(N(0, 1)) 8 instead of 152. A fifth as many rows or five
 # times as many change that by one or two. Separable data, whose Hessian vanishes on the way, take 73 iterations instead
 # of 183
 SAMPLE_ROWS, SAMPLE_ROWS_PER_PARAMETER = 10_000, 20
-FIRST_SAMPLED_ITERATION, SAMPLING_INTERVAL = 3, 10
+FIRST_SAMPLED_ITERATION, SAMPLING_INTERVAL, NEAR = 3, 10, 0.1
 
 # Up to so many parameters the Hessian costs no more than an evaluation. The last step is then Newton's, as it is where
 # the sample has all rows
@@ -82,7 +84,7 @@ class LBFGS:
         is_misjudged = point.n_unconfirmed >= MAX_UNCONFIRMED
         if is_misjudged and self._newton is not None:
             return (yield from self._newton.direction(point))
-        if self._sample is not None and _is_sampled_at(point.iteration):
+        if self._sample is not None and (yield from self._is_sampled_at(point)):
             point = point._replace(preconditioner_theta=point.theta)
         model = yield from self._model_at(point.preconditioner_theta)
         inverse = _InverseHessian(model, self._transformed_pairs(point))
@@ -95,6 +97,13 @@ class LBFGS:
         step_size = 1.0 if is_scaled else (yield from cauchy_step_size(self._task.objective, point))
         step = -inverse.times(point.gradient)
         return Direction(step, step_size, point, decrement, inverse.decrement_of, model.noise_floor)
+
+    def _is_sampled_at(self, point):
+        """Whether the sample's Hessian is to be computed at a point."""
+        if point.iteration != FIRST_SAMPLED_ITERATION or not len(point.preconditioner_theta):
+            return point.iteration == FIRST_SAMPLED_ITERATION or point.iteration % SAMPLING_INTERVAL == 0
+        model = yield from self._model_at(point.preconditioner_theta)
+        return norm(model.transform_step(point.theta - point.preconditioner_theta)) > NEAR
 
     def _model_at(self, theta):
         """The factored Hessian of the sample at θ. The last one is kept; before the first nothing is preconditioned."""
@@ -116,10 +125,6 @@ class LBFGS:
                 known[key] = s, y, dot(s, y)
             self._pairs[key] = known[key]
         return [pair for pair in self._pairs.values() if pair[2] > 0]
-
-
-def _is_sampled_at(iteration):
-    return iteration == FIRST_SAMPLED_ITERATION or iteration % SAMPLING_INTERVAL == 0
 
 
 class _InverseHessian:

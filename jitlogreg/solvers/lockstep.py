@@ -33,7 +33,7 @@ class Apart:
         self._last = {}
 
     def answer(self, waiting):
-        """The answers to requests, by the numbers of the models that wait for them."""
+        """The answers to some or all of the requests, by the numbers of the models that wait for them."""
         return {k: self._answer(k, request) for k, request in waiting.items()}
 
     def _answer(self, k, request):
@@ -66,30 +66,38 @@ class SideBySide(Apart):
     ----------
     objective : OutputsObjective
         Of independent models; `objectives` are those of each alone.
+    row_norms : RowNorms, optional
+        Of X, from an earlier group of models.
     """
 
-    def __init__(self, objective):
+    def __init__(self, objective, row_norms=None):
         super().__init__([objective.model(k) for k in range(objective.n_outputs)])
         self._target, self._problem = objective._target, objective._problem
+        self._row_norms = row_passes.RowNorms(objective._data.X) if row_norms is None else row_norms
         self._taken = None, None
         self.n_reads = int(objective._at_zero is not None)
 
     def answer(self, waiting):
-        """The answers to requests, by the numbers of the models that wait for them."""
-        answers, groups = {}, {}
+        """The answers to some of the requests, by the numbers of the models that wait for them.
+
+        First come those that no read answers for others too; then those of one kind and frame, from one read. So models
+        whose ways differ meet again for the next read.
+        """
+        apart, kinds = {}, {kind: {} for kind in _TOGETHER}
         for k, request in waiting.items():
-            answer_all, frame = _TOGETHER.get(type(request)), request.objective.frame
-            if answer_all is None or (type(request) is Evaluation and self._known(k, request) is not None):
-                answers[k] = self._answer(k, request)
+            kind, frame = type(request), request.objective.frame
+            if kind not in kinds or (kind is Evaluation and self._known(k, request) is not None):
+                apart[k] = self._answer(k, request)
             else:
-                key = answer_all, None if frame is None else frame.packed.tobytes()
-                groups.setdefault(key, {})[k] = request
-        for (answer_all, _), requests in groups.items():
-            problem = self._problem_of(tuple(requests))
-            problem = problem._replace(frame=next(iter(requests.values())).objective.frame)
-            answers |= zip(requests, answer_all(self, problem, requests), strict=True)
-            self.n_reads += 1
-        return answers
+                of_frame = None if frame is None else frame.packed.tobytes()
+                kinds[kind].setdefault(of_frame, {})[k] = request
+        if apart:
+            return apart
+        kind, frames = next((kind, frames) for kind, frames in kinds.items() if frames)
+        requests = next(iter(frames.values()))
+        problem = self._problem_of(tuple(requests))
+        problem = problem._replace(frame=next(iter(requests.values())).objective.frame)
+        return dict(zip(requests, _TOGETHER[kind](self, problem, requests), strict=True))
 
     def _problem_of(self, numbers):
         """The data of some models, in rows side by side. What was taken last is kept."""
@@ -109,6 +117,7 @@ class SideBySide(Apart):
     # ---------------------------------------------------------------- answers to many
 
     def _evaluations(self, problem, requests):
+        self.n_reads += 1
         sums = self._target.sums_of_outputs("sigmoid", problem, *_columns(requests, "theta"), True)
         for j, (k, request) in enumerate(requests.items()):
             own = sums.of_model(j)
@@ -116,6 +125,7 @@ class SideBySide(Apart):
             yield request.objective.from_sums(own, request.theta)
 
     def _products(self, problem, requests):
+        self.n_reads += 1
         of_w, of_b = self._target.hessian_vector_sums_of_outputs(
             "sigmoid", problem, *_columns(requests, "theta"), *_columns(requests, "v")
         )
@@ -123,9 +133,17 @@ class SideBySide(Apart):
             yield request.objective.product_from_sums(np.ascontiguousarray(of_w[:, j]), float(of_b[j]), request.v)
 
     def _doubts(self, problem, requests):
-        return row_passes.smallest_doubts(self._target, problem, *_columns(requests, "theta"))
+        at, enough = _columns(requests, "theta"), np.array([request.enough for request in requests.values()])
+        if problem.frame is None and self._row_norms.can_be_known:
+            self.n_reads += not self._row_norms.are_known
+            least = row_passes.least_possible_doubts(self._row_norms, problem, *at)
+            if np.all(least > enough):
+                return least.tolist()
+        self.n_reads += 1
+        return row_passes.smallest_doubts(self._target, problem, *at)
 
 
+# In the order in which they are answered
 _TOGETHER = {Evaluation: SideBySide._evaluations, Product: SideBySide._products, Doubt: SideBySide._doubts}
 
 
@@ -145,15 +163,15 @@ def lockstep(models: Apart, steps: dict[int, Steps], after_round=None):
     with contextlib.ExitStack() as stack:
         for of_model in steps.values():
             stack.enter_context(contextlib.closing(of_model))
-        answers = dict.fromkeys(steps)
+        answers, waiting = dict.fromkeys(steps), dict[int, Request]()
         while answers:
-            waiting: dict[int, Request] = {}
             for k, answer in answers.items():
+                waiting.pop(k, None)
                 try:
                     waiting[k] = steps[k].send(answer)
                 except StopIteration as end:
                     results[k] = end.value
             if after_round is not None:
                 after_round(list(waiting))
-            answers = models.answer(waiting)
+            answers = models.answer(waiting) if waiting else {}
     return results
