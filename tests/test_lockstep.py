@@ -173,7 +173,7 @@ def test_the_norms_of_rows_bound_every_doubt_from_below():
             assert np.max(below / exact) > 0.01  # the bound is of use
 
 
-def test_resamples_read_X_for_their_doubts_once():
+def test_one_read_answers_for_the_doubts_of_all_resamples():
     X, Y, *_ = models(4000, 8, 1)
     Y = np.where(np.random.default_rng(0).uniform(size=Y.shape) < 0.3, 1 - Y, Y)
     few, many = (jlr.bootstrap(X, Y[:, 0], n_resamples=count).n_reads for count in (8, 16))
