@@ -14,9 +14,11 @@ from jitlogreg.solvers.fit_path import FitPath, fit_path
 from jitlogreg.solvers.gradient_descent import Descent, gradient_descent
 from jitlogreg.solvers.minibatch import minibatch_descent
 from jitlogreg.solvers.separation import SeparationWarning
+from jitlogreg.targets.csr import CSR
 from jitlogreg.targets.dispatch import TargetUnavailableError, targets, use_target, when_loaded
 
 __all__ = [
+    "CSR",
     "Bootstrap",
     "CrossValidation",
     "Descent",

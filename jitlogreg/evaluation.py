@@ -76,6 +76,8 @@ def rescaled(sample_weight):
 
 def check_examples(weight, valid, problem):
     """Raise ValueError for the first bad label or weight, if the target found one or the sum of weights overflows."""
+    if not valid:
+        validation.check_structure(problem.X)
     if not valid or not weight < math.inf:
         validation.check_values(problem.y, problem.sample_weight)
 

@@ -13,6 +13,7 @@ from jitlogreg.interop.device_array import DeviceArray, on_host
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.pickling import packed, unpacked
 from jitlogreg.targets.base import Problem, layout
+from jitlogreg.targets.csr import CSR
 from jitlogreg.targets.dispatch import choose, has_hessian
 
 # The most columns for a Hessian, which then has 32 MB; each of some threads needs 48 MB to add it up
@@ -157,7 +158,7 @@ class Objective:
         return other
 
     def __getstate__(self):
-        if not isinstance(self._problem.X, np.ndarray):
+        if type(self._problem.X) is DeviceArray:
             raise TypeError(
                 "target: expected one that computes in the memory of the CPU to pickle or deep-copy an Objective, "
                 f"got {self.target!r}: its arrays are on a GPU"
@@ -301,7 +302,7 @@ class Objective:
         if step > 1:
             X = X[::step]
             y, s, offset = (None if v is None else np.ascontiguousarray(v[..., ::step]) for v in (y, s, offset))
-            if layout(X.shape, X.strides, X.itemsize) is None:
+            if type(X) is not CSR and layout(X.shape, X.strides, X.itemsize) is None:
                 X = np.ascontiguousarray(X)
             part._data = Problem.of(X, y, s, self.frame, offset)
             part._problem = hold_problem(self._target, part._data)
@@ -309,7 +310,7 @@ class Objective:
         return part if np.all(part.total_weight > 0) else None
 
     def some_rows(self, count):
-        """Every k-th row of X, about `count` of them, and their weights or None, as NumPy arrays."""
+        """Every k-th row of X, about `count` of them, and their weights or None, as NumPy arrays; of a CSR, a CSR."""
         step = max(1, self.shape[0] // count)
         X, _, s, _ = self._rows_on_host(slice(None, None, step))
         return X, s
@@ -320,8 +321,11 @@ class Objective:
 
     def row_blocks(self):
         """Iterate over the examples some rows at a time: X, y, weights, and offsets or None, as NumPy arrays."""
-        for first in range(0, self.shape[0], row_passes.ROWS):
-            X, y, s, offset = self._rows_on_host(slice(first, first + row_passes.ROWS))
+        is_sparse = type(self._data.X) is CSR
+        rows = max(1, min(row_passes.ROWS, row_passes.DENSE_NUMBERS // self.shape[1])) if is_sparse else row_passes.ROWS
+        for first in range(0, self.shape[0], rows):
+            X, y, s, offset = self._rows_on_host(slice(first, first + rows))
+            X = X.toarray() if is_sparse else X
             yield X, y, np.ones(len(X)) if s is None else s, offset
 
     def _rows_on_host(self, which):
@@ -394,7 +398,7 @@ class Objective:
         of X. Below about 1e-16 of the sum of weights it may be 0.
         """
         w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
-        if isinstance(self._problem.X, np.ndarray):
+        if type(self._problem.X) is not DeviceArray:
             return row_passes.smallest_doubt(self._target, self._data, w, b, enough)
         of_examples = {name: getattr(self._data, name) for name in ("y", "sample_weight")}
         of_examples = {name: None if array is None else on_host(array) for name, array in of_examples.items()}
@@ -443,6 +447,7 @@ def bind(X, y, sample_weight=None, offset=None, *, target=None, may_be_empty=Fal
     """The target, and the problem of the checked data, whose labels and weights are float64."""
     chosen = choose(target, X)
     order, ld = validation.check_matrix(X)
+    X = X.without_ones() if type(X) is CSR else X
     y, s = validation.check_labels_and_weights(X, y, sample_weight, np.dtype(np.float64), may_be_empty)
     return [chosen, Problem(X, y, s, order, ld, None, validation.check_offset(offset, X, np.dtype(np.float64)))]
 

@@ -88,6 +88,8 @@ def checked_sums(target, link, problem, W, b, with_gradient=True):
 def check_examples(sums, link, problem):
     """Raise ValueError for the first bad label or weight, if the target found one or a sum of weights overflows."""
     y, s = problem.y, problem.sample_weight
+    if not sums.valid:
+        validation.check_structure(problem.X)
     if not sums.valid or not np.all(sums.weight < math.inf):
         validation.check_values(None if link == "softmax" else y.T, None if s is None else s.T)
 

@@ -9,6 +9,7 @@ from jitlogreg import outputs, row_passes, softmax_passes, validation
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import HESSIAN_COLUMNS, Objective, held, hold_problem
 from jitlogreg.targets.base import Problem
+from jitlogreg.targets.csr import CSR
 from jitlogreg.targets.dispatch import choose, has_hessian
 
 # The most classes for a Hessian, whose blocks take a read of X each: K (K + 1) / 2 of them
@@ -278,8 +279,7 @@ class OutputsObjective(Objective):
             return self
         other = copy.copy(self)
         X = self.some_rows(64)[0]
-        columns = X.astype(np.float64) if self.frame is None else self.frame.columns(X)
-        squares = np.append(np.mean(columns * columns, axis=0), 1.0)[: self.n_parameters // self.n_outputs]
+        squares = np.append(row_passes.mean_squares(X, self.frame), 1.0)[: self.n_parameters // self.n_outputs]
         squares = np.where(np.isfinite(squares) & (squares > 0), squares, 1.0)
         other._gauge = squares / self.n_outputs
         return other
@@ -333,6 +333,7 @@ def bind(X, y, sample_weight=None, offset=None, *, link, n_outputs, target=None,
     """The target, and the problem of the checked data, whose labels and weights are float64."""
     chosen = choose(target, X)
     order, ld = validation.check_matrix(X)
+    X = X.without_ones() if type(X) is CSR else X
     float64 = np.dtype(np.float64)
     y, s = outputs.check_labels_and_weights(X, y, sample_weight, link, n_outputs, float64, may_be_empty)
     offset = outputs.check_offset(offset, X, n_outputs, float64)

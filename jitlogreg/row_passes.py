@@ -6,9 +6,13 @@ import zlib
 import numpy as np
 
 from jitlogreg.interop.device_array import DeviceArray, on_host
+from jitlogreg.targets.csr import CSR
 
 # Rows of a block: their temporaries fit a cache where X has up to about 30 columns
 ROWS = 8192
+
+# Numbers of a block of sparse rows that is made dense
+DENSE_NUMBERS = 1 << 22
 
 # Rows of a block whose activations fit L2
 FORWARD_ROWS = 1 << 16
@@ -54,7 +58,7 @@ def fingerprint(data):
     m, n = X.shape
     some = slice(None, None, max(1, m // max(16, FINGERPRINT_NUMBERS // max(n, 1))))
     rows = X.rows(some).to_numpy() if type(X) is DeviceArray else X[some]
-    for array in (rows, data.y, data.sample_weight, data.offset):
+    for array in (*(rows.arrays if type(X) is CSR else (rows,)), data.y, data.sample_weight, data.offset):
         if array is not None:
             found = zlib.crc32(np.ascontiguousarray(on_host(array)).tobytes(), found)
     return found
@@ -134,6 +138,22 @@ def _least_above_zero(weights):
     return np.array(least).view(np.float64).reshape(weights.shape[:-1])
 
 
+def mean_squares(X, frame=None):
+    """The mean square of each column of some rows, in a frame if one is given; from a CSR, in O(numbers + n)."""
+    if type(X) is CSR:
+        return _mean_squares_of_sparse(X, frame)
+    columns = X.astype(np.float64) if frame is None else frame.columns(X)
+    return np.mean(columns * columns, axis=0)
+
+
+def _mean_squares_of_sparse(X, frame):
+    (m, n), (numbers, columns) = X.shape, X.merged().stored()
+    centre = np.zeros(n) if frame is None else frame.centre
+    off = numbers - centre[columns]
+    squares = np.bincount(columns, off * off - centre[columns] ** 2, n) / m + centre * centre
+    return squares if frame is None else squares * frame.scale**2
+
+
 def imbalance(y, sample_weight):
     """Σ s (½ − y) / Σ s: ∂J/∂b where all margins are 0."""
     s = np.ones(len(y)) if sample_weight is None else sample_weight
@@ -155,7 +175,7 @@ def add_weighted_rows(target, data, theta, R):
 
     def factor(rows):
         block = data.rows(rows)
-        x, m = block.X, len(block.X)
+        x, m = block.X.toarray() if type(block.X) is CSR else block.X, len(block.X)
         opposite = block if block.offset is None else block._replace(offset=-block.offset)
         curvature = target.activate("sigmoid", block, w, b, np.empty(m))
         curvature *= target.activate("sigmoid", opposite, -w, -b, np.empty(m))

@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+from jitlogreg.targets.csr import CSR
+
 # Rows whose probabilities are computed at a time
 ROWS = 1 << 14
 
@@ -53,7 +55,8 @@ def add_weighted_rows(target, problem, W, b, R):
 
     (n, K), p = W.shape, len(R)
     for block, A in _probabilities(target, problem, W, b):
-        X = block.X if block.frame is None else block.frame.columns(block.X)
+        X = block.X.toarray() if type(block.X) is CSR else block.X
+        X = X if block.frame is None else block.frame.columns(X)
         X = np.append(X.astype(np.float64), np.ones((len(X), p // K - n)), axis=1)
         s = np.ones(len(X)) if block.sample_weight is None else block.sample_weight
         roots = np.sqrt(A)

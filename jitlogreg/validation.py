@@ -12,6 +12,7 @@ import numpy as np
 from jitlogreg.interop.device_array import DeviceArray, on_host
 from jitlogreg.interop.libraries import library_of
 from jitlogreg.targets.base import Problem, layout
+from jitlogreg.targets.csr import CSR
 
 FLOATS = FLOAT64, FLOAT32 = np.dtype(np.float64), np.dtype(np.float32)
 
@@ -41,6 +42,8 @@ def check_matrix(X):
 
     Return its order and leading dimension.
     """
+    if type(X) is CSR:
+        return "CSR", 0
     check_array("X", X)
     check_float_dtype("X", X)
     if X.ndim != 2:
@@ -158,6 +161,12 @@ def check_per_output(name, array, shape, dtype):
     return _contiguous(array.T)
 
 
+def check_structure(X):
+    """Raise ValueError for the first fault of indptr or indices, if X is sparse."""
+    if type(X) is CSR:
+        X.check_structure()
+
+
 def check_values(y, sample_weight):
     """Raise ValueError for the first label outside [0, 1], or the first weight that is negative or not finite."""
     if y is not None:
@@ -218,6 +227,9 @@ def check_finite_offset(offset):
 
 def check_finite(X):
     """Raise ValueError for the first element of X that is not finite. Works on some rows at a time, to save memory."""
+    if type(X) is CSR:
+        X.check_finite()
+        return
     step = max(1, (1 << 20) // max(X.shape[1], 1))
     for first in range(0, X.shape[0], step):
         wrong = ~np.isfinite(X[first : first + step])
@@ -308,7 +320,7 @@ def _conversion(name, value):
         return ": jitlogreg.dask.Objective takes dask arrays, and fit and gradient_descent take that"
     if isinstance(value, np.ma.MaskedArray):
         return f": {name}.filled(value) makes one"
-    for method in ("toarray", "to_numpy", "numpy"):
+    for method in (*(("tocsr",) if name == "X" else ()), "toarray", "to_numpy", "numpy"):
         if hasattr(value, method):
             return f": {name}.{method}() makes one"
     return f": np.asarray({name}) makes one" if isinstance(value, np.ndarray) else ""
@@ -406,6 +418,8 @@ def _contiguous(array):
 
 
 def _share_memory(a, b):
+    if type(b) is CSR:
+        return any(_share_memory(a, array) for array in b.arrays)
     if type(a) is DeviceArray:
         a, b = _addresses(a), _addresses(b)
     return np.may_share_memory(a, b) and np.shares_memory(a, b)

@@ -30,13 +30,17 @@ STANDARD = {
 # Modules of the CPU's kernels that have no rule of their own
 KERNELS = (
     *("column_major", "column_panels", "dot", "hessian", "partition", "plan", "row_chunks", "row_major"),
+    "sparse_rows",
     "squares",
 )
 COMPILED = {"simd", "targets.compile"}
 SEEN = {"interop.device_array", "targets.dispatch"}
 ARROWS = {
     # `overloads` and `scalar` on demand
-    "": ({"_version", "api", "evaluation", "objective", "solvers.*", "targets.dispatch"}, {"importlib", "sys"}),
+    "": (
+        {"_version", "api", "evaluation", "objective", "solvers.*", "targets.csr", "targets.dispatch"},
+        {"importlib", "sys"},
+    ),
     "api": (
         {
             "_docs",
@@ -49,37 +53,58 @@ ARROWS = {
         },
         {"numpy"},
     ),
-    "interop": ({"interop.*", "targets.dispatch"}, STANDARD | {"cuda", "inspect", "numpy", "sys"}),
+    "interop": ({"interop.*", "targets.csr", "targets.dispatch"}, STANDARD | {"cuda", "inspect", "numpy", "sys"}),
     "interop.device_array": ({"interop.libraries"}, {"cuda", "numpy", "typing"}),  # cuda when there is such an array
     "interop.libraries": (set(), STANDARD | {"numpy", "sys"}),
     "solvers": (
         SEEN
         | {"_docs", "_version", "evaluation", "interop.wrapping", "linear_algebra", "norms", "objective", "solvers.*"}
-        | {"outputs", "outputs_objective", "row_passes", "targets.base", "targets.frame", "validation"},
+        | {"outputs", "outputs_objective", "row_passes", "targets.base", "targets.csr", "targets.frame", "validation"},
         STANDARD | {"io", "itertools", "json", "matplotlib", "numpy", "pathlib", "rich", "statistics", "zipfile"},
     ),
     "solvers.progress": (set(), {"contextlib", "math", "rich"}),
     "solvers.solver_objective": ({"targets.frame"}, {"collections", "numpy", "typing"}),
     "linear_algebra": (COMPILED | {"targets.cpu.pointers", "targets.cpu.vectors"}, {"math", "numpy"}),
-    "row_passes": ({"interop.device_array", "linear_algebra"}, {"math", "numpy", "zlib"}),
-    "softmax_passes": ({"linear_algebra"}, {"math", "numpy"}),
+    "row_passes": ({"interop.device_array", "linear_algebra", "targets.csr"}, {"math", "numpy", "zlib"}),
+    "softmax_passes": ({"linear_algebra", "targets.csr"}, {"math", "numpy"}),
     "dask": (
         SEEN
         | {"api", "dask.*", "evaluation", "interop.libraries", "linear_algebra", "norms", "objective", "outputs"}
-        | {"outputs_objective", "pickling", "row_passes", "softmax_passes", "targets.base", "validation"},
+        | {
+            "outputs_objective",
+            "pickling",
+            "row_passes",
+            "softmax_passes",
+            "targets.base",
+            "targets.csr",
+            "validation",
+        },
         STANDARD | {"cloudpickle", "collections", "dask", "io", "numpy", "pickle", "sys", "uuid"},
     ),
-    "sklearn": ({"api", "evaluation", "norms", "solvers.*", "targets.base"}, STANDARD | {"numpy", "sklearn"}),
+    "sklearn": (
+        {"api", "evaluation", "norms", "solvers.*", "targets.base", "targets.csr"},
+        STANDARD | {"numpy", "sklearn"},
+    ),
     "objective": (
-        SEEN | {"_docs", "evaluation", "interop.wrapping", "pickling", "row_passes", "targets.base", "validation"},
+        SEEN
+        | {
+            "_docs",
+            "evaluation",
+            "interop.wrapping",
+            "pickling",
+            "row_passes",
+            "targets.base",
+            "targets.csr",
+            "validation",
+        },
         STANDARD | {"copy", "numpy"},
     ),
     "evaluation": (
-        {"interop.device_array", "targets.base", "targets.normalize", "validation"},
+        {"interop.device_array", "targets.base", "targets.csr", "targets.normalize", "validation"},
         {"math", "numpy", "typing"},
     ),
     "outputs": (
-        {"evaluation", "interop.device_array", "targets.base", "targets.normalize", "validation"},
+        {"evaluation", "interop.device_array", "targets.base", "targets.csr", "targets.normalize", "validation"},
         {"math", "numpy"},
     ),
     "outputs_objective": (
@@ -91,39 +116,54 @@ ARROWS = {
             "row_passes",
             "softmax_passes",
             "targets.base",
+            "targets.csr",
             "targets.dispatch",
             "validation",
         },
         {"copy", "math", "numpy"},
     ),
     "norms": (set(), {"math", "numpy"}),
-    "pickling": ({"targets.base"}, STANDARD | {"mmap", "numpy"}),
-    "validation": ({"interop.device_array", "interop.libraries", "targets.base"}, STANDARD | {"numpy", "types"}),
+    "pickling": ({"targets.base", "targets.csr"}, STANDARD | {"mmap", "numpy"}),
+    "validation": (
+        {"interop.device_array", "interop.libraries", "targets.base", "targets.csr"},
+        STANDARD | {"numpy", "types"},
+    ),
     "graph": (set(), STANDARD),
     "_docs": (set(), {"re", "typing"}),
     "_version": (set(), set()),
-    "njit": (COMPILED | {"api", "evaluation", "njit.*", "targets.base", "targets.cpu.*", "targets.normalize"}, None),
+    "njit": (
+        COMPILED | {"api", "evaluation", "njit.*", "targets.base", "targets.csr", "targets.cpu.*", "targets.normalize"},
+        None,
+    ),
     "simd": (set(), STANDARD | {"numba", "llvmlite"}),
     "pointwise": (COMPILED, set()),
     "targets": (set(), set()),
-    "targets.base": ({"targets.frame"}, {"collections", "functools", "numpy", "typing"}),
+    "targets.base": ({"targets.csr", "targets.frame"}, {"collections", "functools", "numpy", "typing"}),
+    "targets.csr": (set(), {"collections", "numpy"}),
     "targets.frame": (set(), {"numpy", "typing"}),
     "targets.normalize": (set(), set()),
-    "targets.dispatch": ({"interop.device_array", "targets.base"}, STANDARD | {"contextvars", "importlib", "platform"}),
+    "targets.dispatch": (
+        {"interop.device_array", "targets.base", "targets.csr"},
+        STANDARD | {"contextvars", "importlib", "platform"},
+    ),
     "targets.compile": (
         {"targets.pipeline"},
         STANDARD | {"hashlib", "numba", "pathlib", "pickle", "pkgutil", "secrets", "sys", "types"},
     ),
     "targets.pipeline": (set(), {"ctypes", "logging", "numba", "time"}),
-    "targets.reference": ({"targets.base"}, {"math", "numpy"}),
+    "targets.reference": ({"targets.base", "targets.csr"}, {"math", "numpy"}),
     # the record and the pointers below the kernels, the plans above them
     "targets.cpu": (
-        {"pointwise", "simd", "targets.base", "targets.cpu.*", "targets.dispatch", "targets.frame"},
-        {"numba", "numpy", "struct", "threading"},
+        {"pointwise", "simd", "targets.base", "targets.csr", "targets.cpu.*", "targets.dispatch", "targets.frame"},
+        {"functools", "numba", "numpy", "struct", "sys", "threading"},
     ),
     "targets.cpu.pointers": (set(), {"ctypes", "llvmlite", "numba", "numpy", "sys"}),
     "targets.cpu.vectors": ({"simd"}, {"llvmlite", "numba"}),
     "targets.cpu.matrix": ({"simd", "targets.cpu.pointers", "targets.cpu.vectors"}, {"llvmlite", "numba"}),
+    "targets.cpu.sparse_matrix": (
+        {"simd", "targets.cpu.matrix", "targets.cpu.vectors"},
+        {"functools", "llvmlite", "numba"},
+    ),
     "targets.cpu.problem": ({"targets.cpu.pointers"}, {"numpy"}),
     "targets.cpu.profile": (
         {"targets.compile", "targets.cpu.pointers"},
@@ -138,7 +178,10 @@ ARROWS = {
         {"collections", "numpy", "typing"},
     ),
     "targets.cpu.executor": (COMPILED | {"targets.cpu.*", "targets.normalize"}, {"math", "numba", "numpy"}),
-    "targets.cuda": (COMPILED | SEEN | {"pointwise", "targets.base", "targets.cuda.*", "targets.frame"}, None),
+    "targets.cuda": (
+        COMPILED | SEEN | {"pointwise", "targets.base", "targets.csr", "targets.cuda.*", "targets.frame"},
+        None,
+    ),
 }
 
 

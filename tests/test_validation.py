@@ -58,10 +58,11 @@ def test_only_ndarrays_are_arrays(argument, make, fragments):
     refuses(TypeError, *(fragment.format(argument) for fragment in fragments), **{argument: make(array)})
 
 
-def test_sparse_matrices_are_refused():
+def test_sparse_matrices_but_for_csr_are_refused():
     sparse = pytest.importorskip("scipy.sparse")
-    for kind in (sparse.csr_matrix, sparse.csc_array, sparse.coo_array):
-        refuses(TypeError, kind.__name__, "X.toarray()", X=kind(X))
+    for kind in (sparse.csc_matrix, sparse.csc_array, sparse.coo_array):
+        refuses(TypeError, kind.__name__, "X.tocsr()", X=kind(X))
+    refuses(TypeError, "csr_array", "y.toarray()", y=sparse.csr_array(X))
 
 
 @pytest.mark.parametrize("argument", ["X", "y"])

@@ -134,7 +134,7 @@ def _memory(m, rows, tasks, panel, n_padded):
     """The fields of the plan that say where memory is, and how much there is."""
     if panel > 0:
         return column_panels.memory(m, rows, tasks, n_padded, 1, 8 * WORDS)
-    return row_chunks.memory(m, rows, tasks, n_padded, 0, 8 * WORDS)
+    return row_chunks.memory(m, rows, tasks, n_padded, n_padded, 8 * WORDS)
 
 
 @inline
@@ -167,6 +167,7 @@ def hand_out(t, p, fields):
     """Write the fields of the plan that say where memory is, and clear the totals; a refused call has no stages."""
     p.width, p.totals, p.partials, p.work, p.work_size, p.parts, p.z, p.accumulators = fields[:8]
     p.blocks, p.stages, p.stage_tasks, p.first_tasks, p.second_tasks, p.third_tasks, p.total_blocks = fields[8:]
+    p.paired = 0
     executor.prepare(p, t.memory)
     if t.refusal != VALID:
         p.stages = 0

@@ -12,7 +12,7 @@ from jitlogreg.solvers.monitor import Monitor
 from jitlogreg.solvers.point import Task
 from jitlogreg.solvers.requests import Steps
 from jitlogreg.solvers.run import Run
-from jitlogreg.solvers.standardize import ColumnStatistics
+from jitlogreg.solvers.standardize import ColumnStatistics, column_variances
 
 # Penalties of a path if none are given: so many, from a curvature of the loss down to this share of it
 N_PENALTIES, SMALLEST_PENALTY = 10, 1e-6
@@ -124,7 +124,7 @@ def check_penalties(name, penalties, objective):
     """Check penalties, different numbers of at least 0, or choose them. Returns float64, in the order of the caller."""
     if penalties is None:
         X, _ = objective.some_rows(SAMPLE_ROWS)
-        curvature = 0.25 * float(np.max(np.var(X.astype(np.float64), axis=0), initial=0.0)) or 1.0
+        curvature = 0.25 * float(np.max(column_variances(X), initial=0.0)) or 1.0
         return np.geomspace(curvature, SMALLEST_PENALTY * curvature, N_PENALTIES)
     if isinstance(penalties, (list, tuple)):
         penalties = np.array(penalties)

@@ -6,6 +6,7 @@ import numpy as np
 
 from jitlogreg.solvers.folds import is_classes
 from jitlogreg.targets.base import Problem
+from jitlogreg.targets.csr import CSR
 
 NAMES = ("log_loss", "accuracy", "roc_auc", "brier")
 
@@ -60,7 +61,8 @@ def _gathered(data, rows):
         None if array is None else np.ascontiguousarray(array[..., rows])
         for array in (data.y, data.sample_weight, data.offset)
     )
-    return Problem.of(np.ascontiguousarray(data.X[rows]), y, s, None, offset)
+    X = data.X[rows]
+    return Problem.of(X if type(X) is CSR else np.ascontiguousarray(X), y, s, None, offset)
 
 
 def _mean_log_likelihoods(target, link, blocks, models):

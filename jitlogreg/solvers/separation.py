@@ -42,6 +42,9 @@ MAX_KEPT = 1 << 22
 # of which is read some ten times
 MAX_PARAMETERS, MAX_NUMBERS_OF_PAIRS = 500, 1 << 27
 
+# The most parameters of any objective for which a proof is looked for: its matrix then has 128 MB
+MAX_PARAMETERS_OF_ONE = 4000
+
 # Eigenvalues below this are 0, of a matrix with a unit diagonal
 NULL_EIGENVALUE = 1e-10
 
@@ -102,6 +105,8 @@ def find(objective, point, frame):
 
     The search is in the columns of the frame.
     """
+    if objective.n_parameters > MAX_PARAMETERS_OF_ONE:
+        return None
     if objective.n_outputs > 1:
         direction = objective.missing_classes()
         if direction is not None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jitlogreg.targets.csr import CSR
 from jitlogreg.targets.frame import Frame
 
 # Rows that are read: the mean of so many is within half a deviation, and reading them takes 40 µs with 30 columns
@@ -55,6 +56,8 @@ class ColumnStatistics(NamedTuple):
 @np.errstate(all="ignore")
 def column_statistics(X, sample_weight, *, l2, has_intercept):
     """The `ColumnStatistics` of some rows and their weights, or None for equal weights."""
+    if type(X) is CSR:
+        return _of_sparse(X, sample_weight, l2=l2, has_intercept=has_intercept)
     X = np.array(X, dtype=np.float64, order="C")
     mean, centre, deviation = _robust_moments(X, _weight_shares(len(X), sample_weight), has_intercept)
     unit = _hypotenuse(deviation, 2 * math.sqrt(l2)) if l2 else deviation  # the curvature of a loss is ¼
@@ -70,6 +73,23 @@ def column_statistics(X, sample_weight, *, l2, has_intercept):
         np.where(spread > 0, spread, 1.0),
         bool(np.any(is_far | is_odd)),
     )
+
+
+def _of_sparse(X, sample_weight, **described):
+    """The statistics of the columns that have numbers in these rows. Others are 0 there, and stay as they are."""
+    n, found = X.shape[1], np.unique(X.stored()[1])
+    dense = X.of_columns(found).toarray()
+    some = column_statistics(dense, sample_weight, **described)
+    centre, scale, rms, spread = np.zeros(n), np.ones(n), np.zeros(n), np.ones(n)
+    centre[found], scale[found], rms[found], spread[found] = some.frame.centre, some.frame.scale, some.rms, some.spread
+    return ColumnStatistics(Frame.of(centre, scale), rms, spread, some.needs_frame)
+
+
+def column_variances(X):
+    """The variance of each column of some rows; of a CSR, of those columns that have numbers there."""
+    if type(X) is CSR:
+        X = X.of_columns(np.unique(X.stored()[1])).toarray()
+    return np.var(X.astype(np.float64), axis=0)
 
 
 def _weight_shares(m, sample_weight):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from jitlogreg.targets.csr import CSR
 from jitlogreg.targets.frame import Frame
 
 # ---------------------------------------------------------------- X in memory
@@ -52,15 +53,15 @@ class Problem(NamedTuple):
 
     Attributes
     ----------
-    X : ndarray or DeviceArray of float32 or float64, shape (m, n)
+    X : ndarray, DeviceArray or CSR of float32 or float64, shape (m, n)
     y : ndarray or DeviceArray of w's dtype, shape (m,), contiguous; or None
         None where no labels are needed. Of K independent models also (K, m); of a softmax the numbers of classes (m,),
         or probabilities (K, m).
     sample_weight : like y, or None
         Of a softmax (m,).
-    order : {"C", "F"}
+    order : {"C", "F", "CSR"}
     ld : int
-        The leading dimension of X.
+        The leading dimension of X; 0 of a CSR.
     frame : Frame, optional
         X stands for its columns in this frame.
     offset : like y, or None
@@ -78,7 +79,8 @@ class Problem(NamedTuple):
     @classmethod
     def of(cls, X, y=None, sample_weight=None, frame=None, offset=None):
         """The problem of checked arrays."""
-        return cls(X, y, sample_weight, *layout(X.shape, X.strides, X.itemsize), frame, offset)
+        order, ld = ("CSR", 0) if type(X) is CSR else layout(X.shape, X.strides, X.itemsize)
+        return cls(X, y, sample_weight, order, ld, frame, offset)
 
     def of_model(self, k):
         """The problem of model k, with its own labels, weights and offsets, or those that all models share."""

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-INDEX_DTYPES = np.dtype(np.int32), np.dtype(np.int64)
+_DTYPES = np.dtype(np.float32), np.dtype(np.float64)
+_INDEX_DTYPES = np.dtype(np.int32), np.dtype(np.int64)
 
 # Numbers whose indices are looked at in one go
 _CHECKED_AT_ONCE = 1 << 16
@@ -63,10 +64,10 @@ class CSR:
         self.shape = _checked_shape(shape)
         m = self.shape[0]
         for name, array in (("indices", indices), ("indptr", indptr)):
-            _check_array(name, array, INDEX_DTYPES, "int32 or int64")
+            _check_array(name, array, _INDEX_DTYPES, "int32 or int64")
         self.dtype = np.dtype(np.float64)
         if data is not None:
-            _check_array("data", data, (np.dtype(np.float32), self.dtype), "float32 or float64")
+            _check_array("data", data, _DTYPES, "float32 or float64")
             self.dtype = data.dtype
             if len(data) != len(indices):
                 raise ValueError(f"data: expected shape ({len(indices)},), one number per index, got {data.shape}")
@@ -78,6 +79,8 @@ class CSR:
     @classmethod
     def of_scipy(cls, X):
         """The same matrix as a csr_array or csr_matrix of SciPy, whose arrays it shares."""
+        if X.dtype not in _DTYPES:
+            raise TypeError(f"X: expected float32 or float64, got {X.dtype}: X.astype('float64') converts it")
         return cls(X.data, X.indices, X.indptr, X.shape)
 
     @property
@@ -128,6 +131,23 @@ class CSR:
         data = None if self.data is None else self.data[places]
         return CSR(data, self.indices[places], indptr.astype(self.indptr.dtype), (len(rows), self.shape[1]))
 
+    def of_columns(self, which) -> "CSR":
+        """The columns of these numbers alone, which must rise and have all that are stored."""
+        first, last = int(self.indptr[0]), int(self.indptr[-1])
+        indices = np.searchsorted(which, self.indices[first:last])
+        data = None if self.data is None else self.data[first:last]
+        indptr = self.indptr - self.indptr.dtype.type(first)
+        return CSR(data, indices, indptr, (self.shape[0], len(which)))
+
+    def merged(self) -> "CSR":
+        """The same matrix, in which no row has a column twice."""
+        numbers, columns = self.stored()
+        places = self.row_numbers() * max(self.shape[1], 1) + columns
+        found, of_number = np.unique(places, return_inverse=True)
+        data = np.bincount(of_number, numbers, len(found)).astype(self.dtype)
+        rows, columns = np.divmod(found, max(self.shape[1], 1))
+        return CSR(data, columns, np.searchsorted(rows, np.arange(self.shape[0] + 1)), self.shape)
+
     def row_numbers(self) -> np.ndarray:
         """The row of each stored number."""
         return np.repeat(np.arange(self.shape[0]), np.diff(self.indptr))
@@ -141,6 +161,7 @@ class CSR:
 
     def toarray(self) -> np.ndarray:
         """The dense matrix, a new array in C order."""
+        self.check_structure()
         dense = np.zeros(self.shape, self.dtype)
         data, columns = self.stored()
         np.add.at(dense, (self.row_numbers(), columns), data.astype(self.dtype, copy=False))
@@ -153,8 +174,8 @@ class CSR:
         return CSR(None, self.indices, self.indptr, self.shape)
 
     def _parts(self) -> Iterator[np.ndarray]:
-        """The stored numbers, some at a time."""
-        first, last = int(self.indptr[0]), int(self.indptr[-1])
+        """The stored numbers, some at a time; indptr may be wrong."""
+        first, last = max(int(self.indptr[0]), 0), min(int(self.indptr[-1]), len(self.indices))
         for k in range(first, last, _CHECKED_AT_ONCE):
             yield self.data[k : min(k + _CHECKED_AT_ONCE, last)]
 
@@ -173,7 +194,7 @@ class CSR:
         """Raise ValueError for the first stored number that is not finite."""
         if self.data is not None:
             for k, part in enumerate(self._parts()):
-                first = int(self.indptr[0]) + k * _CHECKED_AT_ONCE
+                first = max(int(self.indptr[0]), 0) + k * _CHECKED_AT_ONCE
                 hint = ": check_finite=False lets an Objective take it"
                 _refuse_first("data", part, ~np.isfinite(part), "a finite number", first, hint)
 
@@ -191,7 +212,9 @@ def _check_array(name, array, dtypes, expected):
     if array.ndim != 1:
         raise ValueError(f"{name}: expected one dimension, got shape {array.shape}")
     if array.dtype not in dtypes or not array.dtype.isnative:
-        raise TypeError(f"{name}: expected {expected}, got {array.dtype}: {name}.astype({str(dtypes[-1])!r}) converts it")
+        raise TypeError(
+            f"{name}: expected {expected}, got {array.dtype}: {name}.astype({str(dtypes[-1])!r}) converts it"
+        )
     if not (array.flags.c_contiguous and array.flags.aligned):
         raise ValueError(f"{name}: expected a contiguous, aligned array: np.ascontiguousarray({name}) makes one")
 

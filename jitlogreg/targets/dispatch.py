@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from jitlogreg.interop.device_array import DeviceArray
 from jitlogreg.targets.base import Target
+from jitlogreg.targets.csr import CSR
 
 NAMES = ("cpu", "cuda", "reference")
 ENVIRONMENT_VARIABLE = "JITLOGREG_TARGET"
@@ -91,10 +92,12 @@ def choose(target: str | None = None, X=None) -> Target:
     ValueError
         If the name, wherever it comes from, is not in `NAMES`.
     TypeError
-        If X is on a GPU and the target supports only arrays on the CPU.
+        If X is on a GPU and the target supports only arrays on the CPU, or is sparse and the target is "cuda".
     TargetUnavailableError
         If that target cannot run here. There is no fallback.
     """
+    if type(X) is CSR and name_for(target, None) == "cuda":
+        raise TypeError("X: expected a dense matrix for the target 'cuda', got a CSR: X.toarray() makes one")
     return choose_for(target, X.library if type(X) is DeviceArray else None)
 
 

@@ -64,6 +64,11 @@ class Frame(NamedTuple):
         return np.append(of_w + self.centre * (of_b[0] if len(of_b) else 0.0), of_b)
 
 
+def turned(problem, w, b):
+    """The problem in the caller's columns, and w and b, or W and b, there."""
+    return problem._replace(frame=None), *_to_caller(problem.frame, w, b)
+
+
 def turned_sums(sums, problem, w, b, with_gradient):
     """The sums of a frame's columns by a function that takes columns as they are; of one output or of K.
 
@@ -86,6 +91,18 @@ def turned_products_of_outputs(products, problem, model, along):
     frame = problem.frame
     of_w, of_b = products(problem._replace(frame=None), *_to_caller(frame, *model), *_to_caller(frame, *along))
     return _into_frame(frame, of_w, of_b), of_b
+
+
+def turned_hessian_sums(hessian_sums, problem, w, b):
+    """The sums of a frame's Hessian, likewise: that of the caller's columns, turned on both sides."""
+    frame = problem.frame
+    of_caller = hessian_sums(problem._replace(frame=None), *_to_caller(frame, w, b))
+    half = _into_frame(frame, of_caller[:-1], of_caller[-1])
+    of_columns = _into_frame(frame, half[:, :-1].T, half[:, -1])
+    turned = np.empty_like(of_caller)
+    turned[:-1, :-1], turned[:-1, -1], turned[-1, :-1] = of_columns, half[:, -1], half[:, -1]
+    turned[-1, -1] = of_caller[-1, -1]
+    return turned
 
 
 def _to_caller(frame, w, b):

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from jitlogreg.targets.base import Sums
+from jitlogreg.targets.csr import CSR
 
 # ---------------------------------------------------------------- the notes' for-loops
 
@@ -187,7 +188,9 @@ def descend(problem, w, b, settings):
 
 def _columns(problem):
     """X in float64, in the problem's frame."""
-    X = problem.X if problem.frame is None else problem.frame.columns(problem.X)
+    X = problem.X.toarray() if type(problem.X) is CSR else problem.X
+    if problem.frame is not None:
+        X = problem.frame.columns(X)
     return X.astype(np.float64)
 
 

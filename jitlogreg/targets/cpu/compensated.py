@@ -8,7 +8,7 @@ from jitlogreg.pointwise import two_sum
 from jitlogreg.simd import LANES, where, zeros
 from jitlogreg.targets.compile import inline
 from jitlogreg.targets.cpu.pointers import load_scalar, offset, store_scalar
-from jitlogreg.targets.cpu.vectors import load, splat, store, widen
+from jitlogreg.targets.cpu.vectors import load, minimum, splat, store, widen
 
 # Totals of tasks that are added up at once
 ADDED_AT_ONCE = 128
@@ -60,6 +60,27 @@ def add_parts(high, low, partials, parts, width, first, last):
             total, lost = two_sum(load(high, j, like), load(high_part, j, like))
             store(high, j, total)
             store(low, j, load(low, j, like) + (lost + load(low_part, j, like)))
+
+
+@inline
+def add_paired_parts(high, low, partials, parts, n_padded, first, last):
+    """`add_parts`, where a part has the high and the low total of each column side by side, and then those of examples.
+
+    These are the last eight totals, and not side by side.
+    """
+    columns, width = minimum(last, n_padded), n_padded + LANES
+    for part in range(parts):
+        of_part = offset(partials, 2 * part * width)
+        for j in range(first, columns):
+            total, lost = two_sum(load_scalar(high, j), load_scalar(of_part, 2 * j))
+            store_scalar(high, j, total)
+            store_scalar(low, j, load_scalar(low, j) + (lost + load_scalar(of_part, 2 * j + 1)))
+        if last > n_padded:
+            like = splat(0.0)
+            total, lost = two_sum(load(high, n_padded, like), load(of_part, 2 * n_padded, like))
+            store(high, n_padded, total)
+            of_low = load(of_part, 2 * n_padded + LANES, like)
+            store(low, n_padded, load(low, n_padded, like) + (lost + of_low))
 
 
 @inline

@@ -7,6 +7,7 @@ with, or writes activations, and adds the sums of examples to the totals:
     LOSS_GRADIENT   z ← s·dz, also written to `out` if there is one; totals LOSS, DB, WEIGHT, INVALID
     PRODUCT         z ← s·σ(z)σ(−z)·u, with the margins u of a second vector; total DB
     SQRT_CURVATURE  z ← √(s·σ(z)σ(−z)); no totals
+    GIVEN           z ← numbers of the caller's; no totals
 
 A new pointwise step is one more `Epilogue` here. `start(w, high, low, work)` gives what it keeps from block to block,
 `apply(t, i, rows, pad, ends, z, u, state)` takes `rows` margins from row i on, and `finish(state)` ends. `apply`
@@ -60,7 +61,8 @@ class Epilogue(NamedTuple):
     apply: Callable
     finish: Callable
     vectors: int = 1
-    """How many vectors X is multiplied by: the second lies where labels do otherwise, its intercept behind it."""
+    """How many vectors X is multiplied by: the second lies where labels do otherwise, its intercept behind it. Kernels
+    of sparse rows know of 0."""
     accumulates: bool = True
     """Whether a second pass over the rows follows."""
 
@@ -145,6 +147,21 @@ def activation(function):
         return state, False
 
     return Epilogue(function.__name__, _no_state, apply, _nothing_left, accumulates=False)
+
+
+@inline
+def margin(z):
+    """z itself."""
+    return z
+
+
+@inline
+def _apply_given(t, i, rows, pad, ends, z, u, state):
+    """Put numbers of the caller's, where labels do otherwise, in place of margins."""
+    p = offset(pointer_to(t.y, z), i)
+    for r in range(rows - pad):
+        store_scalar(z, r, load_scalar(p, r))
+    return state, True
 
 
 # ---------------------------------------------------------------- loss and residual
@@ -310,3 +327,4 @@ def _apply_sqrt_curvature(t, i, rows, pad, ends, z, u, state):
 LOSS_GRADIENT = Epilogue("loss_gradient", _start_sums, _apply_loss, finish_loss)
 PRODUCT = Epilogue("product", _no_state, _apply_product, _nothing_left, vectors=2)
 SQRT_CURVATURE = Epilogue("sqrt_curvature", _no_state, _apply_sqrt_curvature, _nothing_left)
+GIVEN = Epilogue("given", _no_state, _apply_given, _nothing_left, vectors=0)

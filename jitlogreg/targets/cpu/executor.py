@@ -12,7 +12,7 @@ from numba import prange
 from jitlogreg.targets import normalize
 from jitlogreg.targets.compile import inline, parallel, serial
 from jitlogreg.targets.cpu import column_panels
-from jitlogreg.targets.cpu.compensated import ADDED_AT_ONCE, add_parts, clear, join
+from jitlogreg.targets.cpu.compensated import ADDED_AT_ONCE, add_paired_parts, add_parts, clear, join
 from jitlogreg.targets.cpu.epilogue import DB, INVALID, LOSS, TOTALS, WEIGHT
 from jitlogreg.targets.cpu.pointers import call, load_scalar, load_sized, offset, pointer_to, store_scalar, store_sized
 from jitlogreg.targets.cpu.problem import PLAN_START, PLAN_WORDS, problem_at
@@ -141,7 +141,10 @@ def add_totals(t, problem, block):
         into, width, parts, last = into + 8 * t.n_padded, TOTALS, t.blocks, TOTALS
     high, partials = pointer_to(into, 0.0), pointer_to(problem + t.partials, 0.0)
     low = offset(high, t.width)
-    add_parts(high, low, partials, parts, width, first, last)
+    if t.paired != 0:
+        add_paired_parts(high, low, partials, parts, t.n_padded, first, last)
+    else:
+        add_parts(high, low, partials, parts, width, first, last)
     join(high, low, first, last)
 
 

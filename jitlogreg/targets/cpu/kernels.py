@@ -8,7 +8,16 @@ from numba import types
 
 from jitlogreg.pointwise import ACTIVATIONS
 from jitlogreg.targets.compile import function_pointer
-from jitlogreg.targets.cpu import column_major, column_panels, epilogue, hessian, outputs, row_chunks, row_major
+from jitlogreg.targets.cpu import (
+    column_major,
+    column_panels,
+    epilogue,
+    hessian,
+    outputs,
+    row_chunks,
+    row_major,
+    sparse_rows,
+)
 from jitlogreg.targets.cpu.dot import dot_task
 from jitlogreg.targets.cpu.executor import reduction_task
 from jitlogreg.targets.cpu.outputs import chunks
@@ -23,6 +32,9 @@ EPILOGUES = {
     "product": epilogue.PRODUCT,
     "hessian": epilogue.SQRT_CURVATURE,
 }
+
+# Those that sparse rows have besides
+SPARSE_EPILOGUES = {**EPILOGUES, "margin": epilogue.activation(epilogue.margin), "given": epilogue.GIVEN}
 
 # The same of K outputs
 OUTPUTS_LAYOUTS = {"C": outputs.row_major, "F": outputs.column_major}
@@ -71,6 +83,16 @@ def kernel(operation, x_dtype, w_dtype, order, hint, by_panels=False, standardiz
     function = _task(operation, order, by_panels)
     types_of_task = kernel_types(x_dtype, w_dtype, hint, standardized)
     return function_pointer(function, types_of_task, f"{operation}_{variant}{'_standardized' if standardized else ''}")
+
+
+@functools.cache
+def sparse_kernel(operation, x_dtype, index_dtype, w_dtype):
+    """The address of a task's machine code for sparse rows; an x_dtype of bool says that all numbers are 1."""
+    accumulate = sparse_rows.add_outer_products if operation == "hessian" else sparse_rows.add_rows
+    function = sparse_rows.make_task(SPARSE_EPILOGUES[operation], accumulate)
+    pointers = (types.CPointer(numba.from_dtype(dtype)) for dtype in (x_dtype, index_dtype, w_dtype))
+    variant = f"{x_dtype.name}_{index_dtype.name}_{w_dtype.name}"
+    return function_pointer(function, (types.intp, types.intp, *pointers), f"sparse_{operation}_{variant}")
 
 
 def plain_kernel(operation, w_dtype=_FLOAT64):

@@ -72,6 +72,10 @@ CHUNK_COST = 1 << 14
 # sixteenth of the bytes of X, beyond 32, which serve what a cache holds, a sixty-fourth
 FEW_CHUNKS, SHARE_OF_FEW, SHARE = 32, 16, 64
 
+# Of sparse rows a chunk has so many numbers for each column, beyond four chunks, or one where rows have fewer numbers
+# than X has columns: its two totals of a column are cleared, and added up, in the time of one number
+SPARSE_SHARE = 16
+
 # Beyond so many chunks they are a multiple of it, which 2 to 16 threads share evenly
 EVEN = 16
 
@@ -124,6 +128,13 @@ def row_partition(m, n, itemsize, f_order):
     most = max(4, max(min(FEW_CHUNKS, affordable // SHARE_OF_FEW), affordable // SHARE))
     chunks = min(chunk_count(m // LANES * LANES, n + POINTWISE_COST, block), most)
     return block, chunks // EVEN * EVEN if chunks > EVEN else chunks, 0, sequential
+
+
+def sparse_partition(m, n, nnz):
+    """The row chunks of sparse rows with so many numbers in all: rows of a block, and chunks."""
+    most = max(4 if nnz >= n else 1, nnz // (SPARSE_SHARE * max(n, 1)))
+    chunks = min(chunk_count(m // LANES * LANES, 2 * nnz // max(m, 1) + POINTWISE_COST, SEGMENT), most)
+    return Partition(SEGMENT, chunks // EVEN * EVEN if chunks > EVEN else chunks, 0, 0)
 
 
 @jitable

@@ -42,8 +42,8 @@ PLAN = (
     *("width", "totals", "partials", "work", "work_size", "parts", "z", "accumulators"),
     # row blocks of column panels; stages, the tasks of one, at most, and those of each of the three kinds of stage
     *("blocks", "stages", "stage_tasks", "first_tasks", "second_tasks", "third_tasks"),
-    # blocks of totals that are added up on their own
-    "total_blocks",
+    # blocks of totals that are added up on their own; whether a task has both parts of a column's total side by side
+    *("total_blocks", "paired"),
 )
 
 _RESULTS = ("square", "loss", "db", "weight", "invalid")

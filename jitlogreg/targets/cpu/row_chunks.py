@@ -77,14 +77,14 @@ def rows_of(t, number):
 
 
 @jitable
-def memory(m, rows, tasks, n_padded, packed, first):
+def memory(m, rows, tasks, n_padded, own, first):
     """The fields of the plan from `width` on, and where all memory ends, in bytes; the totals lie at byte `first`.
 
-    Each task has two rows of totals. It works in the margins of two vectors, the epilogue's numbers, accumulators, and
-    packed rows.
+    Each task has two rows of totals. It works in the margins of two vectors, the epilogue's numbers, and `own` numbers:
+    accumulators, and packed rows.
     """
     width, parts = n_padded + TOTALS, tasks + (1 if m % LANES > 0 else 0)
-    work_size = 2 * rows + WORK + n_padded + packed
+    work_size = 2 * rows + WORK + own
     partials = first + 8 * 2 * width
     work = partials + 8 * parts * 2 * width
     total_blocks = (width + ADDED_AT_ONCE - 1) // ADDED_AT_ONCE

@@ -75,6 +75,8 @@ def _apply(t, i, block, z, state, totals, counts):
         if pending >= SEGMENT or (ends and stop >= rows):
             _add_segment(t, state, totals)
             pending = pending - pending
+    if t.out != 0:
+        write_outputs(t, i, rows - pad, z, t.rows)
     return pending, segments
 
 
