@@ -15,6 +15,7 @@ from jitlogreg.solvers.fit import Fit, fit_quietly
 from jitlogreg.targets.base import layout
 
 try:
+    from scipy.sparse import issparse
     from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.utils import check_array, compute_class_weight
@@ -90,7 +91,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
     -----
     X may be anything that scikit-learn converts to a dense matrix. float32 and float64 arrays are not copied, in C
     order or in F order, while scikit-learn's estimator copies the latter. A view without a unit stride is copied.
-    Negative weights and sparse data are refused.
+    Negative weights are refused.
 
     Examples
     --------
@@ -142,13 +143,18 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.target = target
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, offset=None):
         """Fit the model.
 
         Parameters
         ----------
-        X : array-like or data frame, shape (m, n)
+        X : array-like, data frame or sparse matrix, shape (m, n)
         y : array-like, shape (m,)
             Labels of two classes or more: strings, numbers or booleans.
         sample_weight : array-like, shape (m,), optional
@@ -163,7 +169,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            If scikit-learn refuses the data, if it is sparse, or if there is but one class.
+            If scikit-learn refuses the data, or if there is but one class.
         """
         C = _inverse_strength(self.penalty, self.C)
         if self.n_jobs is not None:
@@ -172,7 +178,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
                 f"You provided 'n_jobs={self.n_jobs}', please leave it unspecified.",
                 FutureWarning,
             )
-        X, y = validate_data(self, X, y, dtype=FLOATS)
+        X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse="csr")
         X = _with_unit_stride(X)
         classes, encoded = _encoded(y)
         weights = _weights(self.class_weight, classes, X, y, encoded, sample_weight)
@@ -213,7 +219,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or data frame, shape (m, n)
+        X : array-like, data frame or sparse matrix, shape (m, n)
         offset : array-like, shape (m,) or, of more than two classes, (m, K), optional
             Added to the margins, as in `fit`.
 
@@ -223,7 +229,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             In float32 if both X and the coefficients are, else in float64.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=FLOATS)
+        X = validate_data(self, X, reset=False, dtype=FLOATS, accept_sparse="csr")
         one = len(self.coef_) == 1
         z = X @ (self.coef_[0] if one else self.coef_.T) + (self.intercept_[0] if one else self.intercept_)
         if offset is None:
@@ -236,7 +242,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or data frame, shape (m, n)
+        X : array-like, data frame or sparse matrix, shape (m, n)
         offset : array-like, optional
             As in `decision_function`.
 
@@ -253,7 +259,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or data frame, shape (m, n)
+        X : array-like, data frame or sparse matrix, shape (m, n)
         offset : array-like, optional
             As in `decision_function`.
 
@@ -269,7 +275,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or data frame, shape (m, n)
+        X : array-like, data frame or sparse matrix, shape (m, n)
         offset : array-like, optional
             As in `decision_function`.
 
@@ -322,6 +328,8 @@ def _inverse_strength(penalty, C):
 
 def _with_unit_stride(X):
     """X itself, or a copy if the kernels would refuse it."""
+    if issparse(X):
+        return X
     if layout(X.shape, X.strides, X.itemsize) is None or not X.flags.aligned:
         return np.array(X, order="C")
     return X
@@ -357,8 +365,9 @@ def _checked_offset(offset, X, K):
     if offset is None:
         return None
     offset = check_array(offset, ensure_2d=False, dtype=np.float64, input_name="offset")
-    if offset.shape != X.shape[:1] and (K == 2 or offset.shape != (len(X), K)):
-        expected = f"({len(X)},)" + f" or ({len(X)}, {K})" * (K > 2)
+    m = X.shape[0]
+    if offset.shape != (m,) and (K == 2 or offset.shape != (m, K)):
+        expected = f"({m},)" + f" or ({m}, {K})" * (K > 2)
         raise ValueError(f"offset: expected shape {expected}, got {offset.shape}")
     return offset
 

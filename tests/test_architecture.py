@@ -83,7 +83,7 @@ ARROWS = {
     ),
     "sklearn": (
         {"api", "evaluation", "norms", "solvers.*", "targets.base", "targets.csr"},
-        STANDARD | {"numpy", "sklearn"},
+        STANDARD | {"numpy", "scipy", "sklearn"},
     ),
     "objective": (
         SEEN

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jitlogreg as jlr
+from jitlogreg.targets.csr import concatenated
 
 sparse = pytest.importorskip("scipy.sparse")
 
@@ -420,3 +421,40 @@ def test_a_hostile_matrix_reads_nothing_outside_its_arrays():
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(HOSTILE)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 300
+
+
+# ---------------------------------------------------------------- in blocks
+
+
+@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
+def test_blocks_of_a_dask_array_may_be_sparse(link):
+    da = pytest.importorskip("dask.array")
+    import jitlogreg.dask as jd
+
+    D = random_csr(1998, 9).toarray()
+    n_outputs = 1 if link == "sigmoid" else 3
+    y = da.from_array(np.random.default_rng(0).integers(0, max(2, n_outputs), 2000), chunks=400)
+    X = da.from_array(D, chunks=(400, 9))
+    sparsely, densely = (
+        jd.Objective(blocks, y, link=link, n_outputs=n_outputs, l2=0.01)
+        for blocks in (X.map_blocks(sparse.csr_array), X)
+    )
+    theta = np.random.default_rng(1).normal(size=sparsely.n_parameters)
+    assert np.allclose(sparsely(theta)[1], densely(theta)[1], rtol=1e-12, atol=1e-15)
+    for solver in ("newton", "lbfgs"):
+        assert np.allclose(jlr.fit(sparsely, None, solver=solver).w, jlr.fit(densely, None, solver=solver).w, atol=1e-8)
+    assert sparsely.fingerprint() == jd.Objective(X.map_blocks(sparse.csr_array), y, n_outputs=1).fingerprint()
+
+
+def test_rows_can_be_gathered_merged_and_joined():
+    X = jlr.CSR.of_scipy(random_csr(60, 12))
+    D = X.toarray()
+    assert np.array_equal(X[5:50:3].toarray(), D[5:50:3])
+    assert np.array_equal(X[np.array([7, 0, 61, 7])].toarray(), D[[7, 0, 61, 7]])
+    assert X[50:10].shape == (0, 12)
+    assert np.allclose(X.merged().toarray(), D, rtol=1e-15)
+    assert len(np.unique(X.merged().row_numbers() * 12 + X.merged().indices)) == X.merged().nnz
+    assert np.array_equal(concatenated([X[:20], X[20:21], X[21:]]).toarray(), D)
+    part = pickle.loads(pickle.dumps(X[10:20]))
+    assert len(part.indices) == part.nnz
+    assert np.array_equal(part.toarray(), D[10:20])

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import jitlogreg as jlr
 
@@ -72,7 +73,7 @@ def test_every_check_of_scikit_learn_passes(parameters):
 def test_tags():
     tags = get_tags(LogisticRegression())
     assert tags.classifier_tags.multi_class
-    assert not tags.input_tags.sparse
+    assert tags.input_tags.sparse
     assert tags.target_tags.required
     assert tags.estimator_type == "classifier"
 
@@ -383,11 +384,21 @@ def test_data_that_is_refused():
         model.fit(X, X[:, 0])
     with pytest.raises(ValueError, match="Input X contains NaN"):
         model.fit(np.where(X > 1, np.nan, X), Y)
-    sparse = pytest.importorskip("scipy.sparse")
-    with pytest.raises(TypeError, match="Sparse data was passed"):
-        model.fit(sparse.csr_array(X), Y)
-    with pytest.raises(TypeError, match="Sparse data was passed"):
-        model.fit(X, Y).predict(sparse.csr_array(X))
+
+
+@pytest.mark.parametrize("make", [sparse.csr_array, sparse.csc_array, sparse.csr_matrix])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_sparse_rows(make, classes):
+    thinned = np.where(np.abs(X) > 0.7, X, 0.0)
+    y = np.arange(200) % classes
+    offset = np.linspace(-1, 1, 200)
+    dense = LogisticRegression().fit(thinned, y, offset=offset)
+    model = LogisticRegression().fit(make(thinned), y, offset=offset)
+    assert np.allclose(model.coef_, dense.coef_, atol=1e-7)
+    for name in ("predict_proba", "predict_log_proba", "decision_function"):
+        answers = getattr(model, name)(make(thinned), offset=offset), getattr(dense, name)(thinned, offset=offset)
+        assert np.allclose(*answers, atol=1e-6)
+    assert np.array_equal(model.predict(make(thinned)), dense.predict(thinned))
 
 
 def test_weights_that_are_refused():

@@ -13,6 +13,7 @@ from jitlogreg import outputs, row_passes, softmax_passes, validation
 from jitlogreg.evaluation import check_examples
 from jitlogreg.interop.device_array import on_host
 from jitlogreg.targets.base import Problem, layout
+from jitlogreg.targets.csr import CSR, as_csr
 from jitlogreg.targets.dispatch import one_thread
 
 
@@ -83,7 +84,10 @@ def add_up(parts):
 
 def every(step, *arrays):
     """Every k-th example of a block, in copies, since a view would keep its whole block alive."""
-    return [None if array is None else on_host(array[::step]).copy() for array in arrays]
+    X, *of_examples = arrays
+    X = as_csr(X)
+    rows = X[::step] if type(X) is CSR else on_host(X[::step]).copy()
+    return [rows, *(None if array is None else on_host(array[::step]).copy() for array in of_examples)]
 
 
 def largest_weight(target, data, theta):

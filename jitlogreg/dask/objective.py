@@ -19,6 +19,7 @@ from jitlogreg.evaluation import WEIGHT_RANGE, check_weight
 from jitlogreg.norms import power_of_two_over
 from jitlogreg.pickling import keeps_by_itself, pack, unpack
 from jitlogreg.targets.base import Problem, Sums
+from jitlogreg.targets.csr import CSR, concatenated
 
 # Rows of the sample that shows the columns; a fit by L-BFGS takes as many, of up to 500 columns
 SAMPLE = 10_000
@@ -193,7 +194,12 @@ class Objective(in_memory.Objective):
             name = new_name("block")
             ((X, y, s, offset),) = self._compute({(name, 0): (blocks.every, 1, *block)})
             of_model = [None if array is None else array.T for array in (y, offset)]
-            yield X, of_model[0], np.ones(len(X)) if s is None else s * self._weight_scale, of_model[1]
+            yield (
+                X.toarray() if type(X) is CSR else X,
+                of_model[0],
+                np.ones(len(X)) if s is None else s * self._weight_scale,
+                of_model[1],
+            )
 
     def smallest_doubt(self, theta, enough=math.inf):
         """As for data in memory."""
@@ -216,7 +222,7 @@ class Objective(in_memory.Objective):
             parts = self._compute({(name, i): (blocks.every, step, *block) for i, block in enumerate(self._blocks)})
             self._sampled = (
                 step,
-                [None if arrays[0] is None else np.concatenate(arrays) for arrays in zip(*parts, strict=True)],
+                [None if arrays[0] is None else concatenated(arrays) for arrays in zip(*parts, strict=True)],
             )
         return self._sampled[1]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jitlogreg.interop.device_array import DeviceArray, device_array, on_gpu
 from jitlogreg.interop.libraries import TORCH, library_of
-from jitlogreg.targets.csr import CSR
+from jitlogreg.targets.csr import CSR, as_csr
 from jitlogreg.targets.dispatch import choose_for
 
 _Call = TypeVar("_Call", bound=Callable)
@@ -38,11 +38,10 @@ def accepts_foreign_arrays(call: _Call) -> _Call:
 
     @functools.wraps(call)
     def with_arrays(X, *args, **kwargs):
-        if type(X) is np.ndarray or type(X) is CSR:
+        if type(X) is np.ndarray:
             return call(X, *args, **kwargs)
-        scipy_sparse = sys.modules.get("scipy.sparse")
-        if scipy_sparse is not None and isinstance(X, (scipy_sparse.csr_array, scipy_sparse.csr_matrix)):
-            return call(CSR.of_scipy(X), *args, **kwargs)
+        if type(X := as_csr(X)) is CSR:
+            return call(X, *args, **kwargs)
         library = library_of(X)
         torch = sys.modules.get("torch")  # a tensor exists only if it is imported
         if library is None and not isinstance(X, getattr(torch, "Tensor", ())):

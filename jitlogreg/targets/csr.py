@@ -1,5 +1,6 @@
 """Sparse rows: the numbers of a matrix that are not 0, row after row."""
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -197,6 +198,30 @@ class CSR:
                 first = max(int(self.indptr[0]), 0) + k * _CHECKED_AT_ONCE
                 hint = ": check_finite=False lets an Objective take it"
                 _refuse_first("data", part, ~np.isfinite(part), "a finite number", first, hint)
+
+
+def as_csr(X):
+    """A csr_array or csr_matrix of SciPy as a CSR that shares its arrays; anything else is returned as it is."""
+    scipy_sparse = sys.modules.get("scipy.sparse")  # such a matrix exists only if that is imported
+    if scipy_sparse is not None and isinstance(X, (scipy_sparse.csr_array, scipy_sparse.csr_matrix)):
+        return CSR.of_scipy(X)
+    return X
+
+
+def concatenated(parts):
+    """Rows of several matrices in one: of CSRs, or of arrays."""
+    if not isinstance(parts[0], CSR):
+        return np.concatenate(parts)
+    numbers, columns = zip(*(part.stored() for part in parts), strict=True)
+    ends = np.cumsum([0, *(part.nnz for part in parts)])
+    starts = [part.indptr[:-1].astype(np.int64) - part.indptr[0] + end for part, end in zip(parts, ends, strict=False)]
+    dtype, shape = parts[0].dtype, (sum(map(len, parts)), parts[0].shape[1])
+    return CSR(
+        np.concatenate(numbers).astype(dtype),
+        np.concatenate(columns),
+        np.append(np.concatenate(starts), ends[-1]),
+        shape,
+    )
 
 
 def _refuse_first(name, array, wrong, expected, first=0, hint=""):
