@@ -181,6 +181,7 @@ class Objective:
         self.link, self.n_outputs = "sigmoid", 1
         self.has_hessian = has_hessian(target) and self.n_features <= HESSIAN_COLUMNS
         self.has_shared_hessian = False
+        self.has_mean_curvature = type(X) is not DeviceArray
         self._bound = self._at_zero = self.frame = None
         self.penalty = self.l2
 
@@ -423,6 +424,16 @@ class Objective:
 
     def _sums_at_zero(self):
         return self._sums(np.zeros(self.n_features), 0.0, True)
+
+    def mean_curvature(self):
+        """The diagonal of the Hessian at 0, without weights and offsets. One read of X."""
+        outputs = max(self.n_outputs, 2)  # the curvature of a softmax of K classes is (K − 1)/K², and that of a model ¼
+        squares = self.per_parameter(row_passes.mean_squares(self._data.X, self.frame))
+        return squares * (outputs - 1) / outputs**2 + self._penalty_of_each()
+
+    def _penalty_of_each(self):
+        """The penalty of each parameter."""
+        return np.append(np.broadcast_to(self.penalty, self.n_features), np.zeros(int(self.has_intercept)))
 
     def root(self, theta):
         """The triangular R with RᵀR = S H, where H is the Hessian at θ. It is factored from the rows, not from H.

@@ -253,6 +253,11 @@ class OutputsObjective(Objective):
         T[-1] = np.where(is_missing, -1.0, 0.0)
         return T.reshape(-1)
 
+    def _penalty_of_each(self):
+        T = np.zeros((self.n_parameters // self.n_outputs, self.n_outputs))
+        T[: self.n_features] = self.penalty
+        return T.reshape(-1)
+
     def root(self, theta):
         """The triangular R with RᵀR = S H of a softmax. One read of X, and about 2 m K p² flops on one thread."""
         return self._root_of_rows(*self._model(self._matrix(theta)), self._root_of_penalty())

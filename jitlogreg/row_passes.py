@@ -11,8 +11,8 @@ from jitlogreg.targets.csr import CSR
 # Rows of a block: their temporaries fit a cache where X has up to about 30 columns
 ROWS = 8192
 
-# Numbers of a block of sparse rows that is made dense
-DENSE_NUMBERS = 1 << 22
+# Numbers of a block of sparse rows that is made dense, and of one that stays sparse
+DENSE_NUMBERS, SPARSE_NUMBERS = 1 << 22, 1 << 18
 
 # Rows of a block whose activations fit L2
 FORWARD_ROWS = 1 << 16
@@ -139,18 +139,24 @@ def _least_above_zero(weights):
 
 
 def mean_squares(X, frame=None):
-    """The mean square of each column of some rows, in a frame if one is given; from a CSR, in O(numbers + n)."""
+    """The mean square of each column, in a frame if one is given; of a CSR as if no row had a column twice."""
     if type(X) is CSR:
         return _mean_squares_of_sparse(X, frame)
-    columns = X.astype(np.float64) if frame is None else frame.columns(X)
-    return np.mean(columns * columns, axis=0)
+    squares = np.zeros(X.shape[1])
+    for rows in _row_blocks(X, max(1, DENSE_NUMBERS // max(X.shape[1], 1))):
+        columns = X[rows].astype(np.float64) if frame is None else frame.columns(X[rows])
+        squares += np.sum(columns * columns, axis=0)
+    return squares / max(len(X), 1)
 
 
 def _mean_squares_of_sparse(X, frame):
-    (m, n), (numbers, columns) = X.shape, X.merged().stored()
+    (m, n), squares = X.shape, np.zeros(X.shape[1])
     centre = np.zeros(n) if frame is None else frame.centre
-    off = numbers - centre[columns]
-    squares = np.bincount(columns, off * off - centre[columns] ** 2, n) / m + centre * centre
+    for rows in _row_blocks(X, max(1, SPARSE_NUMBERS * m // max(X.nnz, 1))):
+        numbers, columns = X[rows].stored()
+        off = numbers - centre[columns]
+        squares += np.bincount(columns, off * off - centre[columns] ** 2, n)
+    squares = squares / m + centre * centre
     return squares if frame is None else squares * frame.scale**2
 
 

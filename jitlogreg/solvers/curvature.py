@@ -145,6 +145,25 @@ class NoModel:
         return 0.0
 
 
+class Diagonal(NoModel):
+    """Coordinates in which the columns have about the same curvature, from the diagonal of H, or what is near it."""
+
+    def __init__(self, diagonal):
+        self._root = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+
+    def transform_gradient(self, gradient):
+        """D^(−½) g."""
+        return gradient / self._root
+
+    def transform_step(self, step):
+        """D^½ s."""
+        return step * self._root
+
+    def recover_step(self, x):
+        """D^(−½) x."""
+        return x / self._root
+
+
 class PivotedQR:
     """H by a QR factorisation of the weighted rows with column pivoting: its condition is the root of H's.
 

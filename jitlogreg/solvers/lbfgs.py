@@ -1,6 +1,7 @@
 """L-BFGS, preconditioned by the Hessian of a sample of the rows where the target has a Hessian.
 
-Of a softmax with more parameters than a Hessian is formed of, the block that its classes share preconditions it.
+Of a softmax with more parameters than a Hessian is formed of, the block that its classes share preconditions it. Where
+X has too many columns for that, their mean squares do: a column that few rows have would else hardly move.
 
 Source: Nocedal & Wright, Numerical Optimization, 2006, 7.2.
 """
@@ -10,11 +11,11 @@ import math
 import numpy as np
 
 from jitlogreg.norms import norm
-from jitlogreg.solvers.curvature import Cholesky, NoModel, factorize, factorize_shared
+from jitlogreg.solvers.curvature import Cholesky, Diagonal, NoModel, factorize, factorize_shared
 from jitlogreg.solvers.direction import Direction
 from jitlogreg.solvers.newton import Newton, newton_cg_direction
 from jitlogreg.solvers.point import dot
-from jitlogreg.solvers.requests import Hessian
+from jitlogreg.solvers.requests import Hessian, MeanCurvature
 from jitlogreg.solvers.steepest_descent import cauchy_step_size
 
 # Pairs (s, y) that are kept (Nocedal & Wright, 7.2: 3 to 20)
@@ -72,6 +73,8 @@ class LBFGS:
     def is_well_conditioned_at(self, theta):
         """Whether the sample's Hessian at θ has a usable Cholesky factor in the caller's columns."""
         if self._sample is None:
+            if self._task.objective.has_mean_curvature:
+                self._model = Diagonal((yield MeanCurvature(self._task.objective)))
             return True
         if self._sample.has_hessian:
             self._factored_at, self._model = theta, Cholesky((yield Hessian(self._sample, theta)))

@@ -58,6 +58,16 @@ class SharedHessian(NamedTuple):
         return self.objective.shared_hessian(self.theta)
 
 
+class MeanCurvature(NamedTuple):
+    """About the diagonal of the Hessian, from each column's mean square."""
+
+    objective: SolverObjective
+
+    def answer(self):
+        """From the objective."""
+        return self.objective.mean_curvature()
+
+
 class Root(NamedTuple):
     """`SolverObjective.root` at θ."""
 
@@ -81,7 +91,7 @@ class Doubt(NamedTuple):
         return self.objective.smallest_doubt(self.theta, self.enough)
 
 
-Request = Evaluation | Product | Hessian | SharedHessian | Root | Doubt
+Request = Evaluation | Product | Hessian | SharedHessian | MeanCurvature | Root | Doubt
 
 # What asks; it returns a result of its own in the end
 Steps = Generator[Request, Any, Any]

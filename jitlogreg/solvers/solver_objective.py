@@ -35,6 +35,8 @@ class SolverObjective(Protocol):
         Whether the Hessian can be formed.
     has_shared_hessian : bool
         Whether a block of the Hessian that all outputs share can be formed.
+    has_mean_curvature : bool
+        Whether `mean_curvature` can be called.
     total_weight : float
         S = Σ sᵢ.
     imbalance : float
@@ -53,6 +55,7 @@ class SolverObjective(Protocol):
     frame: Frame | None
     has_hessian: bool
     has_shared_hessian: bool
+    has_mean_curvature: bool
     total_weight: float
     imbalance: float
 
@@ -70,6 +73,9 @@ class SolverObjective(Protocol):
 
     def shared_hessian(self, theta):
         """The mean of the outputs' diagonal blocks of the Hessian, where `has_shared_hessian` is True."""
+
+    def mean_curvature(self):
+        """The diagonal of the Hessian at 0, without weights and offsets, where `has_mean_curvature` is True."""
 
     def root(self, theta):
         """The triangular R with RᵀR = S H, of the Hessian H at θ, by a QR factorisation of the weighted rows."""
