@@ -8,7 +8,6 @@ import pytest
 import jitlogreg as jlr
 from jitlogreg.objective import Objective
 from jitlogreg.solvers import bootstrap as bootstrapping
-from jitlogreg.solvers import cross_validation
 from jitlogreg.solvers.arguments import Options
 from jitlogreg.solvers.folds import fold_numbers
 from jitlogreg.solvers.scoring import roc_auc
@@ -289,46 +288,6 @@ def test_a_fold_without_a_class_has_no_score():
         jlr.cross_validate(X, y, [0.1], folds=folds, sample_weight=(folds == 1).astype(float))
 
 
-class KilledError(Exception):
-    """Stands for a process that ends."""
-
-
-def killed_after(requests, monkeypatch, module):
-    """Make every path end with an error after so many requests in all."""
-    steps, seen = module.path_steps, []
-
-    def path_steps(*arguments):
-        path, answer = steps(*arguments), None
-        while True:
-            try:
-                request = path.send(answer)
-            except StopIteration:
-                return
-            seen.append(request)
-            if len(seen) > requests:
-                raise KilledError
-            answer = yield request
-
-    monkeypatch.setattr(module, "path_steps", path_steps)
-
-
-@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
-def test_a_cross_validation_resumes_to_the_same_bits(tmp_path, monkeypatch, link):
-    X, y, _ = examples(300)
-    arguments = {"folds": 3, "solver": "lbfgs", "link": link}
-    whole, path = jlr.cross_validate(X, y, L2S, **arguments), tmp_path / "run.npz"
-    with monkeypatch.context() as patch:
-        killed_after(60, patch, cross_validation)
-        with pytest.raises(KilledError):
-            jlr.cross_validate(X, y, L2S, checkpoint=path, checkpoint_every=1, **arguments)
-    rest = jlr.cross_validate(X, y, L2S, resume=path, **arguments)
-    assert rest.scores.tobytes() == whole.scores.tobytes()
-    assert rest.fit.w.tobytes() == whole.fit.w.tobytes()
-    assert rest.n_reads < whole.n_reads
-    with pytest.raises(ValueError, match=r"^resume: expected a run whose l2s is"):
-        jlr.cross_validate(X, y, L2S[:2], resume=path, **arguments)
-
-
 def test_a_picture_of_the_scores(tmp_path):
     pyplot = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
     X, y, _ = examples(100)
@@ -409,20 +368,6 @@ def test_counts_are_narrow():
     assert counts.dtype == np.uint8
     assert counts.sum() == 1000
     assert np.array_equal(counts, np.bincount(np.random.default_rng([0, 1]).integers(0, 1000, 1000), minlength=1000))
-
-
-def test_a_bootstrap_resumes_to_the_same_bits(tmp_path, monkeypatch):
-    X, y, _ = examples(300)
-    whole, path = jlr.bootstrap(X, y, n_resamples=40), tmp_path / "run.npz"
-    with monkeypatch.context() as patch:
-        killed_after(100, patch, bootstrapping)
-        with pytest.raises(KilledError):
-            jlr.bootstrap(X, y, n_resamples=40, checkpoint=path, checkpoint_every=1)
-    rest = jlr.bootstrap(X, y, n_resamples=40, resume=path)
-    assert rest.w.tobytes() == whole.w.tobytes()
-    assert rest.n_reads < whole.n_reads
-    with pytest.raises(ValueError, match=r"^resume: expected a run whose seed is 1"):
-        jlr.bootstrap(X, y, seed=1, resume=path)
 
 
 def test_resamples_of_one_class_are_named_and_left_out():

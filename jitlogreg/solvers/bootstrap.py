@@ -3,6 +3,7 @@
 import functools
 import os
 import warnings
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -12,11 +13,12 @@ from jitlogreg import validation
 from jitlogreg._docs import documented
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.row_passes import RowNorms
-from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, objective_in_memory
+from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, description_of, objective_in_memory
 from jitlogreg.solvers.curvature import factorize, newton_step
 from jitlogreg.solvers.lbfgs import LBFGS
 from jitlogreg.solvers.lockstep import Apart, SideBySide, lockstep
-from jitlogreg.solvers.path import NOBODY, How, path_steps, stops_from_arrays, stops_to_arrays
+from jitlogreg.solvers.monitor import Progress, is_true
+from jitlogreg.solvers.path import NOBODY, How, path_steps, stops_from_arrays, stops_to_arrays, unfinished
 from jitlogreg.solvers.progress import progress_bar
 from jitlogreg.solvers.requests import completed
 from jitlogreg.solvers.run import Run
@@ -36,7 +38,7 @@ class Bootstrap(NamedTuple):
     Attributes
     ----------
     w : ndarray of float64, shape (n, R)
-        NaN where the fit to a resample has not converged.
+        NaN where the fit to a resample has not converged, or was not made as the callback has stopped the run.
     b : ndarray of float64, shape (R,)
     w_interval : ndarray of float64, shape (n, 2)
         The ends of each coefficient's interval.
@@ -69,6 +71,7 @@ def bootstrap(
     fit_intercept: bool = True,
     tolerance: float = 1e-6,
     max_iterations: int = 100,
+    callback: Callable[[Progress], object] | None = None,
     progress: bool = False,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int = 10,
@@ -101,16 +104,19 @@ def bootstrap(
         Whether there is a b; it is 0 otherwise.
     tolerance, max_iterations : float, int
         Those of each fit.
+    callback : callable, optional
+        Called as callback(state) after each group of resamples, with `n_done` and `n_left`, the numbers of resamples;
+        no more are fitted if it returns True.
     progress : bool
         Show how many resamples are left (needs the package rich).
     checkpoint : path, optional
         A file to save finished resamples in: at the start, after each `checkpoint_every` groups of them, and at the
-        end.
+        end, also where the callback is it.
     checkpoint_every : int
         At least 1.
     resume : path, optional
-        A checkpoint of the same data, seed, l2 and target to go on from, to the same bits; `n_resamples`, `confidence`
-        and `method` may differ.
+        A checkpoint of the same data, seed, l2, solver and target to go on from, to the same bits; `n_resamples`,
+        `confidence` and `method` may differ.
     %(target)s
 
     Returns
@@ -124,8 +130,8 @@ def bootstrap(
     Warns
     -----
     RuntimeWarning
-        If the fit to a resample does not converge, as where it has one class. Its coefficients are NaN, and no interval
-        counts it.
+        If the fit to a resample does not converge, as where it has one class, or if the callback has come before it.
+        Its coefficients are NaN, and no interval counts it.
 
     Notes
     -----
@@ -151,6 +157,7 @@ def bootstrap(
         solver=solver,
         tolerance=tolerance,
         max_iterations=max_iterations,
+        callback=callback,
         progress=progress,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
@@ -166,9 +173,10 @@ def bootstrap(
     objective = objective_in_memory(X, y, link="sigmoid", l2=l2, **described)
     whole = _Whole(objective, options)
     stops, n_reads = _fit_resamples(whole, n_resamples, seed, options)
+    _warn_of_missing(stops, n_resamples)
+    stops += [unfinished(objective)] * (n_resamples - len(stops))
     w, b = np.stack([stop.w for stop in stops], axis=1), np.array([stop.b for stop in stops])
     theta = np.vstack([w, b])
-    _warn_of_missing(theta)
     theta_interval = _intervals(theta, whole, confidence, method)
     return Bootstrap(w, b, theta_interval[:-1], theta_interval[-1], n_reads + whole.n_reads + (method == "bca"))
 
@@ -227,10 +235,12 @@ def drawn(m, seed, number):
 
 
 def _fit_resamples(whole, n_resamples, seed, options):
-    """A `Stop` for each resample, and how often X was read for them."""
+    """A `Stop` for each resample until the callback ends that, and how often X was read for them."""
     objective, monitor = whole.objective, options.monitor
     m, n = objective.shape
-    restored = monitor.checkpoint.restore(_description(objective, seed), stops_to_arrays([], 0))
+    solver = chosen_solver(options.solver, objective)
+    description = description_of("bootstrap", objective, solver=solver, l2=objective.l2, seed=seed)
+    restored = monitor.checkpoint.restore(description, stops_to_arrays([], 0))
     monitor.checkpoint.begin(*objective.at_zero(), objective.fingerprint)
     stops = [] if restored is None else stops_from_arrays(restored, 0)[:n_resamples]
     size, n_reads, groups = min(max(FEWEST, n), MOST), 0, 0
@@ -238,7 +248,9 @@ def _fit_resamples(whole, n_resamples, seed, options):
     row_norms = RowNorms(objective._data.X)
     with progress_bar("resamples", n_resamples, enabled=monitor.progress) as advance:
         advance(len(stops), None)
-        while len(stops) < n_resamples:
+        monitor.checkpoint.save(0, functools.partial(stops_to_arrays, stops, 0))
+        is_stopped = False
+        while len(stops) < n_resamples and not is_stopped:
             numbers = range(len(stops), min(len(stops) + size, n_resamples))
             weights = np.empty((len(numbers), m))
             for k, number in enumerate(numbers):
@@ -257,34 +269,26 @@ def _fit_resamples(whole, n_resamples, seed, options):
             n_reads, groups = n_reads + models.n_reads, groups + 1
             advance(len(numbers), None)
             monitor.checkpoint.save(groups, functools.partial(stops_to_arrays, stops, 0))
+            if monitor.callback is not None:
+                is_stopped = is_true(monitor.callback(Progress(len(stops), n_resamples - len(stops))))
     monitor.checkpoint.save(groups, functools.partial(stops_to_arrays, stops, 0), is_last=True)
     return [stop if stop.converged else stop._replace(w=np.full(n, np.nan), b=np.nan) for stop in stops], n_reads
 
 
-def _description(objective, seed):
-    """What must be the same when a bootstrap is resumed."""
-    return {
-        "call": "bootstrap",
-        "target": objective.target,
-        "l2": objective.l2,
-        "shape": list(objective.shape),
-        "dtype": objective.dtype.name,
-        "fit_intercept": objective.has_intercept,
-        "seed": seed,
-    }
-
-
-def _warn_of_missing(theta):
-    missing = np.flatnonzero(np.isnan(theta).any(axis=0))
-    if len(missing) == theta.shape[1]:
+def _warn_of_missing(stops, n_resamples):
+    missing = [number for number, stop in enumerate(stops) if not stop.converged]
+    if len(missing) == len(stops):
         raise ValueError("y: expected resamples whose fits converge, got none")
-    if len(missing):
+    if missing:
         named = ", ".join(map(str, missing[:10])) + (" …" if len(missing) > 10 else "")
-        warnings.warn(
-            f"{len(missing)} of {theta.shape[1]} resamples have no fit that converged, and are not counted: {named}",
-            RuntimeWarning,
-            stacklevel=4,  # past this, bootstrap, and the wrapper that takes others' arrays
-        )
+        _warn(f"{len(missing)} of {len(stops)} resamples have no fit that converged, and are not counted: {named}")
+    if len(stops) < n_resamples:
+        _warn(f"stopped by the callback: {len(stops)} of {n_resamples} resamples are fitted, and no others counted")
+
+
+def _warn(message):
+    # past this, _warn_of_missing, bootstrap, and the wrapper that takes others' arrays
+    warnings.warn(message, RuntimeWarning, stacklevel=5)
 
 
 # ---------------------------------------------------------------- intervals

@@ -157,7 +157,8 @@ def _columns(requests, name):
 def lockstep(models: Apart, steps: dict[int, Steps], after_round=None):
     """Run the steps of some models to their ends. Returns what they return, by the models' numbers.
 
-    `after_round`, a function of the numbers of the models that still run, is called after each round of answers.
+    `after_round`, a function of the numbers of the models that still run, is called after each round of answers; they
+    run no further if it returns True.
     """
     results: dict[int, Any] = {}
     with contextlib.ExitStack() as stack:
@@ -171,7 +172,7 @@ def lockstep(models: Apart, steps: dict[int, Steps], after_round=None):
                     waiting[k] = steps[k].send(answer)
                 except StopIteration as end:
                     results[k] = end.value
-            if after_round is not None:
-                after_round(list(waiting))
+            if after_round is not None and after_round(list(waiting)):
+                break
             answers = models.answer(waiting) if waiting else {}
     return results

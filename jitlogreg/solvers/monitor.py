@@ -1,7 +1,7 @@
 """Who follows a run: a callback, a progress bar, a checkpoint."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,10 +19,17 @@ class State(NamedTuple):
     b: float
 
 
+class Progress(NamedTuple):
+    """What the callback of a call that makes many fits is shown: how many of them are done, and how many are left."""
+
+    n_done: int
+    n_left: int
+
+
 class Monitor(NamedTuple):
     """The arguments by which a run is followed, once they are checked."""
 
-    callback: Callable[[State], object] | None
+    callback: Callable[[Any], object] | None
     progress: bool
     checkpoint: Checkpoint
 
