@@ -6,20 +6,13 @@ import warnings
 
 import numpy as np
 import pytest
+from test_selection import L2S, examples
 
 import jitlogreg as jlr
-from jitlogreg.solvers import bootstrap as bootstrapping
 from jitlogreg.solvers import path as paths
+from jitlogreg.solvers import resamples
 
-L2S = np.array([0.01, 1.0, 1e-4, 0.1])
-
-
-def examples(m=300, n=5):
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(m, n))
-    y = rng.uniform(size=m) < 1 / (1 + np.exp(-X @ rng.normal(size=n) / 2))
-    return X, y.astype(int)
-
+DATA = X, y = examples(300)[:2]
 
 CALLS = {
     "path": functools.partial(jlr.fit_path, l2s=L2S),
@@ -27,12 +20,13 @@ CALLS = {
     "folds": functools.partial(jlr.cross_validate, l2s=L2S, folds=3),
     "folds of a softmax": functools.partial(jlr.cross_validate, l2s=L2S, folds=3, link="softmax"),
     "resamples": functools.partial(jlr.bootstrap, n_resamples=40),
+    "resamples of a softmax": functools.partial(jlr.bootstrap, n_resamples=20, link="softmax"),
 }
 
 
 @pytest.fixture(params=CALLS)
 def call(request):
-    return functools.partial(CALLS[request.param], *examples())
+    return functools.partial(CALLS[request.param], *DATA)
 
 
 def bits(result):
@@ -128,7 +122,6 @@ def test_a_callback_has_the_caller_s_error_state(call):
 
 
 def test_penalties_without_a_fit_are_nan():
-    X, y = examples()
     path, whole = stopped(functools.partial(CALLS["path"], X, y), 2, []), CALLS["path"](X, y)
     made = L2S >= 0.1
     assert path.converged.tolist() == made.tolist()
@@ -140,7 +133,6 @@ def test_penalties_without_a_fit_are_nan():
 
 @pytest.mark.parametrize("scoring", ["log_loss", "accuracy", lambda y, a, s: float(np.mean(a))])
 def test_scores_without_a_fit_are_nan_and_no_penalty_is_chosen(scoring):
-    X, y = examples()
     call, seen = functools.partial(CALLS["folds"], X, y, scoring=scoring), []
     found, whole = stopped(call, 7, seen), call()
     made = np.isfinite(found.scores)
@@ -153,7 +145,6 @@ def test_scores_without_a_fit_are_nan_and_no_penalty_is_chosen(scoring):
 
 
 def test_a_fold_without_any_fit_is_not_said_to_have_one_class():
-    X, y = examples()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = jlr.cross_validate(30 * X, y, L2S, folds=(np.arange(300) < 12) * 1, callback=stopping(1, []))
@@ -164,7 +155,6 @@ def test_a_fold_without_any_fit_is_not_said_to_have_one_class():
 
 
 def test_resamples_without_a_fit_are_not_counted():
-    X, y = examples()
     found, whole = stopped(functools.partial(CALLS["resamples"], X, y), 20, []), CALLS["resamples"](X, y)
     assert np.isnan(found.w).all(axis=0).tolist() == [False] * 24 + [True] * 16
     assert np.isnan(found.b).tolist() == [False] * 24 + [True] * 16
@@ -203,7 +193,7 @@ def killed_after(requests, monkeypatch):
                 raise KilledError
             answer = yield request
 
-    for module in (paths, bootstrapping):
+    for module in (paths, resamples):
         monkeypatch.setattr(module, "path_steps", path_steps)
 
 
@@ -212,7 +202,7 @@ def killed_after(requests, monkeypatch):
     [("path", "lbfgs", 12), ("folds", "lbfgs", 60), ("folds of a softmax", "lbfgs", 60), ("resamples", "auto", 100)],
 )
 def test_a_run_that_is_killed_resumes_to_the_same_bits(tmp_path, monkeypatch, name, solver, requests):
-    call, file = functools.partial(CALLS[name], *examples(), solver=solver), tmp_path / "run.npz"
+    call, file = functools.partial(CALLS[name], *DATA, solver=solver), tmp_path / "run.npz"
     whole = call()
     with monkeypatch.context() as patch:
         killed_after(requests, patch)
@@ -235,14 +225,13 @@ def test_a_run_that_is_killed_resumes_to_the_same_bits(tmp_path, monkeypatch, na
     ],
 )
 def test_another_run_is_refused(tmp_path, name, other, message):
-    call, file = functools.partial(CALLS[name], *examples()), tmp_path / "run.npz"
+    call, file = functools.partial(CALLS[name], *DATA), tmp_path / "run.npz"
     call(checkpoint=file)
     with pytest.raises(ValueError, match=rf"^resume: {message}"):
         call(resume=file, **other)
 
 
 def test_a_path_resumes_from_where_it_began(tmp_path):
-    X, y = examples()
     call, file = functools.partial(CALLS["path"], X, y, solver="lbfgs"), tmp_path / "run.npz"
     w = np.full(5, 0.5)
     with pytest.raises(KeyboardInterrupt):
@@ -257,7 +246,6 @@ def interrupt(state):
 
 def test_progress_shows_the_fits(capsys):
     pytest.importorskip("rich", reason="rich is not installed")
-    X, y = examples()
     for name, shown in (("path", "fits"), ("folds", "fits"), ("resamples", "resamples")):
         CALLS[name](X, y, progress=True)
         assert re.search(shown, capsys.readouterr().err)

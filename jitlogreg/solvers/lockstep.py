@@ -29,8 +29,8 @@ class Apart:
     """
 
     def __init__(self, objectives):
-        self.objectives, self.n_reads = objectives, len(objectives)  # by the check of the data
-        self._last = {}
+        self.objectives, self._last = objectives, {}
+        self.n_reads = sum(objective._at_zero is not None for objective in objectives)  # by the check of the data
 
     def answer(self, waiting):
         """The answers to some or all of the requests, by the numbers of the models that wait for them."""

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import jitlogreg as jlr
-from jitlogreg.solvers.bootstrap import drawn
 from jitlogreg.solvers.folds import fold_numbers
+from jitlogreg.solvers.resamples import drawn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
