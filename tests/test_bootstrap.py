@@ -37,6 +37,15 @@ def test_a_resample_does_not_depend_on_the_others(monkeypatch):
     assert jlr.bootstrap(X, y, n_resamples=20).w.tobytes() == many.w.tobytes()
 
 
+@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
+def test_resamples_are_the_same_from_any_number_on(link):
+    X, y, _ = examples()
+    whole = jlr.bootstrap(X, y, n_resamples=20, link=link, seed=5)
+    part = jlr.bootstrap(X, y, n_resamples=9, first_resample=11, link=link, seed=5)
+    assert part.w.tobytes() == np.ascontiguousarray(whole.w[..., 11:]).tobytes()
+    assert part.b.tobytes() == np.ascontiguousarray(whole.b[..., 11:]).tobytes()
+
+
 def test_percentiles_are_quantiles():
     X, y, _ = examples()
     found = jlr.bootstrap(X, y, n_resamples=50, confidence=0.9)
@@ -90,6 +99,9 @@ def test_resamples_of_one_class_are_named_and_left_out():
     for r in range(20):
         rows = np.random.default_rng([0, r]).integers(0, 12, 12)
         assert without[r] == (len(set(y[rows])) == 1)
+    first = int(np.argmax(without[5:])) + 5
+    with pytest.warns(RuntimeWarning, match=rf"are not counted: {first}"):
+        jlr.bootstrap(X, y, l2=0.1, n_resamples=15, first_resample=5)
     np.testing.assert_allclose(found.w_interval[0], np.quantile(found.w[0, ~without], [0.025, 0.975]), rtol=1e-13)
 
 
@@ -97,6 +109,7 @@ def test_resamples_of_one_class_are_named_and_left_out():
     ("arguments", "message"),
     [
         ({"n_resamples": 1}, r"^n_resamples: expected an integer of at least 2, got 1"),
+        ({"first_resample": -1}, r"^first_resample: expected an integer of at least 0, got -1"),
         ({"confidence": 1.0}, r"^confidence: expected a number between 0 and 1, got 1"),
         ({"max_iterations": 1}, r"^max_iterations: expected enough for the fit to all rows"),
         ({"method": "basic"}, r"^method: expected one of 'percentile', 'bca', got 'basic'"),

@@ -213,12 +213,14 @@ class Splits:
         ("five", TypeError, r"^folds: expected a number of folds, an array .* or a splitter"),
         ([0, 1, 0, 1, 0, 1], TypeError, r"^folds: .* got a list: np.asarray\(folds\) makes an array"),
         (dict, TypeError, r"^folds: .* got a class: folds\(\) makes a splitter"),
-        (np.zeros(6, int), ValueError, r"^folds: expected numbers from 0 on, .* got no row in fold 1"),
+        (np.zeros(6, int), ValueError, r"^folds: expected .* each fold with rows in it and outside, got every row in"),
+        (np.full(6, -1), ValueError, r"^folds: .* got no row in fold 0"),
         (np.array([0, 2, 0, 2, 0, 2]), ValueError, r"^folds: .* got no row in fold 1"),
-        (np.array([0, 1, -1, 0, 1, 0]), ValueError, r"^folds: .* got -1"),
+        (np.array([0, 1, -2, 0, 1, 0]), ValueError, r"^folds: expected numbers from -1 on, .* got -2"),
         (np.zeros(5, int), ValueError, r"^folds: expected integers of shape \(6,\)"),
         (Splits([0, 1, 2], [2, 3, 4, 5]), ValueError, r"^folds: expected folds that do not overlap, got row 2 twice"),
-        (Splits([0, 1, 2], [3, 4]), ValueError, r"^folds: expected two folds or more that have every row, got row 5"),
+        (Splits(), ValueError, r"^folds: .* got no row in fold 0"),
+        (Splits(range(6)), ValueError, r"^folds: .* got every row in fold 0"),
         (Splits([0, 1], [2, 3, 4], [5], m=7), ValueError, r"^folds: expected each split to have all 6 rows"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -235,6 +237,20 @@ def test_splits_are_folds():
     numbers, count = fold_numbers(splits, X, y, 0)
     assert count == 2
     assert np.array_equal(numbers, np.arange(30) >= 10)
+
+
+def test_rows_of_no_fold_are_learnt_from_and_not_scored():
+    X, y, s = examples()
+    numbers = np.arange(600) % 4
+    whole = jlr.cross_validate(X, y, L2S, folds=numbers, sample_weight=s)
+    two = jlr.cross_validate(X, y, L2S, folds=np.where(numbers < 2, numbers, -1), sample_weight=s)
+    assert two.scores.tobytes() == np.ascontiguousarray(whole.scores[:, :2]).tobytes()
+    split = [(np.flatnonzero(numbers != 3), np.flatnonzero(numbers == 3))]
+    one = jlr.cross_validate(X, y, L2S, folds=split, sample_weight=s)
+    assert one.scores.tobytes() == np.ascontiguousarray(whole.scores[:, 3:]).tobytes()
+    best = int(np.argmax(one.scores[:, 0]))
+    assert one.best_l2 == one.one_se_l2 == L2S[best]
+    assert one.fit.w.tolist() == jlr.fit_path(X, y, l2s=L2S, sample_weight=s).w[:, best].tolist()
 
 
 def test_a_score_that_is_no_number_is_refused():

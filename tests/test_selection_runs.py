@@ -222,6 +222,7 @@ def test_a_run_that_is_killed_resumes_to_the_same_bits(tmp_path, monkeypatch, na
         ("folds", {"solver": "lbfgs"}, r"expected a run whose solver is 'lbfgs'"),
         ("folds", {"link": "softmax"}, r"expected a run whose link is 'softmax'"),
         ("resamples", {"seed": 1}, r"expected a run whose seed is 1"),
+        ("resamples", {"first_resample": 40}, r"expected a run whose first_resample is 40"),
     ],
 )
 def test_another_run_is_refused(tmp_path, name, other, message):

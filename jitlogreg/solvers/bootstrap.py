@@ -14,7 +14,7 @@ from jitlogreg.solvers.arguments import Options, objective_in_memory
 from jitlogreg.solvers.intervals import corrected, percentiles
 from jitlogreg.solvers.monitor import Progress
 from jitlogreg.solvers.path import unfinished
-from jitlogreg.solvers.resamples import Whole, fit_resamples
+from jitlogreg.solvers.resamples import Draws, Whole, fit_resamples
 
 METHODS_OF_INTERVALS = ("percentile", "bca")
 
@@ -51,6 +51,7 @@ def bootstrap(
     y: np.ndarray,
     *,
     n_resamples: int = 200,
+    first_resample: int = 0,
     seed: int = 0,
     confidence: float = 0.95,
     method: str = "percentile",
@@ -77,7 +78,10 @@ def bootstrap(
         Finite. Resamples are weights, and never copies of X.
     %(y_of_fit)s
     n_resamples : int
-        At least 2. Resample r is drawn by numpy.random.default_rng([seed, r]), whatever the number of resamples.
+        R, at least 2.
+    first_resample : int
+        The number r of the first; the others follow. Resample r is drawn by numpy.random.default_rng([seed, r]) and has
+        the same bits in every call, so that several calls may share the work.
     seed : int
     confidence : float
         The probability that an interval is to cover the coefficient, between 0 and 1.
@@ -107,8 +111,8 @@ def bootstrap(
     checkpoint_every : int
         At least 1.
     resume : path, optional
-        A checkpoint of the same data, seed, l2, solver and target to go on from, to the same bits; `n_resamples`,
-        `confidence` and `method` may differ.
+        A checkpoint of the same data, seed, first resample, l2, solver and target to go on from, to the same bits;
+        `n_resamples`, `confidence` and `method` may differ.
     %(target)s
 
     Returns
@@ -155,7 +159,9 @@ def bootstrap(
         checkpoint_every=checkpoint_every,
         resume=resume,
     )
-    n_resamples, seed = validation.check_count("n_resamples", n_resamples, 2), validation.check_count("seed", seed)
+    n_resamples = validation.check_count("n_resamples", n_resamples, 2)
+    first_resample = validation.check_count("first_resample", first_resample)
+    seed = validation.check_count("seed", seed)
     confidence = validation.check_nonnegative("confidence", confidence)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence}")
@@ -166,8 +172,8 @@ def bootstrap(
     if method == "bca" and not objective.has_hessian:
         raise ValueError("method: expected 'percentile' where Objective.has_hessian is False, as it is here, got 'bca'")
     whole = Whole(objective, options)
-    stops, n_reads = fit_resamples(whole, n_resamples, seed, options)
-    _warn_of_missing(stops, n_resamples)
+    stops, n_reads = fit_resamples(whole, Draws(seed, first_resample, n_resamples), options)
+    _warn_of_missing(stops, first_resample, n_resamples)
     counted = [np.append(stop.w, stop.b) for stop in stops if stop.converged]
     theta = np.stack(counted, axis=1)
     ends = percentiles(theta, confidence) if method == "percentile" else corrected(theta, confidence, whole)
@@ -182,8 +188,8 @@ def bootstrap(
     )
 
 
-def _warn_of_missing(stops, n_resamples):
-    missing = [number for number, stop in enumerate(stops) if not stop.converged]
+def _warn_of_missing(stops, first_resample, n_resamples):
+    missing = [number for number, stop in enumerate(stops, first_resample) if not stop.converged]
     if len(missing) == len(stops):
         raise ValueError("y: expected resamples whose fits converge, got none")
     if missing:

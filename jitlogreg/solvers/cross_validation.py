@@ -71,7 +71,8 @@ class CrossValidation(NamedTuple):
         ax.errorbar(self.l2s[order], mean[order], deviation[order], marker="o", capsize=3, color="#3060a0")
         for l2, style, name in ((self.best_l2, "-", "best"), (self.one_se_l2, "--", "one standard error")):
             ax.axvline(l2, linestyle=style, color="#808080", linewidth=1, label=f"{name}: {l2:.3g}")
-        ax.set(xlabel="l2", ylabel=f"score, mean of {self.scores.shape[1]} folds")
+        folds = self.scores.shape[1]
+        ax.set(xlabel="l2", ylabel=f"score, mean of {folds} folds" if folds > 1 else "score")
         ax.set_xscale("log" if np.all(self.l2s > 0) else "symlog", **_linear_below(self.l2s))
         ax.legend()
         return ax
@@ -115,8 +116,8 @@ def cross_validate(
     l2s : ndarray or list, shape (P,), optional
         Different penalties of at least 0, in any order; ten by default, as in `fit_path`.
     folds : int, ndarray of int, shape (m,), or splitter
-        How many folds, each with the same shares of the classes; or the fold of each row, 0 to F − 1; or a splitter of
-        scikit-learn's that leaves each row out once.
+        How many folds, each with the same shares of the classes; or the fold of each row, 0 to F − 1, or −1 for a row
+        that every fold learns from; or a splitter of scikit-learn's, or its splits, that leave no row out twice.
     seed : int
         Deals the rows out to a number of folds.
     scoring : {"log_loss", "accuracy", "roc_auc", "brier"} or callable
@@ -227,7 +228,8 @@ def _models(whole, numbers, count):
         if data.sample_weight is None
         else np.tile(data.sample_weight, (count + 1, 1))
     )
-    weights[numbers, np.arange(len(numbers))] = 0.0
+    left_out = np.flatnonzero(numbers >= 0)
+    weights[numbers[left_out], left_out] = 0.0
     for fold in range(count):
         if not np.any(weights[fold]):
             raise ValueError(f"sample_weight: expected weight in more than one fold, got it all in fold {fold}")
@@ -246,7 +248,7 @@ def _go_down(models, l2s, numbers, whole, options):
     """The stops of each model on its path."""
     solver = chosen_solver(options.solver, models.objectives[0])
     how = How(METHODS[solver], options.tolerance, options.max_iterations, _columns_of_all(whole))
-    sizes = np.bincount(numbers).tolist()
+    sizes = np.bincount(numbers + 1).tolist()
     description = description_of("cross_validate", whole, solver=solver, l2s=l2s.tolist(), folds=sizes)
     zero = np.zeros(whole.n_parameters)
     return follow_paths(models, l2s, how, zero, options.monitor, description, whole.fingerprint)

@@ -1,6 +1,7 @@
 """The fits of a bootstrap: to all rows, and from there to resamples of them, in groups side by side."""
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -80,6 +81,14 @@ class _Preconditioned(LBFGS):
 # ---------------------------------------------------------------- resamples
 
 
+class Draws(NamedTuple):
+    """Which resamples are drawn: `n_resamples` of them, from the number `first` on."""
+
+    seed: int
+    first: int
+    n_resamples: int
+
+
 def drawn(m, seed, number):
     """How often each row is drawn into a resample, as uint8, or wider if some row is drawn more often."""
     rows = np.random.default_rng([seed, number]).integers(0, m, m)
@@ -87,30 +96,31 @@ def drawn(m, seed, number):
     return counts.astype(np.min_scalar_type(counts.max()))
 
 
-def fit_resamples(whole: Whole, n_resamples, seed, options) -> tuple[list[Stop], int]:
+def fit_resamples(whole: Whole, draws: Draws, options) -> tuple[list[Stop], int]:
     """A `Stop` for each resample until the callback ends that, and how often X was read for them."""
     objective, monitor = whole.objective, options.monitor
     solver = chosen_solver(options.solver, objective)
-    description = description_of("bootstrap", objective, solver=solver, l2=objective.l2, seed=seed)
+    first = {"seed": draws.seed, "first_resample": draws.first}
+    description = description_of("bootstrap", objective, solver=solver, l2=objective.l2, **first)
     restored = monitor.checkpoint.restore(description, stops_to_arrays([], 0))
     monitor.checkpoint.begin(*objective.at_zero(), objective.fingerprint)
-    stops = [] if restored is None else stops_from_arrays(restored, 0)[:n_resamples]
+    stops = [] if restored is None else stops_from_arrays(restored, 0)[: draws.n_resamples]
     state = functools.partial(stops_to_arrays, stops, 0)
     size, n_reads, groups, is_stopped = min(max(FEWEST, objective.n_features), MOST), 0, 0, False
     how = How(whole.method, options.tolerance, options.max_iterations, lambda l2: whole.columns)
     row_norms = RowNorms(objective._data.X)
-    with progress_bar("resamples", n_resamples, enabled=monitor.progress) as advance:
+    with progress_bar("resamples", draws.n_resamples, enabled=monitor.progress) as advance:
         advance(len(stops), None)
         monitor.checkpoint.save(0, state)
-        while len(stops) < n_resamples and not is_stopped:
-            numbers = range(len(stops), min(len(stops) + size, n_resamples))
-            models = _models(objective, seed, numbers, row_norms)
+        while len(stops) < draws.n_resamples and not is_stopped:
+            numbers = range(draws.first + len(stops), draws.first + min(len(stops) + size, draws.n_resamples))
+            models = _models(objective, draws.seed, numbers, row_norms)
             stops += _fit_group(models, whole, how)
             n_reads, groups = n_reads + models.n_reads, groups + 1
             advance(len(numbers), None)
             monitor.checkpoint.save(groups, state)
             if monitor.callback is not None:
-                is_stopped = is_true(monitor.callback(Progress(len(stops), n_resamples - len(stops))))
+                is_stopped = is_true(monitor.callback(Progress(len(stops), draws.n_resamples - len(stops))))
     monitor.checkpoint.save(groups, state, is_last=True)
     return stops, n_reads
 

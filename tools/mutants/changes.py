@@ -229,7 +229,7 @@ MUTANTS = [
         # models side by side
         (_SOLVERS + "lockstep.py", "if self._taken[0] != numbers:", "if self._taken[0] is None:"),
         (_SOLVERS + "lockstep.py", "self._keep(k, request, own)", "self._keep(j, request, own)"),
-        (_SOLVERS + "cross_validation.py", "np.arange(len(numbers))] = 0.0", "np.arange(len(numbers))] = 1.0"),
+        (_SOLVERS + "cross_validation.py", "left_out] = 0.0", "left_out] = 1.0"),
         (_SOLVERS + "scoring.py", "np.cumsum(negative) - negative / 2", "np.cumsum(negative)"),
         (_SOLVERS + "resamples.py", "default_rng([seed, number])", "default_rng([seed, 0])"),
         (_SOLVERS + "intervals.py", "skewness = third - 3 * first * second", "skewness = third - first * second"),
