@@ -1,5 +1,7 @@
 """Bootstrap: resamples against fits to their rows, and intervals against formulas and SciPy."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from test_selection import examples
@@ -44,6 +46,24 @@ def test_resamples_are_the_same_from_any_number_on(link):
     part = jlr.bootstrap(X, y, n_resamples=9, first_resample=11, link=link, seed=5)
     assert part.w.tobytes() == np.ascontiguousarray(whole.w[..., 11:]).tobytes()
     assert part.b.tobytes() == np.ascontiguousarray(whole.b[..., 11:]).tobytes()
+
+
+def test_memory_does_not_grow_with_the_resamples():
+    X, y, _ = examples(50_000, 16)
+
+    def peak(n_resamples):
+        tracemalloc.start()
+        try:
+            jlr.bootstrap(X, y, n_resamples=n_resamples)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    jlr.bootstrap(X, y, n_resamples=2)  # modules and compiled code come now
+    weights = 50_000 * 16 * 8  # of a group, which has as many resamples as X has columns
+    of_a_group, of_groups = peak(16), peak(48)
+    assert of_a_group < 2.2 * weights
+    assert of_groups < of_a_group + 0.5 * weights
 
 
 def test_percentiles_are_quantiles():

@@ -132,7 +132,8 @@ def bootstrap(
     Notes
     -----
     Resamples are fitted in groups of 8 to 32, side by side: an evaluation is one read of X for a group. Their weights
-    take 8 bytes a row and resample of a group. A resample has the bits that it has without the others.
+    take 8 bytes a row and resample of a group, and at most as much again once some of them have ended before others. A
+    resample has the bits that it has without the others.
 
     References
     ----------

@@ -100,8 +100,11 @@ class SideBySide(Apart):
         return dict(zip(requests, _TOGETHER[kind](self, problem, requests), strict=True))
 
     def _problem_of(self, numbers):
-        """The data of some models, in rows side by side. What was taken last is kept."""
+        """The data of some models, in rows side by side. What was taken last is kept; for all models nothing is."""
+        if numbers == tuple(range(len(self.objectives))):
+            return self._problem
         if self._taken[0] != numbers:
+            self._taken = None, None  # before as much memory is taken again
             rows = list(numbers)
             of_models = {
                 name: array if array is None or array.ndim == 1 else np.ascontiguousarray(array[rows])

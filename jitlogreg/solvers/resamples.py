@@ -114,9 +114,9 @@ def fit_resamples(whole: Whole, draws: Draws, options) -> tuple[list[Stop], int]
         monitor.checkpoint.save(0, state)
         while len(stops) < draws.n_resamples and not is_stopped:
             numbers = range(draws.first + len(stops), draws.first + min(len(stops) + size, draws.n_resamples))
-            models = _models(objective, draws.seed, numbers, row_norms)
-            stops += _fit_group(models, whole, how)
-            n_reads, groups = n_reads + models.n_reads, groups + 1
+            of_group, reads = _fit_group(whole, how, draws.seed, numbers, row_norms)
+            stops += of_group
+            n_reads, groups = n_reads + reads, groups + 1
             advance(len(numbers), None)
             monitor.checkpoint.save(groups, state)
             if monitor.callback is not None:
@@ -137,10 +137,11 @@ def _models(objective, seed, numbers, row_norms):
     return SideBySide(objective.with_weights(weights), row_norms)
 
 
-def _fit_group(models, whole, how):
-    """The stops of some resamples."""
-    objective, found = whole.objective, [[] for _ in models.objectives]
+def _fit_group(whole, how, seed, numbers, row_norms):
+    """The stops of the resamples of these numbers, and how often X was read. Their weights are gone when this ends."""
+    objective, found = whole.objective, [[] for _ in numbers]
+    models = _models(objective, seed, numbers, row_norms)
     start = objective.theta_of(whole.w, whole.b)
     paths = {k: path_steps(model, [objective.l2], how, found[k], start) for k, model in enumerate(models.objectives)}
     lockstep(models, paths)
-    return [stop for (stop,) in found]
+    return [stop for (stop,) in found], models.n_reads
