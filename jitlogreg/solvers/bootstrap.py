@@ -1,7 +1,6 @@
 """`bootstrap`: fits to resamples of the rows, in groups side by side, and intervals from them."""
 
 import os
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from jitlogreg._docs import documented
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.solvers.arguments import Options, objective_in_memory
 from jitlogreg.solvers.intervals import corrected, percentiles
-from jitlogreg.solvers.monitor import Progress
+from jitlogreg.solvers.monitor import Progress, warn
 from jitlogreg.solvers.path import unfinished
 from jitlogreg.solvers.resamples import Draws, Whole, fit_resamples
 
@@ -195,11 +194,6 @@ def _warn_of_missing(stops, first_resample, n_resamples):
         raise ValueError("y: expected resamples whose fits converge, got none")
     if missing:
         named = ", ".join(map(str, missing[:10])) + (" …" if len(missing) > 10 else "")
-        _warn(f"{len(missing)} of {len(stops)} resamples have no fit that converged, and are not counted: {named}")
+        warn(f"{len(missing)} of {len(stops)} resamples have no fit that converged, and are not counted: {named}")
     if len(stops) < n_resamples:
-        _warn(f"stopped by the callback: {len(stops)} of {n_resamples} resamples are fitted, and no others counted")
-
-
-def _warn(message):
-    # past this, _warn_of_missing, bootstrap, and the wrapper that takes others' arrays
-    warnings.warn(message, RuntimeWarning, stacklevel=5)
+        warn(f"stopped by the callback: {len(stops)} of {n_resamples} resamples are fitted, and no others counted")

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,9 +15,9 @@ from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, descrip
 from jitlogreg.solvers.fit import Fit
 from jitlogreg.solvers.folds import fold_numbers
 from jitlogreg.solvers.lockstep import Apart, SideBySide
-from jitlogreg.solvers.monitor import Progress
+from jitlogreg.solvers.monitor import Progress, warn
 from jitlogreg.solvers.path import How, Stop, check_penalties, follow_paths, unfinished
-from jitlogreg.solvers.scoring import check_scoring, scores_of
+from jitlogreg.solvers.scoring import check_scoring, choose, mean_and_error, scores_of
 from jitlogreg.solvers.standardize import ROWS, column_statistics
 
 
@@ -212,7 +211,7 @@ def cross_validate(
     n_reads = models.n_reads + 2  # the check of the data, and the scores
     if sum(map(len, stops)) < len(stops) * len(l2s):
         return CrossValidation(l2s, scores, np.nan, np.nan, _fit_of(unfinished(whole), n_reads), n_reads)
-    chosen, one_se = _choose(l2s, scores)
+    chosen, one_se = choose(l2s, scores)
     fit = _fit_of(stops[count][of_penalties[chosen]], n_reads)
     return CrossValidation(l2s, scores, float(l2s[chosen]), float(l2s[one_se]), fit, n_reads)
 
@@ -276,9 +275,9 @@ def _scores(whole, data, rows, fits: list[Stop | None], scoring, fold):
         scores[list(scored)] = scores_of(whole._target, whole.link, data, rows, list(scored.values()), scoring)
     without = int(np.isnan(scores[list(made)]).sum())
     if made and not scored:
-        _warn(f"fold {fold} has no scores: the rows that it learns from have one class, or lack one")
+        warn(f"fold {fold} has no scores: the rows that it learns from have one class, or lack one")
     elif without:
-        _warn(f"fold {fold} has no score for {without} of {len(fits)} penalties")
+        warn(f"fold {fold} has no score for {without} of {len(fits)} penalties")
     return scores
 
 
@@ -293,33 +292,9 @@ def _warn_of_unconverged(stops, l2s):
     ]
     if unconverged:
         who, l2, message = unconverged[0]
-        _warn(f"{len(unconverged)} of {made} fits have not converged; {who} at l2={l2:g}: {message}")
+        warn(f"{len(unconverged)} of {made} fits have not converged; {who} at l2={l2:g}: {message}")
     if made < total:
-        _warn(f"stopped by the callback: {made} of {total} fits are made, and no penalty is chosen")
-
-
-def _warn(message):
-    # past this, what calls it, cross_validate, and the wrapper that takes others' arrays
-    warnings.warn(message, RuntimeWarning, stacklevel=5)
-
-
-def mean_and_error(scores):
-    """The mean of each penalty's scores over the folds that have one, and its standard error."""
-    has_score = np.isfinite(scores)
-    count = np.maximum(has_score.sum(axis=1), 1)
-    mean = np.where(has_score.any(axis=1), np.sum(np.where(has_score, scores, 0.0), axis=1) / count, -np.inf)
-    off = np.where(has_score, scores - np.where(np.isfinite(mean), mean, 0.0)[:, np.newaxis], 0.0)
-    return mean, np.sqrt(np.sum(off * off, axis=1) / np.maximum(count - 1, 1) / count)
-
-
-def _choose(l2s, scores):
-    """The numbers of the best penalty, and of the largest within one standard error; the larger of equals."""
-    mean, error = mean_and_error(scores)
-    if not np.isfinite(mean).any():
-        raise ValueError("folds: expected a score in some fold, got none")
-    best = max(np.flatnonzero(mean == np.max(mean)), key=lambda k: l2s[k])
-    within = np.flatnonzero(mean >= mean[best] - error[best])
-    return int(best), int(max(within, key=lambda k: l2s[k]))
+        warn(f"stopped by the callback: {made} of {total} fits are made, and no penalty is chosen")
 
 
 def _fit_of(stop, n_reads):

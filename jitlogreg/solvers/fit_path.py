@@ -1,7 +1,6 @@
 """`fit_path`: one model, many penalties."""
 
 import os
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from jitlogreg.objective import Objective
 from jitlogreg.outputs_objective import OutputsObjective
 from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, description_of, initial_theta, objective_of
 from jitlogreg.solvers.lockstep import Apart
-from jitlogreg.solvers.monitor import Progress
+from jitlogreg.solvers.monitor import Progress, warn
 from jitlogreg.solvers.path import How, check_penalties, follow_paths, unfinished
 from jitlogreg.solvers.separation import SeparationWarning
 
@@ -178,11 +177,6 @@ def warn_of_penalties(stops, l2s):
     without = [(stop.message, l2) for stop, l2 in zip(stops, l2s, strict=False) if stop.remedy is not None]
     if without:
         message, l2 = without[0]
-        _warn(f"{len(without)} of {len(l2s)} penalties leave no minimum; l2={l2:g}: {message}", SeparationWarning)
+        warn(f"{len(without)} of {len(l2s)} penalties leave no minimum; l2={l2:g}: {message}", SeparationWarning)
     if len(stops) < len(l2s):
-        _warn(f"stopped by the callback: {len(stops)} of {len(l2s)} penalties have a fit", RuntimeWarning)
-
-
-def _warn(message, category):
-    # past this, warn_of_penalties, fit_path, and the wrapper that takes others' arrays
-    warnings.warn(message, category, stacklevel=5)
+        warn(f"stopped by the callback: {len(stops)} of {len(l2s)} penalties have a fit")

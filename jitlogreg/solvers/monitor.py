@@ -1,5 +1,6 @@
 """Who follows a run: a callback, a progress bar, a checkpoint."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,6 +44,12 @@ class Monitor(NamedTuple):
         """
         validation.check_callable("callback", callback)
         return cls(callback, progress, Checkpoint(checkpoint, checkpoint_every, resume))
+
+
+def warn(message, category=RuntimeWarning):
+    """Warn at the line of the user who has called the function that calls the caller of this one."""
+    # past this, its caller, that one's caller, which is public, and the wrapper of the latter for arrays of others
+    warnings.warn(message, category, stacklevel=5)
 
 
 def is_true(answer):
