@@ -309,6 +309,11 @@ def test_a_picture_of_the_scores(tmp_path):
         assert re.match("score, mean of 3 folds", axes.get_ylabel())
         axes.figure.savefig(tmp_path / "scores.svg")
         pyplot.close(axes.figure)
+    with pytest.warns(RuntimeWarning, match="^stopped by the callback"):
+        axes = jlr.cross_validate(X, y, L2S, folds=3, callback=lambda state: True).plot()
+    axes.figure.savefig(tmp_path / "scores.svg")
+    assert axes.get_legend_handles_labels()[1] == []
+    pyplot.close(axes.figure)
 
 
 def test_data_that_cannot_be_weighed_is_refused():

@@ -69,11 +69,13 @@ class CrossValidation(NamedTuple):
         mean, deviation = mean_and_error(self.scores)
         ax.errorbar(self.l2s[order], mean[order], deviation[order], marker="o", capsize=3, color="#3060a0")
         for l2, style, name in ((self.best_l2, "-", "best"), (self.one_se_l2, "--", "one standard error")):
-            ax.axvline(l2, linestyle=style, color="#808080", linewidth=1, label=f"{name}: {l2:.3g}")
+            if np.isfinite(l2):  # it was chosen
+                ax.axvline(l2, linestyle=style, color="#808080", linewidth=1, label=f"{name}: {l2:.3g}")
         folds = self.scores.shape[1]
         ax.set(xlabel="l2", ylabel=f"score, mean of {folds} folds" if folds > 1 else "score")
         ax.set_xscale("log" if np.all(self.l2s > 0) else "symlog", **_linear_below(self.l2s))
-        ax.legend()
+        if np.isfinite(self.best_l2):
+            ax.legend()
         return ax
 
 
