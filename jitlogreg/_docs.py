@@ -71,6 +71,18 @@ offset : ndarray of bool, integer or float, shape (m,), optional
 l2 : float
     The strength of the penalty l2/2 ‖w‖², at least 0. The intercept is not penalised.
 """,
+    "callback_of_fits": """
+callback : callable, optional
+    Called as callback(state) after each fit, with `n_done` and `n_left`, the numbers of fits; no more are made if it
+    returns True.
+""",
+    "checkpoint_of_fits": """
+checkpoint : path, optional
+    A file to save finished fits in: at the start, after each `checkpoint_every` fits, and at the end, also where the
+    callback is it.
+checkpoint_every : int
+    At least 1.
+""",
     "target": """
 target : {"cpu", "cuda", "reference"}, optional
     Where to run. By default the enclosing `use_target`, then the environment, then where X is stored decides.

@@ -140,6 +140,15 @@ class OutputsObjective(Objective):
         models.total_weight, models.imbalance = np.sum(weights, axis=1), 0.0
         return models
 
+    def reweighted(self, weights):
+        """A softmax that differs from this one in its weights (m,) alone. Nothing is read."""
+        other = copy.copy(self)
+        other._data = self._data._replace(sample_weight=weights)
+        other._problem = self._problem._replace(sample_weight=held(self._target, weights))
+        other._at_zero, other.total_weight = None, float(np.sum(weights))
+        other.imbalance = 0.5 if other.missing_classes() is not None else 0.0
+        return other
+
     def model(self, k):
         """The `Objective` of one of the independent models, with the bits that it has alone."""
         one = object.__new__(Objective)

@@ -133,7 +133,7 @@ def cluster():
     """Two worker processes of one thread each."""
     distributed = pytest.importorskip("distributed", reason="distributed is not installed")
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client
@@ -251,7 +251,7 @@ def test_a_fit_survives_killed_workers():
             threading.Timer(0.1, os.kill, (killed[-1], signal.SIGKILL)).start()  # while blocks are worked on
 
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
         client.as_current(),
     ):

@@ -1,4 +1,4 @@
-"""Paths of penalties, cross-validation and bootstrap: against fits one by one, other libraries, and formulas."""
+"""Paths of penalties and cross-validation: against fits one by one, other libraries, and formulas."""
 
 import re
 
@@ -7,9 +7,6 @@ import pytest
 
 import jitlogreg as jlr
 from jitlogreg.objective import Objective
-from jitlogreg.solvers import bootstrap as bootstrapping
-from jitlogreg.solvers import cross_validation
-from jitlogreg.solvers.arguments import Options
 from jitlogreg.solvers.folds import fold_numbers
 from jitlogreg.solvers.scoring import roc_auc
 from jitlogreg.solvers.separation import SeparationWarning
@@ -216,12 +213,14 @@ class Splits:
         ("five", TypeError, r"^folds: expected a number of folds, an array .* or a splitter"),
         ([0, 1, 0, 1, 0, 1], TypeError, r"^folds: .* got a list: np.asarray\(folds\) makes an array"),
         (dict, TypeError, r"^folds: .* got a class: folds\(\) makes a splitter"),
-        (np.zeros(6, int), ValueError, r"^folds: expected numbers from 0 on, .* got no row in fold 1"),
+        (np.zeros(6, int), ValueError, r"^folds: expected .* each fold with rows in it and outside, got every row in"),
+        (np.full(6, -1), ValueError, r"^folds: .* got no row in fold 0"),
         (np.array([0, 2, 0, 2, 0, 2]), ValueError, r"^folds: .* got no row in fold 1"),
-        (np.array([0, 1, -1, 0, 1, 0]), ValueError, r"^folds: .* got -1"),
+        (np.array([0, 1, -2, 0, 1, 0]), ValueError, r"^folds: expected numbers from -1 on, .* got -2"),
         (np.zeros(5, int), ValueError, r"^folds: expected integers of shape \(6,\)"),
         (Splits([0, 1, 2], [2, 3, 4, 5]), ValueError, r"^folds: expected folds that do not overlap, got row 2 twice"),
-        (Splits([0, 1, 2], [3, 4]), ValueError, r"^folds: expected two folds or more that have every row, got row 5"),
+        (Splits(), ValueError, r"^folds: .* got no row in fold 0"),
+        (Splits(range(6)), ValueError, r"^folds: .* got every row in fold 0"),
         (Splits([0, 1], [2, 3, 4], [5], m=7), ValueError, r"^folds: expected each split to have all 6 rows"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -240,6 +239,20 @@ def test_splits_are_folds():
     assert np.array_equal(numbers, np.arange(30) >= 10)
 
 
+def test_rows_of_no_fold_are_learnt_from_and_not_scored():
+    X, y, s = examples()
+    numbers = np.arange(600) % 4
+    whole = jlr.cross_validate(X, y, L2S, folds=numbers, sample_weight=s)
+    two = jlr.cross_validate(X, y, L2S, folds=np.where(numbers < 2, numbers, -1), sample_weight=s)
+    assert two.scores.tobytes() == np.ascontiguousarray(whole.scores[:, :2]).tobytes()
+    split = [(np.flatnonzero(numbers != 3), np.flatnonzero(numbers == 3))]
+    one = jlr.cross_validate(X, y, L2S, folds=split, sample_weight=s)
+    assert one.scores.tobytes() == np.ascontiguousarray(whole.scores[:, 3:]).tobytes()
+    best = int(np.argmax(one.scores[:, 0]))
+    assert one.best_l2 == one.one_se_l2 == L2S[best]
+    assert one.fit.w.tolist() == jlr.fit_path(X, y, l2s=L2S, sample_weight=s).w[:, best].tolist()
+
+
 def test_a_score_that_is_no_number_is_refused():
     X, y, _ = examples(30)
     with pytest.raises(TypeError, match=r"^scoring: expected a function that returns a number, got one that .* 'a'"):
@@ -253,8 +266,6 @@ def test_fits_that_have_not_converged_are_told():
     separable = np.linspace(-1, 1, 40)[:, np.newaxis]
     with pytest.warns(RuntimeWarning, match=r"fits have not converged; .*complete separation"):
         jlr.cross_validate(separable, separable[:, 0] > 0, [0.0, 0.1], folds=2)
-    with pytest.raises(ValueError, match=r"^max_iterations: expected enough for the fit to all rows"):
-        jlr.bootstrap(X, y, max_iterations=1)
 
 
 def test_a_class_without_examples_is_named():
@@ -289,46 +300,6 @@ def test_a_fold_without_a_class_has_no_score():
         jlr.cross_validate(X, y, [0.1], folds=folds, sample_weight=(folds == 1).astype(float))
 
 
-class KilledError(Exception):
-    """Stands for a process that ends."""
-
-
-def killed_after(requests, monkeypatch, module):
-    """Make every path end with an error after so many requests in all."""
-    steps, seen = module.path_steps, []
-
-    def path_steps(*arguments):
-        path, answer = steps(*arguments), None
-        while True:
-            try:
-                request = path.send(answer)
-            except StopIteration:
-                return
-            seen.append(request)
-            if len(seen) > requests:
-                raise KilledError
-            answer = yield request
-
-    monkeypatch.setattr(module, "path_steps", path_steps)
-
-
-@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
-def test_a_cross_validation_resumes_to_the_same_bits(tmp_path, monkeypatch, link):
-    X, y, _ = examples(300)
-    arguments = {"folds": 3, "solver": "lbfgs", "link": link}
-    whole, path = jlr.cross_validate(X, y, L2S, **arguments), tmp_path / "run.npz"
-    with monkeypatch.context() as patch:
-        killed_after(60, patch, cross_validation)
-        with pytest.raises(KilledError):
-            jlr.cross_validate(X, y, L2S, checkpoint=path, checkpoint_every=1, **arguments)
-    rest = jlr.cross_validate(X, y, L2S, resume=path, **arguments)
-    assert rest.scores.tobytes() == whole.scores.tobytes()
-    assert rest.fit.w.tobytes() == whole.fit.w.tobytes()
-    assert rest.n_reads < whole.n_reads
-    with pytest.raises(ValueError, match=r"^resume: expected a run whose l2s is"):
-        jlr.cross_validate(X, y, L2S[:2], resume=path, **arguments)
-
-
 def test_a_picture_of_the_scores(tmp_path):
     pyplot = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
     X, y, _ = examples(100)
@@ -338,118 +309,11 @@ def test_a_picture_of_the_scores(tmp_path):
         assert re.match("score, mean of 3 folds", axes.get_ylabel())
         axes.figure.savefig(tmp_path / "scores.svg")
         pyplot.close(axes.figure)
-
-
-# ---------------------------------------------------------------- bootstrap
-
-
-@pytest.mark.parametrize(("shift", "weighted"), [(0.0, False), (0.0, True), (1e5, False)])
-def test_a_resample_is_the_fit_of_its_rows(shift, weighted):
-    X, y, s = examples(shift=shift)
-    s = s if weighted else None
-    found = jlr.bootstrap(X, y, n_resamples=11, seed=3, l2=0.01, sample_weight=s)
-    assert (found.w.shape, found.b.shape) == ((5, 11), (11,))
-    for r in (0, 5, 10):
-        rows = np.random.default_rng([3, r]).integers(0, 600, 600)
-        alone = jlr.fit(X[rows], y[rows], l2=0.01, sample_weight=None if s is None else s[rows], tolerance=1e-9)
-        np.testing.assert_allclose(found.w[:, r], alone.w, rtol=1e-6)
-        assert found.b[r] == pytest.approx(alone.b, rel=1e-6)
-
-
-def test_a_resample_does_not_depend_on_the_others(monkeypatch):
-    X, y, _ = examples()
-    many = jlr.bootstrap(X, y, n_resamples=20)
-    few = jlr.bootstrap(X, y, n_resamples=3)
-    assert few.w.tobytes() == np.ascontiguousarray(many.w[:, :3]).tobytes()
-    monkeypatch.setattr(bootstrapping, "FEWEST", 1)
-    monkeypatch.setattr(bootstrapping, "MOST", 1)
-    assert jlr.bootstrap(X, y, n_resamples=20).w.tobytes() == many.w.tobytes()
-
-
-def test_percentiles_are_quantiles():
-    X, y, _ = examples()
-    found = jlr.bootstrap(X, y, n_resamples=50, confidence=0.9)
-    np.testing.assert_allclose(found.w_interval, np.quantile(found.w, [0.05, 0.95], axis=1).T, rtol=1e-13)
-    np.testing.assert_allclose(found.b_interval, np.quantile(found.b, [0.05, 0.95]), rtol=1e-13)
-
-
-@pytest.mark.parametrize("shift", [0.0, 1e6])
-def test_the_acceleration_is_that_of_the_jackknife(shift):
-    X, y, s = examples(200, 2, shift=shift)
-    options = Options.checked(solver="auto", tolerance=1e-9, max_iterations=100)
-    whole = bootstrapping._Whole(jlr.Objective(X, y, sample_weight=s), options)
-    left_out = [np.arange(200) != i for i in range(200)]
-    fits = [jlr.fit(X[rows], y[rows], sample_weight=s[rows], tolerance=1e-9) for rows in left_out]
-    off = np.array([np.append(fit.w, fit.b) for fit in fits])
-    off = off.mean(axis=0) - off
-    wanted = np.sum(off**3, axis=0) / (6 * np.sum(off**2, axis=0) ** 1.5)
-    # the infinitesimal jackknife differs by a share of 1/m of each influence
-    np.testing.assert_allclose(bootstrapping._accelerations(whole), wanted, atol=2e-3)
-    assert np.max(np.abs(wanted)) > 4e-3
-
-
-def test_bca_is_that_of_scipy():
-    stats = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
-    X, y, _ = examples(150, 1)
-    ours = jlr.bootstrap(X, y, n_resamples=999, method="bca")
-
-    def coefficient(rows, axis=-1):
-        fitted = [jlr.fit(X[r], y[r]).w[0] for r in np.atleast_2d(np.moveaxis(rows, axis, -1)).astype(int)]
-        return np.reshape(fitted, rows.shape[:-1])
-
-    theirs = stats.bootstrap(
-        (np.arange(150),), coefficient, method="BCa", n_resamples=999, vectorized=True, rng=np.random.default_rng(1)
-    )
-    width = ours.w_interval[0, 1] - ours.w_interval[0, 0]
-    np.testing.assert_allclose(ours.w_interval[0], theirs.confidence_interval, atol=width / 10)
-
-
-def test_counts_are_narrow():
-    counts = bootstrapping.drawn(1000, 0, 1)
-    assert counts.dtype == np.uint8
-    assert counts.sum() == 1000
-    assert np.array_equal(counts, np.bincount(np.random.default_rng([0, 1]).integers(0, 1000, 1000), minlength=1000))
-
-
-def test_a_bootstrap_resumes_to_the_same_bits(tmp_path, monkeypatch):
-    X, y, _ = examples(300)
-    whole, path = jlr.bootstrap(X, y, n_resamples=40), tmp_path / "run.npz"
-    with monkeypatch.context() as patch:
-        killed_after(100, patch, bootstrapping)
-        with pytest.raises(KilledError):
-            jlr.bootstrap(X, y, n_resamples=40, checkpoint=path, checkpoint_every=1)
-    rest = jlr.bootstrap(X, y, n_resamples=40, resume=path)
-    assert rest.w.tobytes() == whole.w.tobytes()
-    assert rest.n_reads < whole.n_reads
-    with pytest.raises(ValueError, match=r"^resume: expected a run whose seed is 1"):
-        jlr.bootstrap(X, y, seed=1, resume=path)
-
-
-def test_resamples_of_one_class_are_named_and_left_out():
-    X, y = np.arange(12.0)[:, np.newaxis], (np.arange(12) == 3).astype(int)
-    with pytest.warns(RuntimeWarning, match=r"resamples have no fit that converged, and are not counted: \d"):
-        found = jlr.bootstrap(X, y, l2=0.1, n_resamples=20)
-    without = np.isnan(found.w[0])
-    for r in range(20):
-        rows = np.random.default_rng([0, r]).integers(0, 12, 12)
-        assert without[r] == (len(set(y[rows])) == 1)
-    np.testing.assert_allclose(found.w_interval[0], np.quantile(found.w[0, ~without], [0.025, 0.975]), rtol=1e-13)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"n_resamples": 1}, r"^n_resamples: expected an integer of at least 2, got 1"),
-        ({"confidence": 1.0}, r"^confidence: expected a number between 0 and 1, got 1"),
-        ({"method": "basic"}, r"^method: expected one of 'percentile', 'bca', got 'basic'"),
-    ],
-)
-def test_bad_arguments_of_a_bootstrap_are_refused(arguments, message):
-    X, y, _ = examples(30)
-    with pytest.raises(ValueError, match=message):
-        jlr.bootstrap(X, y, **arguments)
-    with pytest.raises(ValueError, match=r"^y: expected data whose objective has a minimum"):
-        jlr.bootstrap(np.arange(9.0)[:, np.newaxis], np.arange(9) > 4)
+    with pytest.warns(RuntimeWarning, match="^stopped by the callback"):
+        axes = jlr.cross_validate(X, y, L2S, folds=3, callback=lambda state: True).plot()
+    axes.figure.savefig(tmp_path / "scores.svg")
+    assert axes.get_legend_handles_labels()[1] == []
+    pyplot.close(axes.figure)
 
 
 def test_data_that_cannot_be_weighed_is_refused():

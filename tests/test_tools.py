@@ -403,6 +403,9 @@ def test_folds_and_resamples_are_timed_beside_fits_one_by_one(monkeypatch, capsy
     assert set(row["times_ours"]) == {"one by one", "scikit-learn"}
     assert selection_table.bootstrap()["reads_one_by_one"] > 4
     assert selection_table.targets()["times_ours"]["one by one"] > 0
+    row = selection_table.memory()
+    assert row["all_weights_bytes"] == 300 * 4 * 8
+    assert row["peak_bytes"] > row["all_weights_bytes"]  # so few rows take less than all else
 
 
 def test_several_outputs_are_timed_beside_their_peers(monkeypatch, capsys):

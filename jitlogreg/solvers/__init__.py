@@ -14,7 +14,7 @@ lockstep.py          many runs at once: one read of X answers all that wait
 fit_models.py        `fit` of K independent models
 path.py, fit_path.py    from penalty to penalty
 cross_validation.py, folds.py, scoring.py    `cross_validate`
-bootstrap.py         `bootstrap`
+bootstrap.py, resamples.py, intervals.py    `bootstrap`
 gradient_descent.py  `gradient_descent`: the update rule of the lecture notes
 minibatch.py, batches.py    `minibatch_descent`: a step for each batch, and where batches come from
 monitor.py, progress.py, checkpoint.py    callbacks, progress bars, files to resume from

@@ -103,6 +103,21 @@ def initial_theta(X, w, b, objective):
     return np.append(w, b)[:n_parameters]
 
 
+def description_of(call, objective, **more):
+    """What must be the same when a run of a call is resumed: its objective's data, and arguments by name."""
+    description = {
+        "call": call,
+        **more,
+        "target": objective.target,
+        "shape": list(objective.shape),
+        "dtype": objective.dtype.name,
+        "fit_intercept": objective.has_intercept,
+    }
+    if isinstance(objective, OutputsObjective):
+        description |= {"link": objective.link, "n_outputs": objective.n_outputs}
+    return description
+
+
 def chosen_solver(solver, objective):
     """The solver itself where "auto" was asked for."""
     if solver != "auto":

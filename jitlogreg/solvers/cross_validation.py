@@ -2,7 +2,7 @@
 
 import functools
 import os
-import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,13 +11,13 @@ from jitlogreg._docs import documented
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
 from jitlogreg.outputs_objective import OutputsObjective
-from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, objective_in_memory
+from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, description_of, objective_in_memory
 from jitlogreg.solvers.fit import Fit
 from jitlogreg.solvers.folds import fold_numbers
-from jitlogreg.solvers.lockstep import Apart, SideBySide, lockstep
-from jitlogreg.solvers.path import How, Stop, check_penalties, path_steps, stops_from_arrays, stops_to_arrays
-from jitlogreg.solvers.progress import progress_bar
-from jitlogreg.solvers.scoring import check_scoring, scores_of
+from jitlogreg.solvers.lockstep import Apart, SideBySide
+from jitlogreg.solvers.monitor import Progress, warn
+from jitlogreg.solvers.path import How, Stop, check_penalties, follow_paths, unfinished
+from jitlogreg.solvers.scoring import check_scoring, choose, mean_and_error, scores_of
 from jitlogreg.solvers.standardize import ROWS, column_statistics
 
 
@@ -29,7 +29,7 @@ class CrossValidation(NamedTuple):
     l2s : ndarray of float64, shape (P,)
     scores : ndarray of float64, shape (P, F)
         On the rows that were left out; the greater, the better. NaN where the rows that a fold learns from have one
-        class, or where a score is not defined.
+        class, where a score is not defined, or where the callback has come before the fit.
     best_l2 : float
         The penalty of the best mean score.
     one_se_l2 : float
@@ -69,10 +69,13 @@ class CrossValidation(NamedTuple):
         mean, deviation = mean_and_error(self.scores)
         ax.errorbar(self.l2s[order], mean[order], deviation[order], marker="o", capsize=3, color="#3060a0")
         for l2, style, name in ((self.best_l2, "-", "best"), (self.one_se_l2, "--", "one standard error")):
-            ax.axvline(l2, linestyle=style, color="#808080", linewidth=1, label=f"{name}: {l2:.3g}")
-        ax.set(xlabel="l2", ylabel=f"score, mean of {self.scores.shape[1]} folds")
+            if np.isfinite(l2):  # it was chosen
+                ax.axvline(l2, linestyle=style, color="#808080", linewidth=1, label=f"{name}: {l2:.3g}")
+        folds = self.scores.shape[1]
+        ax.set(xlabel="l2", ylabel=f"score, mean of {folds} folds" if folds > 1 else "score")
         ax.set_xscale("log" if np.all(self.l2s > 0) else "symlog", **_linear_below(self.l2s))
-        ax.legend()
+        if np.isfinite(self.best_l2):
+            ax.legend()
         return ax
 
 
@@ -97,6 +100,7 @@ def cross_validate(
     fit_intercept: bool = True,
     tolerance: float = 1e-6,
     max_iterations: int = 100,
+    callback: Callable[[Progress], object] | None = None,
     progress: bool = False,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int = 10,
@@ -113,8 +117,8 @@ def cross_validate(
     l2s : ndarray or list, shape (P,), optional
         Different penalties of at least 0, in any order; ten by default, as in `fit_path`.
     folds : int, ndarray of int, shape (m,), or splitter
-        How many folds, each with the same shares of the classes; or the fold of each row, 0 to F − 1; or a splitter of
-        scikit-learn's that leaves each row out once.
+        How many folds, each with the same shares of the classes; or the fold of each row, 0 to F − 1, or −1 for a row
+        that every fold learns from; or a splitter of scikit-learn's, or its splits, that leave no row out twice.
     seed : int
         Deals the rows out to a number of folds.
     scoring : {"log_loss", "accuracy", "roc_auc", "brier"} or callable
@@ -131,15 +135,13 @@ def cross_validate(
         Whether there is a b; it is 0 otherwise.
     tolerance, max_iterations : float, int
         Those of each fit.
+    %(callback_of_fits)s
     progress : bool
         Show how many fits are left (needs the package rich).
-    checkpoint : path, optional
-        A file to save finished fits in: at the start, after each `checkpoint_every` fits, and at the end.
-    checkpoint_every : int
-        At least 1.
+    %(checkpoint_of_fits)s
     resume : path, optional
-        A checkpoint of the same data, penalties, folds and target to go on from, to the same bits. `scoring` may
-        differ.
+        A checkpoint of the same data, penalties, folds, solver and target to go on from, to the same bits. `scoring`
+        may differ.
     %(target)s
 
     Returns
@@ -153,7 +155,9 @@ def cross_validate(
     Warns
     -----
     RuntimeWarning
-        If the rows that a fold learns from have one class, it has no score, or a fit has not converged.
+        If the rows that a fold learns from have one class, it has no score, or a fit has not converged; or if the
+        callback has stopped the run. Then scores without a fit are NaN, and no penalty is chosen: `best_l2`,
+        `one_se_l2` and what `fit` has are NaN.
 
     Notes
     -----
@@ -181,6 +185,7 @@ def cross_validate(
         solver=solver,
         tolerance=tolerance,
         max_iterations=max_iterations,
+        callback=callback,
         progress=progress,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
@@ -197,15 +202,18 @@ def cross_validate(
     data = whole._data
     models = _models(whole, numbers, count)
     order = np.argsort(-l2s)
-    stops = _go_down(models, l2s[order], whole, options, _description(whole, l2s, numbers))
+    stops = _go_down(models, l2s[order], numbers, whole, options)
     of_penalties = np.argsort(order)
     scores = np.empty((len(l2s), count))
     for fold in range(count):
-        rows, fits = np.flatnonzero(numbers == fold), [stops[fold][k] for k in of_penalties]
+        rows = np.flatnonzero(numbers == fold)
+        fits = [stops[fold][k] if k < len(stops[fold]) else None for k in of_penalties]
         scores[:, fold] = _scores(whole, data, rows, fits, scoring, fold)
     _warn_of_unconverged(stops, l2s[order])
-    chosen, one_se = _choose(l2s, scores)
     n_reads = models.n_reads + 2  # the check of the data, and the scores
+    if sum(map(len, stops)) < len(stops) * len(l2s):
+        return CrossValidation(l2s, scores, np.nan, np.nan, _fit_of(unfinished(whole), n_reads), n_reads)
+    chosen, one_se = choose(l2s, scores)
     fit = _fit_of(stops[count][of_penalties[chosen]], n_reads)
     return CrossValidation(l2s, scores, float(l2s[chosen]), float(l2s[one_se]), fit, n_reads)
 
@@ -221,7 +229,8 @@ def _models(whole, numbers, count):
         if data.sample_weight is None
         else np.tile(data.sample_weight, (count + 1, 1))
     )
-    weights[numbers, np.arange(len(numbers))] = 0.0
+    left_out = np.flatnonzero(numbers >= 0)
+    weights[numbers[left_out], left_out] = 0.0
     for fold in range(count):
         if not np.any(weights[fold]):
             raise ValueError(f"sample_weight: expected weight in more than one fold, got it all in fold {fold}")
@@ -236,37 +245,14 @@ def _models(whole, numbers, count):
     )
 
 
-def _go_down(models, l2s, whole, options, description):
+def _go_down(models, l2s, numbers, whole, options):
     """The stops of each model on its path."""
-    monitor, count = options.monitor, len(models.objectives)
-    names = [name for k in range(count) for name in stops_to_arrays([], k)]
-    restored = monitor.checkpoint.restore(description, names)
-    start = [objective.at_zero() for objective in models.objectives]
-    losses, gradients = np.array([loss for loss, _ in start]), np.stack([gradient for _, gradient in start])
-    monitor.checkpoint.begin(losses, gradients, whole.fingerprint)
-    stops = [[] if restored is None else stops_from_arrays(restored, k) for k in range(count)]
-    methods = METHODS[chosen_solver(options.solver, models.objectives[0])]
-    how = How(methods, options.tolerance, options.max_iterations, _columns_of_all(whole))
+    solver = chosen_solver(options.solver, models.objectives[0])
+    how = How(METHODS[solver], options.tolerance, options.max_iterations, _columns_of_all(whole))
+    sizes = np.bincount(numbers + 1).tolist()
+    description = description_of("cross_validate", whole, solver=solver, l2s=l2s.tolist(), folds=sizes)
     zero = np.zeros(whole.n_parameters)
-    done = sum(map(len, stops))
-    with progress_bar("fits", count * len(l2s), enabled=monitor.progress) as advance:
-        advance(done, None)
-
-        def after_round(running):
-            nonlocal done
-            before, done = done, sum(map(len, stops))
-            for number in range(before + 1, done + 1):
-                advance(1, None)
-                monitor.checkpoint.save(number, state)
-            if not running:
-                monitor.checkpoint.save(done, state, is_last=True)
-
-        def state():
-            return {name: array for k in range(count) for name, array in stops_to_arrays(stops[k], k).items()}
-
-        paths = {k: path_steps(of_model, l2s, how, stops[k], zero) for k, of_model in enumerate(models.objectives)}
-        lockstep(models, paths, after_round)
-    return stops
+    return follow_paths(models, l2s, how, zero, options.monitor, description, whole.fingerprint)
 
 
 def _columns_of_all(whole):
@@ -280,70 +266,37 @@ def _columns_of_all(whole):
     return columns
 
 
-def _description(whole, l2s, numbers):
-    """What must be the same when a cross-validation is resumed."""
-    return {
-        "call": "cross_validate",
-        "target": whole.target,
-        "l2s": l2s.tolist(),
-        "shape": list(whole.shape),
-        "dtype": whole.dtype.name,
-        "fit_intercept": whole.has_intercept,
-        "folds": np.bincount(numbers).tolist(),
-    }
-
-
 # ---------------------------------------------------------------- the choice
 
 
-def _scores(whole, data, rows, fits: list[Stop], scoring, fold):
-    """The scores of a fold, for each penalty."""
-    if all(fit.remedy == "labels" for fit in fits):
-        _warn(f"fold {fold} has no scores: the rows that it learns from have one class, or lack one")
-        return np.full(len(fits), np.nan)
-    scores = scores_of(whole._target, whole.link, data, rows, [(fit.w, fit.b) for fit in fits], scoring)
-    scores = np.where([fit.remedy == "labels" for fit in fits], np.nan, scores)
-    if np.isnan(scores).any():
-        _warn(f"fold {fold} has no score for {int(np.isnan(scores).sum())} of {len(scores)} penalties")
+def _scores(whole, data, rows, fits: list[Stop | None], scoring, fold):
+    """The scores of a fold, for each penalty; NaN where there is no fit, or one to one class."""
+    scores, made = np.full(len(fits), np.nan), {p: fit for p, fit in enumerate(fits) if fit is not None}
+    scored = {p: (fit.w, fit.b) for p, fit in made.items() if fit.remedy != "labels"}
+    if scored:
+        scores[list(scored)] = scores_of(whole._target, whole.link, data, rows, list(scored.values()), scoring)
+    without = int(np.isnan(scores[list(made)]).sum())
+    if made and not scored:
+        warn(f"fold {fold} has no scores: the rows that it learns from have one class, or lack one")
+    elif without:
+        warn(f"fold {fold} has no score for {without} of {len(fits)} penalties")
     return scores
 
 
 def _warn_of_unconverged(stops, l2s):
-    """Warn if fits have not converged for another reason than that they learn from one class."""
+    """Warn if fits have not converged for another reason than that they learn from one class, or were not made."""
+    made, total = sum(map(len, stops)), len(stops) * len(l2s)
     unconverged = [
         (f"fold {fold}" if fold < len(stops) - 1 else "all rows", l2, stop.message)
         for fold, of_fold in enumerate(stops)
-        for stop, l2 in zip(of_fold, l2s, strict=True)
+        for stop, l2 in zip(of_fold, l2s, strict=False)
         if not stop.converged and stop.remedy != "labels"
     ]
     if unconverged:
         who, l2, message = unconverged[0]
-        _warn(
-            f"{len(unconverged)} of {len(stops) * len(l2s)} fits have not converged; {who} at l2={l2:g}: {message}", 4
-        )
-
-
-def _warn(message, level=5):
-    warnings.warn(message, RuntimeWarning, stacklevel=level)  # past this, what calls it, cross_validate and its wrapper
-
-
-def mean_and_error(scores):
-    """The mean of each penalty's scores over the folds that have one, and its standard error."""
-    has_score = np.isfinite(scores)
-    count = np.maximum(has_score.sum(axis=1), 1)
-    mean = np.where(has_score.any(axis=1), np.sum(np.where(has_score, scores, 0.0), axis=1) / count, -np.inf)
-    off = np.where(has_score, scores - np.where(np.isfinite(mean), mean, 0.0)[:, np.newaxis], 0.0)
-    return mean, np.sqrt(np.sum(off * off, axis=1) / np.maximum(count - 1, 1) / count)
-
-
-def _choose(l2s, scores):
-    """The numbers of the best penalty, and of the largest within one standard error; the larger of equals."""
-    mean, error = mean_and_error(scores)
-    if not np.isfinite(mean).any():
-        raise ValueError("folds: expected a score in some fold, got none")
-    best = max(np.flatnonzero(mean == np.max(mean)), key=lambda k: l2s[k])
-    within = np.flatnonzero(mean >= mean[best] - error[best])
-    return int(best), int(max(within, key=lambda k: l2s[k]))
+        warn(f"{len(unconverged)} of {made} fits have not converged; {who} at l2={l2:g}: {message}")
+    if made < total:
+        warn(f"stopped by the callback: {made} of {total} fits are made, and no penalty is chosen")
 
 
 def _fit_of(stop, n_reads):

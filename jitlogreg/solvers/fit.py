@@ -12,7 +12,7 @@ from jitlogreg.interop.device_array import like
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
 from jitlogreg.outputs_objective import OutputsObjective
-from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, initial_theta, objective_of
+from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, description_of, initial_theta, objective_of
 from jitlogreg.solvers.fit_models import fit_models
 from jitlogreg.solvers.monitor import State
 from jitlogreg.solvers.point import Point, number_or_array
@@ -286,16 +286,4 @@ def _begin(objective, theta, options, asked):
 
 
 def _description(objective, solver):
-    """What must be the same when a fit is resumed."""
-    description = {
-        "call": "fit",
-        "solver": solver,
-        "target": objective.target,
-        "l2": np.asarray(objective.l2).tolist(),
-        "shape": list(objective.shape),
-        "dtype": objective.dtype.name,
-        "fit_intercept": objective.has_intercept,
-    }
-    if isinstance(objective, OutputsObjective):
-        description |= {"link": objective.link, "n_outputs": objective.n_outputs}
-    return description
+    return description_of("fit", objective, solver=solver, l2=np.asarray(objective.l2).tolist())

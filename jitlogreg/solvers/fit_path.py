@@ -1,6 +1,7 @@
 """`fit_path`: one model, many penalties."""
 
-import warnings
+import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +10,10 @@ from jitlogreg._docs import documented
 from jitlogreg.interop.wrapping import accepts_foreign_arrays
 from jitlogreg.objective import Objective
 from jitlogreg.outputs_objective import OutputsObjective
-from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, initial_theta, objective_of
-from jitlogreg.solvers.lockstep import Apart, lockstep
-from jitlogreg.solvers.path import How, Stop, check_penalties, path_steps
-from jitlogreg.solvers.progress import progress_bar
+from jitlogreg.solvers.arguments import METHODS, Options, chosen_solver, description_of, initial_theta, objective_of
+from jitlogreg.solvers.lockstep import Apart
+from jitlogreg.solvers.monitor import Progress, warn
+from jitlogreg.solvers.path import How, check_penalties, follow_paths, unfinished
 from jitlogreg.solvers.separation import SeparationWarning
 
 
@@ -63,7 +64,11 @@ def fit_path(
     b: float = 0.0,
     tolerance: float = 1e-6,
     max_iterations: int = 100,
+    callback: Callable[[Progress], object] | None = None,
     progress: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: int = 1,
+    resume: str | os.PathLike | None = None,
     target: str | None = None,
 ) -> FitPath:
     """Fit one model to several penalties, each fit starting where that to the next larger one ended.
@@ -88,8 +93,13 @@ def fit_path(
         Where the first fit starts; 0 if left out.
     tolerance, max_iterations : float, int
         Those of each fit.
+    %(callback_of_fits)s
     progress : bool
-        Show how many penalties are left (needs the package rich).
+        Show how many fits are left (needs the package rich).
+    %(checkpoint_of_fits)s
+    resume : path, optional
+        A checkpoint of the same data, penalties, solver and target to go on from, to the same bits. `w` and `b` are
+        ignored then.
     %(target)s
 
     Returns
@@ -104,6 +114,8 @@ def fit_path(
     -----
     SeparationWarning
         If there is no minimum for some penalty; `converged` is False there.
+    RuntimeWarning
+        If the callback has stopped the path: the smaller penalties have no fit, and NaN in its place.
 
     Notes
     -----
@@ -117,26 +129,28 @@ def fit_path(
     >>> path.w.round(3), path.converged
     (array([[0.331, 1.327, 3.632]]), array([ True,  True,  True]))
     """
-    options = Options.checked(solver=solver, tolerance=tolerance, max_iterations=max_iterations, progress=progress)
+    options = Options.checked(
+        solver=solver,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        callback=callback,
+        progress=progress,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+    )
     described = {"sample_weight": sample_weight, "offset": offset, "fit_intercept": fit_intercept}
     objective = objective_of(X, y, link=link, l2=0.0, target=target, **described)
     if isinstance(objective, OutputsObjective) and objective.link != "softmax":
         raise ValueError(f"y: expected labels of one model, got those of {objective.n_outputs}")
     l2s = check_penalties("l2s", l2s, objective)
-    how = How(METHODS[chosen_solver(solver, objective)], options.tolerance, options.max_iterations)
-    order, models = np.argsort(-l2s), Apart([objective])
-    stops: list[Stop] = []
-    shown = 0
-    with progress_bar("penalties", len(l2s), enabled=options.monitor.progress) as advance:
-
-        def after_round(running):
-            nonlocal shown
-            advance(len(stops) - shown, stops[-1].loss if stops else None)
-            shown = len(stops)
-
-        start = initial_theta(X, w, b, objective)
-        lockstep(models, {0: path_steps(objective, l2s[order], how, stops, start)}, after_round)
+    solver = chosen_solver(solver, objective)
+    how = How(METHODS[solver], options.tolerance, options.max_iterations)
+    order, models, start = np.argsort(-l2s), Apart([objective]), initial_theta(X, w, b, objective)
+    description = description_of("fit_path", objective, solver=solver, l2s=l2s[order].tolist())
+    (stops,) = follow_paths(models, l2s[order], how, start, options.monitor, description, objective.fingerprint)
     warn_of_penalties(stops, l2s[order])
+    stops += [unfinished(objective)] * (len(l2s) - len(stops))
     return _packed(l2s, [stops[k] for k in np.argsort(order)], models.n_reads)
 
 
@@ -159,12 +173,10 @@ def _packed(l2s, stops, n_reads):
 
 
 def warn_of_penalties(stops, l2s):
-    """Warn if some penalties leave no minimum."""
-    without = [(stop.message, l2) for stop, l2 in zip(stops, l2s, strict=True) if stop.remedy is not None]
+    """Warn if some penalties leave no minimum, or have no fit."""
+    without = [(stop.message, l2) for stop, l2 in zip(stops, l2s, strict=False) if stop.remedy is not None]
     if without:
         message, l2 = without[0]
-        warnings.warn(
-            f"{len(without)} of {len(l2s)} penalties leave no minimum; l2={l2:g}: {message}",
-            SeparationWarning,
-            stacklevel=4,  # past this, fit_path, and the wrapper that takes others' arrays
-        )
+        warn(f"{len(without)} of {len(l2s)} penalties leave no minimum; l2={l2:g}: {message}", SeparationWarning)
+    if len(stops) < len(l2s):
+        warn(f"stopped by the callback: {len(stops)} of {len(l2s)} penalties have a fit")

@@ -8,7 +8,7 @@ from jitlogreg import validation
 
 
 def fold_numbers(folds, X, y, seed):
-    """The fold of each row, an ndarray of int64 (m,), and how many folds there are.
+    """The fold of each row, an ndarray of int64 (m,), −1 for rows that none leaves out; and how many folds there are.
 
     Parameters
     ----------
@@ -40,12 +40,23 @@ def fold_numbers(folds, X, y, seed):
     validation.check_array("folds", folds)
     if folds.shape != (m,) or folds.dtype.kind not in "iu":
         raise ValueError(f"folds: expected integers of shape ({m},), got {folds.dtype} of shape {folds.shape}")
-    count = int(folds.max()) + 1
-    sizes = np.bincount(folds[folds >= 0], minlength=max(count, 2))
-    if np.any(folds < 0) or np.any(sizes == 0):
-        came = f"{folds.min()}" if np.any(folds < 0) else f"no row in fold {int(np.argmin(sizes))}"
-        raise ValueError(f"folds: expected numbers from 0 on, each of them in some row, and two at least, got {came}")
-    return folds.astype(np.int64), count
+    return _checked(folds.astype(np.int64))
+
+
+def _checked(found):
+    """The fold of each row, and how many there are, if each fold has rows, and leaves some to learn from."""
+    count = max(int(found.max()) + 1, 1)
+    sizes = np.bincount(found[found >= 0], minlength=count)
+    came = None
+    if np.any(found < -1):
+        came = f"{found.min()}"
+    elif np.any(sizes == 0):
+        came = f"no row in fold {int(np.argmin(sizes))}"
+    elif sizes[0] == len(found):
+        came = "every row in fold 0"
+    if came is not None:
+        raise ValueError(f"folds: expected numbers from -1 on, and each fold with rows in it and outside, got {came}")
+    return found, count
 
 
 def _dealt_out(y, m, count, rng):
@@ -72,7 +83,4 @@ def _of_splits(splits, X):
         if len(train) + len(test) != len(X) or np.any(np.isin(test, train)):
             raise ValueError(f"folds: expected each split to have all {len(X)} rows, got {len(train)} and {len(test)}")
         found[test], count = count, count + 1
-    if np.any(found < 0) or count < 2:
-        came = f"row {int(np.argmax(found < 0))} in none" if np.any(found < 0) else f"{count}"
-        raise ValueError(f"folds: expected two folds or more that have every row, got {came}")
-    return found, count
+    return _checked(found)

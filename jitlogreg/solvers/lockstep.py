@@ -29,8 +29,8 @@ class Apart:
     """
 
     def __init__(self, objectives):
-        self.objectives, self.n_reads = objectives, len(objectives)  # by the check of the data
-        self._last = {}
+        self.objectives, self._last = objectives, {}
+        self.n_reads = sum(objective._at_zero is not None for objective in objectives)  # by the check of the data
 
     def answer(self, waiting):
         """The answers to some or all of the requests, by the numbers of the models that wait for them."""
@@ -100,8 +100,11 @@ class SideBySide(Apart):
         return dict(zip(requests, _TOGETHER[kind](self, problem, requests), strict=True))
 
     def _problem_of(self, numbers):
-        """The data of some models, in rows side by side. What was taken last is kept."""
+        """The data of some models, in rows side by side. What was taken last is kept; for all models nothing is."""
+        if numbers == tuple(range(len(self.objectives))):
+            return self._problem
         if self._taken[0] != numbers:
+            self._taken = None, None  # before as much memory is taken again
             rows = list(numbers)
             of_models = {
                 name: array if array is None or array.ndim == 1 else np.ascontiguousarray(array[rows])
@@ -157,7 +160,8 @@ def _columns(requests, name):
 def lockstep(models: Apart, steps: dict[int, Steps], after_round=None):
     """Run the steps of some models to their ends. Returns what they return, by the models' numbers.
 
-    `after_round`, a function of the numbers of the models that still run, is called after each round of answers.
+    `after_round`, a function of the numbers of the models that still run, is called after each round of answers; they
+    run no further if it returns True.
     """
     results: dict[int, Any] = {}
     with contextlib.ExitStack() as stack:
@@ -171,7 +175,7 @@ def lockstep(models: Apart, steps: dict[int, Steps], after_round=None):
                     waiting[k] = steps[k].send(answer)
                 except StopIteration as end:
                     results[k] = end.value
-            if after_round is not None:
-                after_round(list(waiting))
+            if after_round is not None and after_round(list(waiting)):
+                break
             answers = models.answer(waiting) if waiting else {}
     return results

@@ -1,7 +1,8 @@
 """Who follows a run: a callback, a progress bar, a checkpoint."""
 
+import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,10 +20,17 @@ class State(NamedTuple):
     b: float
 
 
+class Progress(NamedTuple):
+    """What the callback of a call that makes many fits is shown: how many of them are done, and how many are left."""
+
+    n_done: int
+    n_left: int
+
+
 class Monitor(NamedTuple):
     """The arguments by which a run is followed, once they are checked."""
 
-    callback: Callable[[State], object] | None
+    callback: Callable[[Any], object] | None
     progress: bool
     checkpoint: Checkpoint
 
@@ -36,6 +44,12 @@ class Monitor(NamedTuple):
         """
         validation.check_callable("callback", callback)
         return cls(callback, progress, Checkpoint(checkpoint, checkpoint_every, resume))
+
+
+def warn(message, category=RuntimeWarning):
+    """Warn at the line of the user who has called the function that calls the caller of this one."""
+    # past this, its caller, that one's caller, which is public, and the wrapper of the latter for arrays of others
+    warnings.warn(message, category, stacklevel=5)
 
 
 def is_true(answer):

@@ -8,8 +8,10 @@ import numpy as np
 from jitlogreg import validation
 from jitlogreg.solvers.checkpoint import Checkpoint
 from jitlogreg.solvers.direction import Method
-from jitlogreg.solvers.monitor import Monitor
+from jitlogreg.solvers.lockstep import Apart, lockstep
+from jitlogreg.solvers.monitor import Monitor, Progress, is_true
 from jitlogreg.solvers.point import Task
+from jitlogreg.solvers.progress import progress_bar
 from jitlogreg.solvers.requests import Steps
 from jitlogreg.solvers.run import Run
 from jitlogreg.solvers.standardize import ColumnStatistics, column_variances
@@ -56,15 +58,12 @@ class How(NamedTuple):
     max_iterations : int
     columns : callable, optional
         The `ColumnStatistics` for a penalty, where they are not to come from the model's own rows and weights.
-    monitor : callable, optional
-        The `Monitor` of the fit to the penalty of a number.
     """
 
     methods: Callable[[Task], Method]
     tolerance: float
     max_iterations: int
     columns: Callable[[float], ColumnStatistics] | None = None
-    monitor: Callable[[int], Monitor] | None = None
 
 
 def path_steps(objective, l2s, how: How, stops: list[Stop], theta) -> Steps:
@@ -79,8 +78,7 @@ def path_steps(objective, l2s, how: How, stops: list[Stop], theta) -> Steps:
         columns = None if how.columns is None else how.columns(l2s[number])
         run = Run(of_penalty, how.methods, how.tolerance, theta, columns)
         yield from run.begin()
-        monitor = NOBODY if how.monitor is None else how.monitor(number)
-        outcome = yield from run.minimise(run.start, how.max_iterations, monitor)
+        outcome = yield from run.minimise(run.start, how.max_iterations, NOBODY)
         stops.append(stop_of(run, outcome))
 
 
@@ -93,6 +91,12 @@ def stop_of(run, outcome):
         *(w, b, float(point.loss), run.gradient_norm(point), point.decrement, point.iteration, point.n_evaluations),
         *(outcome.converged, outcome.message, outcome.remedy),
     )
+
+
+def unfinished(objective):
+    """The `Stop` of a fit that was not made."""
+    w, b = objective.parameters(np.full(objective.n_parameters, np.nan))
+    return Stop(w, b, np.nan, np.nan, np.nan, 0, 0, False, "stopped by the callback before this fit", None)
 
 
 def stops_to_arrays(stops: list[Stop], k):
@@ -115,6 +119,60 @@ def stops_from_arrays(arrays, k):
 
 # Of a run that nobody follows
 NOBODY = Monitor(None, False, Checkpoint(None, 1, None))
+
+
+# ---------------------------------------------------------------- paths side by side
+
+
+def follow_paths(models: Apart, l2s, how: How, theta, monitor: Monitor, description, fingerprint) -> list[list[Stop]]:
+    """Take each model down the path of penalties, from θ on, and show the monitor how many fits are done.
+
+    Returns the stops of each model: fewer than there are penalties where the callback has ended the run. `description`
+    and `fingerprint` are those of a `Checkpoint`.
+    """
+    names = [name for k in range(len(models.objectives)) for name in stops_to_arrays([], k)]
+    restored = monitor.checkpoint.restore(description, ("start", *names))
+    if restored is not None:
+        theta = restored["start"]
+    if monitor.checkpoint.is_used:
+        losses, gradients = zip(*(objective.at_zero() for objective in models.objectives), strict=True)
+        monitor.checkpoint.begin(np.array(losses), np.stack(gradients), fingerprint, start=theta)
+    stops = [[] if restored is None else stops_from_arrays(restored, k) for k in range(len(models.objectives))]
+    paths = {k: path_steps(of_model, l2s, how, stops[k], theta) for k, of_model in enumerate(models.objectives)}
+    with progress_bar("fits", len(stops) * len(l2s), enabled=monitor.progress) as advance:
+        lockstep(models, paths, _Follower(monitor, stops, len(l2s), advance).after_round)
+    return stops
+
+
+class _Follower:
+    """Shows the callback, the progress bar and the checkpoint how many fits are done, after each round."""
+
+    def __init__(self, monitor, stops, n_penalties, advance):
+        self._monitor, self._stops, self._advance = monitor, stops, advance
+        self._total, self._done = len(stops) * n_penalties, sum(map(len, stops))
+        self._warnings = np.geterr()
+        self._advance(self._done, None)
+        self._monitor.checkpoint.save(0, self._state)
+
+    def after_round(self, running):
+        """Follow the fits that have ended; whether the callback stops all others."""
+        before, self._done = self._done, sum(map(len, self._stops))
+        for number in range(before + 1, self._done + 1):
+            self._advance(1, None)
+            self._monitor.checkpoint.save(number, self._state)
+        is_stopped = self._done > before and self._is_stopped()
+        if is_stopped or not running:
+            self._monitor.checkpoint.save(self._done, self._state, is_last=True)
+        return is_stopped
+
+    def _is_stopped(self):
+        if self._monitor.callback is None:
+            return False
+        with np.errstate(**self._warnings):
+            return is_true(self._monitor.callback(Progress(self._done, self._total - self._done)))
+
+    def _state(self):
+        return {name: array for k, stops in enumerate(self._stops) for name, array in stops_to_arrays(stops, k).items()}
 
 
 # ---------------------------------------------------------------- penalties

@@ -1,4 +1,4 @@
-"""Scores of models on examples that they have not seen: the greater, the better."""
+"""Scores of models on examples that they have not seen, the greater, the better; and the penalty that they choose."""
 
 import numbers
 
@@ -136,3 +136,25 @@ _SCORES = {
     "sigmoid": {"accuracy": _accuracy, "brier": _brier, "roc_auc": roc_auc},
     "softmax": {"accuracy": _accuracy_of_classes, "brier": _brier_of_classes},
 }
+
+
+# ---------------------------------------------------------------- the choice
+
+
+def mean_and_error(scores):
+    """The mean of each penalty's scores over the folds that have one, and its standard error."""
+    has_score = np.isfinite(scores)
+    count = np.maximum(has_score.sum(axis=1), 1)
+    mean = np.where(has_score.any(axis=1), np.sum(np.where(has_score, scores, 0.0), axis=1) / count, -np.inf)
+    off = np.where(has_score, scores - np.where(np.isfinite(mean), mean, 0.0)[:, np.newaxis], 0.0)
+    return mean, np.sqrt(np.sum(off * off, axis=1) / np.maximum(count - 1, 1) / count)
+
+
+def choose(l2s, scores):
+    """The numbers of the best penalty, and of the largest within one standard error; the larger of equals."""
+    mean, error = mean_and_error(scores)
+    if not np.isfinite(mean).any():
+        raise ValueError("folds: expected a score in some fold, got none")
+    best = max(np.flatnonzero(mean == np.max(mean)), key=lambda k: l2s[k])
+    within = np.flatnonzero(mean >= mean[best] - error[best])
+    return int(best), int(max(within, key=lambda k: l2s[k]))

@@ -11,7 +11,9 @@ OUTPUTS_FILES = [
     _OUTPUTS + f"{name}.py" for name in ("chunks", "column_major", "row_major", "sigmoid", "softmax", "tiles")
 ]
 
-SELECTION_FILES = [_SOLVERS + f"{name}.py" for name in ("bootstrap", "cross_validation", "lockstep", "scoring")]
+SELECTION_FILES = [
+    _SOLVERS + f"{name}.py" for name in ("cross_validation", "intervals", "lockstep", "resamples", "scoring")
+]
 
 
 class Mutant(NamedTuple):
@@ -227,10 +229,10 @@ MUTANTS = [
         # models side by side
         (_SOLVERS + "lockstep.py", "if self._taken[0] != numbers:", "if self._taken[0] is None:"),
         (_SOLVERS + "lockstep.py", "self._keep(k, request, own)", "self._keep(j, request, own)"),
-        (_SOLVERS + "cross_validation.py", "np.arange(len(numbers))] = 0.0", "np.arange(len(numbers))] = 1.0"),
+        (_SOLVERS + "cross_validation.py", "left_out] = 0.0", "left_out] = 1.0"),
         (_SOLVERS + "scoring.py", "np.cumsum(negative) - negative / 2", "np.cumsum(negative)"),
-        (_SOLVERS + "bootstrap.py", "default_rng([seed, number])", "default_rng([seed, 0])"),
-        (_SOLVERS + "bootstrap.py", "skewness = third - 3 * first * second", "skewness = third - first * second"),
+        (_SOLVERS + "resamples.py", "default_rng([seed, number])", "default_rng([seed, 0])"),
+        (_SOLVERS + "intervals.py", "skewness = third - 3 * first * second", "skewness = third - first * second"),
         (_SOLVERS + "curvature.py", "shared if shared.is_well_conditioned else NoModel()", "NoModel()"),
     )
 ]

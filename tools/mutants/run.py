@@ -39,7 +39,10 @@ _FIRST = {
     "jitlogreg/evaluation.py": [["tests/test_validation.py", "-k", "not reference and sum"]],
     CPU + "epilogue.py": [["tests/test_validation.py", "-k", "cpu and (outside_the_unit or negative_and_nonfinite)"]],
     **{file: [["tests/test_outputs.py"], ["tests/test_softmax_fit.py"]] for file in OUTPUTS_FILES},
-    **{file: [["tests/test_selection.py"], ["tests/test_lockstep.py"]] for file in SELECTION_FILES},
+    **{
+        file: [["tests/test_selection.py"], ["tests/test_bootstrap.py"], ["tests/test_lockstep.py"]]
+        for file in SELECTION_FILES
+    },
 }
 _LATER = [
     *(["tests/test_kernels.py", "-k", f"not reference and ({tests})"] for tests in (_NAMES, _SHAPES)),
@@ -52,6 +55,7 @@ _LATER = [
     ["tests/test_offset.py"],
     ["tests/test_softmax_fit.py"],
     ["tests/test_selection.py"],
+    ["tests/test_bootstrap.py"],
     ["tests/test_lockstep.py"],
 ]
 

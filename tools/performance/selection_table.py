@@ -1,10 +1,12 @@
 """Time cross-validation, bootstrap and many targets: results/selection.json, and tables in docs/performance.md.
 
     python tools/performance/selection_table.py  # three minutes on two cores
+    python tools/performance/selection_table.py --memory  # that of the bootstrap alone, beside the times of before
     python tools/performance/selection_table.py --from results/selection.json
 
 Each is timed beside our own fits one by one, and the cross-validation beside scikit-learn's, once their answers agree.
-Fits one by one start where the penalty before has ended, as the others do.
+Fits one by one start where the penalty before has ended, as the others do. The memory is that of NumPy's arrays, as
+tracemalloc sees it.
 """
 
 import argparse
@@ -12,14 +14,15 @@ import importlib.metadata
 import json
 import sys
 import time
+import tracemalloc
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 import jitlogreg as jlr
-from jitlogreg.solvers.bootstrap import drawn
 from jitlogreg.solvers.folds import fold_numbers
+from jitlogreg.solvers.resamples import drawn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -37,13 +40,16 @@ TARGETS, OUTPUTS = (200_000, 64), 20
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--from", dest="source", metavar="FILE", help="write the tables anew")
+    parser.add_argument("--memory", action="store_true", help="measure the memory of the bootstrap, and keep the times")
     options = parser.parse_args(argv)
-    if options.source:
-        results = json.loads(Path(options.source).read_text(encoding="utf-8"))
-    else:
+    if options.source or options.memory:
+        results = json.loads(Path(options.source or RESULTS).read_text(encoding="utf-8"))
+    if options.memory:
+        results["memory"] = memory()
+    elif not options.source:
         versions = {"scikit-learn": importlib.metadata.version("scikit-learn")}
         rows = [*map(cross_validation, CROSS_VALIDATIONS), bootstrap(), targets()]
-        results = provenance(versions) | {"rows": rows}
+        results = provenance(versions) | {"rows": rows, "memory": memory()}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), "selection", text(results)), encoding="utf-8")
 
@@ -146,6 +152,23 @@ def bootstrap():
     return described(f"{RESAMPLES} resamples", BOOTSTRAP, ours.n_reads, sum(reads), seconds[0], others)
 
 
+def memory():
+    """The most memory that the bootstrap takes beyond X, and what the weights of all resamples at once would take."""
+    X, y = examples(*BOOTSTRAP)
+    y = y[:, 0]
+    jlr.bootstrap(X[:1000], y[:1000], n_resamples=2)  # modules and compiled code come now
+    tracemalloc.start()
+    try:
+        jlr.bootstrap(X, y, n_resamples=RESAMPLES)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    row = {"work": f"{RESAMPLES} resamples", "shape": list(BOOTSTRAP), "peak_bytes": peak, "X_bytes": X.nbytes}
+    row["all_weights_bytes"] = 8 * len(X) * RESAMPLES
+    print(row, flush=True)
+    return provenance() | row
+
+
 def targets():
     """Columns of labels beside fits one by one."""
     X, Y = examples(*TARGETS, OUTPUTS)
@@ -172,7 +195,12 @@ def text(results):
         ]
         for row in results["rows"]
     ]
-    return f"{table(heads, rows)}\n\n{measured_on(results)}"
+    of_memory = results["memory"]
+    megabytes = [digits(of_memory[f"{name}_bytes"] / 1e6) for name in ("peak", "all_weights", "X")]
+    row = [of_memory["work"], "{:,} x {:,}".format(*of_memory["shape"]), *megabytes]
+    heads_of_memory = ["work", "m x n", "MB beyond X", "MB of m x R doubles", "MB of X"]
+    tables = (table(heads, rows), measured_on(results), table(heads_of_memory, [row]), measured_on(of_memory))
+    return "\n\n".join(tables)
 
 
 if __name__ == "__main__":
