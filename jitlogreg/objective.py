@@ -181,7 +181,7 @@ class Objective:
         self.link, self.n_outputs = "sigmoid", 1
         self.has_hessian = has_hessian(target) and self.n_features <= HESSIAN_COLUMNS
         self.has_shared_hessian = False
-        self.has_mean_curvature = type(X) is not DeviceArray
+        self.has_mean_curvature = isinstance(X, (np.ndarray, CSR))
         self._bound = self._at_zero = self.frame = None
         self.penalty = self.l2
 
