@@ -81,16 +81,14 @@ class Reader:
         """Let the arrays have room for what so many bytes may hold."""
         rows, entries = (int(self.state[name]) for name in ("rows", "entries"))
         rows_then, entries_then = rows + n_bytes // kernel.ROW_BYTES + 2, entries + n_bytes // kernel.ENTRY_BYTES + 1
+        # a row that has begun has its label already, and does not count yet
         if rows_then > len(self.labels):
             length = _grown(rows, rows_then, raw)
-            self.labels, self.row_ends = (
-                _longer(self.labels, rows, length),
-                _longer(self.row_ends, rows + 1, length + 1),
-            )
+            self.labels, self.row_ends = _longer(self.labels, length), _longer(self.row_ends, length + 1)
             self._set(labels=data_address(self.labels), row_ends=data_address(self.row_ends))
         if entries_then > len(self.indices):
             length = _grown(entries, entries_then, raw)
-            self.numbers, self.indices = (_longer(array, entries, length) for array in (self.numbers, self.indices))
+            self.numbers, self.indices = _longer(self.numbers, length), _longer(self.indices, length)
             self._set(numbers=data_address(self.numbers), indices=data_address(self.indices))
 
     def _decide(self):
@@ -158,8 +156,8 @@ def _grown(count, needed, raw):
     return max(int(_LEAST_GROWTH * needed), needed - count + int(_MARGIN * count / share))
 
 
-def _longer(array, count, length):
-    """A longer array that begins with the first `count` numbers of this one."""
+def _longer(array, length):
+    """A longer array that begins with the numbers of this one."""
     longer = np.empty(length, array.dtype)
-    longer[:count] = array[:count]
+    longer[: len(array)] = array
     return longer

@@ -113,6 +113,12 @@ def test_many_rows_and_long_ones_outgrow_every_estimate(read, monkeypatch):
     check_equal(read(gzip.compress(text), "a.svm.gz"), parsed(text))
 
 
+def test_arrays_grow_between_a_label_and_its_numbers(read, monkeypatch):
+    monkeypatch.setattr(libsvm_reader, "BLOCK", 64)
+    text = b"#" + 10_000 * b"\n" + b"\n".join(b"%d  # nothing\n%d 1:%d 2:%d" % (k, -k, k, 7 * k) for k in range(2000))
+    check_equal(read(text), parsed(text))
+
+
 def test_it_is_what_scikit_learn_reads(tmp_path):
     datasets = pytest.importorskip("sklearn.datasets")
     rng = np.random.default_rng(1)
@@ -226,9 +232,9 @@ def undecided(monkeypatch):
     most = {
         "six digits": 0,
         "16 digits": 0,
-        "17 digits": 0.002,
-        "the shortest that tell": 0.002,
-        "leading zeros": 0.002,
+        "17 digits": 0.003,
+        "the shortest that tell": 0.003,
+        "leading zeros": 0.003,
     }
 
     def check(kind, count):
@@ -436,7 +442,7 @@ def check_mutations(read, monkeypatch, count):
 
 
 def test_mutations_are_read_as_a_slow_parser_does_or_refused(read, monkeypatch):
-    check_mutations(read, monkeypatch, 1500)
+    check_mutations(read, monkeypatch, 1000)
 
 
 @pytest.mark.slow
