@@ -27,6 +27,8 @@ COLUMNS, ENTRIES = 2000, 75
 # So many rows differ; a file repeats them
 DISTINCT = 2000
 
+# Memory that is touched and given back before a reader is timed: more than its result takes
+FREE_BYTES = 2**28
 
 # Numbers as text, and how many rows have them
 FILES = {
@@ -80,6 +82,8 @@ def write(path, spelled, n_rows):
 
 
 def timed(read):
+    """The seconds of a reader, once there is free memory that a virtual machine need not ask its host for."""
+    np.ones(FREE_BYTES // 8)
     start = time.perf_counter()
     read()
     return time.perf_counter() - start
