@@ -6,6 +6,7 @@ import sys
 from jitlogreg._version import __version__ as __version__
 from jitlogreg.api import forward, gradient, log_forward, loss, loss_and_gradient
 from jitlogreg.evaluation import Gradient, LossAndGradient
+from jitlogreg.libsvm import read_libsvm
 from jitlogreg.objective import Objective
 from jitlogreg.solvers.bootstrap import Bootstrap, bootstrap
 from jitlogreg.solvers.cross_validation import CrossValidation, cross_validate
@@ -40,6 +41,7 @@ __all__ = [
     "loss",
     "loss_and_gradient",
     "minibatch_descent",
+    "read_libsvm",
     "targets",
     "use_target",
 ]

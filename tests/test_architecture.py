@@ -38,7 +38,7 @@ SEEN = {"interop.device_array", "targets.dispatch"}
 ARROWS = {
     # `overloads` and `scalar` on demand
     "": (
-        {"_version", "api", "evaluation", "objective", "solvers.*", "targets.csr", "targets.dispatch"},
+        {"_version", "api", "evaluation", "libsvm", "objective", "solvers.*", "targets.csr", "targets.dispatch"},
         {"importlib", "sys"},
     ),
     "api": (
@@ -65,6 +65,13 @@ ARROWS = {
     "solvers.progress": (set(), {"contextlib", "math", "rich"}),
     "solvers.solver_objective": ({"targets.frame"}, {"collections", "numpy", "typing"}),
     "linear_algebra": (COMPILED | {"targets.cpu.pointers", "targets.cpu.vectors"}, {"math", "numpy"}),
+    "libsvm": ({"libsvm_reader", "validation"}, STANDARD | {"importlib", "lzma", "numpy", "pathlib", "zlib"}),
+    "libsvm_reader": (
+        {"decimals", "libsvm_kernel", "targets.cpu.pointers", "targets.csr"},
+        {"numpy", "os", "re"},
+    ),
+    "libsvm_kernel": ({"decimals", "targets.compile", "targets.cpu.pointers"}, {"numpy"}),
+    "decimals": ({"targets.compile", "targets.cpu.pointers"}, {"functools", "llvmlite", "numba", "numpy"}),
     "row_passes": ({"interop.device_array", "linear_algebra", "targets.csr"}, {"math", "numpy", "zlib"}),
     "softmax_passes": ({"linear_algebra", "targets.csr"}, {"math", "numpy"}),
     "dask": (

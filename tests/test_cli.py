@@ -589,7 +589,10 @@ def test_python_m_jitlogreg():
         (["demo", "--output", "picture.gif"], "--output: expected a file name that ends in .png or .pdf or .svg"),
         (["demo", "--output", "no/such.png"], "--output: expected a file in a folder that exists, got no/such.png"),
         (["demo", "--label", "y"], "--label: expected --data FILE beside it, got y alone"),
-        (["demo", "--data", "a.txt"], "--data: expected a .npz, .csv, .parquet or .pq file, got a.txt"),
+        (
+            ["demo", "--data", "a.txt"],
+            "--data: expected a .npz, .csv, .parquet, .pq, .svm, .svmlight or .libsvm file, got a.txt",
+        ),
         (
             ["demo", "--data", "none.npz", "--label", "y"],
             "--data: expected a file that can be read, got none.npz: No such file",

@@ -252,7 +252,7 @@ def stamp():
     return sources_stamp()
 
 sources, form, first = pathlib.Path(sys.argv[1]), sys.argv[2], stamp()
-names = "_version.py simd.py linear_algebra.py pointwise.py cli/bandwidth.py"
+names = "_version.py decimals.py libsvm_kernel.py linear_algebra.py pointwise.py simd.py cli/bandwidth.py"
 files = [sources / name for name in names.split()]
 for path in [*files, *sources.glob("njit/*.py"), *sources.glob("targets/**/*.py")]:
     target = PACKAGE / path.relative_to(sources)

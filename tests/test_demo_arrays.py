@@ -1,9 +1,13 @@
-"""What `jitlogreg demo` reads from archives of arrays, and which labels it finds there."""
+"""What `jitlogreg demo` reads from archives of arrays and from LIBSVM text, and which labels it finds there."""
+
+import bz2
+import gzip
+import re
 
 import numpy as np
 import pytest
 
-from jitlogreg.cli import data
+from jitlogreg.cli import data, data_files, main
 from jitlogreg.cli.errors import UsageError
 
 X = np.array([[0.5, 1.0], [1.5, -1.0], [-1.0, 2.0], [-2.0, -0.5]])
@@ -91,3 +95,50 @@ def test_a_single_array_is_no_archive(fail, tmp_path):
     np.save(tmp_path / "a.npy", X)
     (tmp_path / "a.npy").rename(tmp_path / "a.npz")
     assert "a single array" in fail_on(fail, tmp_path / "a.npz")
+
+
+# ---------------------------------------------------------------- LIBSVM text
+
+TEXT = b"+1 1:0.5 2:1\n-1 1:1.5 2:-1\n+1 1:-1 2:2\n+1 2:-0.5 1:-2\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.svm", TEXT),
+        ("a.SVMLIGHT", TEXT),
+        ("a.libsvm", TEXT),
+        ("a.svm.gz", gzip.compress(TEXT)),
+        ("a.libsvm.bz2", bz2.compress(TEXT)),
+    ],
+)
+def test_libsvm_text_is_read(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    loaded = data.load(str(tmp_path / name))
+    np.testing.assert_array_equal(loaded.X, X)
+    assert (loaded.name, loaded.label, loaded.y.tolist(), loaded.classes) == (name, "label", Y.tolist(), ("-1", "1"))
+
+
+def test_the_demo_learns_from_libsvm_text(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.svm").write_bytes(TEXT * 5)
+    assert main(["demo", "--data", "a.svm", "--target", "reference", "--l2", "0.1"]) == 0
+    assert (tmp_path / "jitlogreg-demo.png").exists()
+
+
+def test_bad_libsvm_text_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.svm"
+    path.write_bytes(b"1 1:2\n0 2:x")
+    message = f"--data: expected a value after '2:', got 'x' in line 2, column 5 of {path}"
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        data.load(str(path))
+    monkeypatch.setattr(data_files, "MOST_DENSE", 7)
+    path.write_bytes(TEXT)
+    with pytest.raises(
+        UsageError, match=r"at most 7 elements, as the demo makes them dense, got 4 x 2: jitlogreg.read_l"
+    ):
+        data.load(str(path))
+    path.with_suffix(".csv.gz").write_bytes(TEXT)
+    with pytest.raises(UsageError, match=r"^--data: expected a .npz, .csv"):
+        data.load(str(path.with_suffix(".csv.gz")))

@@ -372,6 +372,34 @@ def test_the_table_of_solvers_tells_what_falls_short():
     ]
 
 
+# ---------------------------------------------------------------- libsvm_reader.py
+
+
+def test_the_table_of_libsvm_files_is_that_of_the_results():
+    libsvm_reader = load("libsvm_reader")
+    results = json.loads(libsvm_reader.RESULTS.read_text(encoding="utf-8"))
+    page = libsvm_reader.PAGE.read_text(encoding="utf-8")
+    assert replaced(page, "libsvm", libsvm_reader.text(results)) == page
+
+
+def test_readers_of_libsvm_files_are_timed_once_they_agree(monkeypatch, capsys):
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
+    libsvm_reader, theirs = load("libsvm_reader"), datasets.load_svmlight_file
+    monkeypatch.setattr(libsvm_reader, "DISTINCT", 3)
+    row = libsvm_reader.measured("repr", repr, 6)
+    assert (row["rows"], row["entries"]) == (6, libsvm_reader.ENTRIES)
+    assert min(row["seconds"], row["seconds_sklearn"], row["times_ours"]) > 0
+
+    def other(path):
+        X, y = theirs(path)
+        X.data[-1] = np.nextafter(X.data[-1], 0)
+        return X, y
+
+    monkeypatch.setattr(datasets, "load_svmlight_file", other)
+    with pytest.raises(SystemExit, match=r"^repr: the readers disagree$"):
+        libsvm_reader.measured("repr", repr, 6)
+
+
 # ---------------------------------------------------------------- outputs_table.py
 
 

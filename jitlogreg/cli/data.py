@@ -66,7 +66,8 @@ def load(path, label=None):
     path : str
         A file of NumPy arrays (.npz), where `X`, or the only array with two dimensions, holds the examples; nothing in
         it is unpickled. Or a table (.csv, .parquet, .pq), whose other columns are the examples. A .csv may have a line
-        of names; else its columns are column_1, column_2 and so on.
+        of names; else its columns are column_1, column_2 and so on. Or the text of LIBSVM (.svm, .svmlight, .libsvm,
+        compressed or not).
     label : str, optional
         The array or the column of labels, which may be any two values; guessed if left out.
 

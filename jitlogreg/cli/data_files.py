@@ -1,4 +1,4 @@
-"""The files that `jitlogreg demo` reads: arrays (.npz) and tables (.csv, .parquet)."""
+"""The files that `jitlogreg demo` reads: arrays (.npz), tables (.csv, .parquet) and sparse rows (.svm)."""
 
 import csv
 import importlib
@@ -12,10 +12,14 @@ import numpy as np
 
 from jitlogreg.cli.errors import UsageError
 from jitlogreg.cli.machine import memory
+from jitlogreg.libsvm import read_libsvm
 
 # A column of text with more values than this is no category, as its first rows mostly tell
 MOST_VALUES = 20
 PEEK_ROWS = 200
+
+# Numbers, 1 GiB of them, that sparse rows may become: the demo standardises columns, and then none is sparse
+MOST_DENSE = 2**27
 
 _MISSING = ["", "?", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"]
 
@@ -60,9 +64,14 @@ def read(path):
         If the file cannot be read, or is larger than memory, or what would read it is not installed.
     """
     readers = {".npz": _read_npz, ".csv": _read_csv, ".parquet": _read_parquet, ".pq": _read_parquet}
-    reader = readers.get(Path(path).suffix.lower())
+    of_libsvm = dict.fromkeys((".svm", ".svmlight", ".libsvm"), _read_libsvm)
+    suffix = Path(path).suffix.lower()
+    if suffix in (".gz", ".bz2", ".xz"):
+        reader = of_libsvm.get(Path(path).with_suffix("").suffix.lower())
+    else:
+        reader = (readers | of_libsvm).get(suffix)
     if reader is None:
-        raise UsageError(f"--data: expected a .npz, .csv, .parquet or .pq file, got {path}")
+        raise UsageError(f"--data: expected a .npz, .csv, .parquet, .pq, .svm, .svmlight or .libsvm file, got {path}")
     try:
         size = Path(path).stat().st_size
         if size > (memory() or size):
@@ -105,6 +114,20 @@ def _array(archive, name):
         return archive[name]
     except ValueError:
         return None
+
+
+def _read_libsvm(path):
+    try:
+        X, y = read_libsvm(path)
+    except ValueError as error:  # which says what is wrong with the file, and where
+        raise UsageError(f"--data: {str(error).removeprefix('path: ')}") from error
+    m, n = X.shape
+    if m * n > MOST_DENSE:
+        raise UsageError(
+            f"--data: expected sparse rows that have at most {MOST_DENSE} elements, as the demo makes them dense, got "
+            f"{m} x {n}: jitlogreg.read_libsvm reads them in Python"
+        )
+    return Contents("array", ["label"], [y], X.toarray())
 
 
 # ---------------------------------------------------------------- tables

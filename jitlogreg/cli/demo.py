@@ -24,7 +24,7 @@ def add_options(parser):
     parser.add_argument(
         "--data",
         metavar="FILE",
-        help="a .csv, .parquet or .npz file to learn from; scikit-learn's breast-cancer data if left out",
+        help="a .csv, .parquet, .npz or .svm file to learn from; scikit-learn's breast-cancer data if left out",
     )
     parser.add_argument(
         "--label",

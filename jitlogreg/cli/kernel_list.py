@@ -5,13 +5,13 @@ import functools
 import numpy as np
 from numba import types
 
-from jitlogreg import linear_algebra
+from jitlogreg import libsvm_kernel, linear_algebra
 from jitlogreg.targets.cpu import executor, profile
 from jitlogreg.targets.cpu.kernels import EPILOGUES, OUTPUTS_EPILOGUES, kernel, plain_kernel
 
 _FLOAT64 = np.dtype(np.float64)
 
-# What runs tasks, and what the solvers factor and solve with, by the types of their arguments
+# What runs tasks, what the solvers factor and solve with, and what reads files, by the types of their arguments
 _INTEGER = types.int64
 _ENTRY_POINTS = (
     (executor.execute, (*[_INTEGER] * 5, types.boolean)),
@@ -23,6 +23,7 @@ _ENTRY_POINTS = (
     (linear_algebra._multiply_transposed, (_INTEGER,) * 4),
     (linear_algebra._add_rows, (_INTEGER,) * 7),
     (linear_algebra._pivoted_qr, (_INTEGER,) * 5),
+    (libsvm_kernel.read_block, (_INTEGER,)),
 )
 
 

@@ -44,7 +44,10 @@ _FROZEN = getattr(sys, "frozen", False)
 _INSTALLATION = Path(sys.executable).resolve() if _FROZEN else PACKAGE
 
 # Where compiled code may come from, and so what makes it stale; a package with all within it
-_SOURCES = ("_version", "linear_algebra", "pointwise", "simd", "njit", "cli.bandwidth", "targets")
+_SOURCES = (
+    *("_version", "decimals", "libsvm_kernel", "linear_algebra", "pointwise", "simd"),
+    *("njit", "cli.bandwidth", "targets"),
+)
 
 # Numba's default makes a division by zero raise. Kernels follow NumPy: inf or NaN, and loops without a way out of them.
 # What is left out here is taken from the function whose compilation asked for a kernel: a caller's own fastmath would

@@ -57,7 +57,7 @@ def one_hot(m, k, levels):
 
 
 def text(n=130_000):
-    """The n-grams of four letters of docstrings, hashed to so many columns, and whose they are: SciPy's or scikit-learn's."""
+    """The n-grams of four letters of docstrings, hashed to so many columns, and whether they are scikit-learn's."""
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
     documents, labels = [], []
