@@ -66,17 +66,16 @@ def make_task(epilogue, accumulate):
         z = offset(pointer_to(problem + t.work, w0), number * t.work_size)
         u, work = offset(z, t.rows), offset(z, 2 * t.rows)
         state, invalid = begin(w, high, offset(high, TOTALS), work), 0
+        sound = look_at(t, x, start, minimum(t.rows, stop - start) - pad, w, totals, accumulates)
         for i in range(start, stop, t.rows):
             rows = minimum(t.rows, stop - i)
-            count, sound = rows - pad, is_sound(x, i, rows - pad, t.n, t.prefetch & NUMBERS)
-            if sound:
-                if accumulates and t.n_padded > 0 and t.prefetch & COLUMNS:
-                    prefetch_totals(x, i, count, totals)
-                if vectors > 0:
-                    margins(x, i, count, w, t.b, z)
-            else:
+            count, after = rows - pad, minimum(t.rows, stop - i - rows)
+            next_sound = after > 0 and look_at(t, x, i + rows, after, w, totals, accumulates)
+            if not sound:
                 invalid += 1
                 fill(z, count, math.nan)
+            elif vectors > 0:
+                margins(x, i, count, w, t.b, z)
             add_offset(t, i, rows, pad, z)
             if vectors == 2 and sound:
                 v = pointer_to(t.y, w0)
@@ -87,6 +86,7 @@ def make_task(epilogue, accumulate):
             state, _ = apply(t, i, rows, pad, i + rows >= stop, z, u, state)
             if accumulates and sound and t.n_padded > 0:
                 accumulate(x, i, count, z, totals, t.n)
+            sound = next_sound
         finish(state)
         if invalid > 0:
             store_scalar(high, INVALID, load_scalar(high, INVALID) + invalid)
@@ -135,10 +135,23 @@ def is_sound(x, i, count, n, prefetches):
 
 
 @inline
-def prefetch_totals(x, i, count, totals):
-    """Prefetch the totals of the columns of some rows."""
+def look_at(t, x, i, count, w, totals, accumulates):
+    """Whether rows are sound; what they will need is prefetched, while the rows before are computed."""
+    if not is_sound(x, i, count, t.n, t.prefetch & NUMBERS):
+        return False
+    if t.prefetch & COLUMNS:
+        prefetch_columns(x, i, count, w, totals, accumulates and t.n_padded > 0)
+    return True
+
+
+@inline
+def prefetch_columns(x, i, count, w, totals, are_written):
+    """Prefetch the coefficients of some rows, and the totals of their columns if they will be written."""
     for p in range(first_of(x, i), first_of(x, i + count)):
-        prefetch_one(totals, 2 * load_index(x[1], p))
+        j = load_index(x[1], p)
+        prefetch_one(w, j)
+        if are_written:
+            prefetch_one(totals, 2 * j)
 
 
 @inline
