@@ -182,6 +182,7 @@ class Objective:
         self.has_hessian = has_hessian(target) and self.n_features <= HESSIAN_COLUMNS
         self.has_shared_hessian = False
         self.has_mean_curvature = isinstance(X, (np.ndarray, CSR))
+        self.n_numbers = X.nnz if type(X) is CSR else X.shape[0] * X.shape[1]
         self._bound = self._at_zero = self.frame = None
         self.penalty = self.l2
 

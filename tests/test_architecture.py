@@ -162,11 +162,12 @@ ARROWS = {
     # the record and the pointers below the kernels, the plans above them
     "targets.cpu": (
         {"pointwise", "simd", "targets.base", "targets.csr", "targets.cpu.*", "targets.dispatch", "targets.frame"},
-        {"functools", "numba", "numpy", "struct", "sys", "threading"},
+        {"functools", "numba", "numpy", "struct", "threading"},
     ),
     "targets.cpu.pointers": (set(), {"ctypes", "llvmlite", "numba", "numpy", "sys"}),
     "targets.cpu.vectors": ({"simd"}, {"llvmlite", "numba"}),
     "targets.cpu.matrix": ({"simd", "targets.cpu.pointers", "targets.cpu.vectors"}, {"llvmlite", "numba"}),
+    "targets.cpu.sparse_outputs": (set(), {"collections", "numpy", "typing"}),
     "targets.cpu.sparse_matrix": (
         {"simd", "targets.cpu.matrix", "targets.cpu.vectors"},
         {"functools", "llvmlite", "numba"},

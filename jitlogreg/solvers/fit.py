@@ -100,9 +100,11 @@ def fit(
         those of K independent models, each with the bits that it has alone; weights and offsets may be (m, K) then, and
         l2 (K,). An evaluation of all is one read of X.
     solver : {"auto", "newton", "lbfgs", "gradient_descent"}
-        "newton" factors the Hessian in each iteration, which costs about mn² flops (n ≤ 2,000); it takes the fewest
-        iterations. "lbfgs" needs gradients alone; where the target has a Hessian, that of a sample of the rows
-        preconditions it. "gradient_descent" steps along −gradient. "auto" is "newton" for small data, else "lbfgs".
+        "newton" factors the Hessian in each iteration, which costs about mn² flops, up to n = 2,000; beyond, and where
+        the target has no Hessian, it takes its steps by conjugate gradients. It takes the fewest iterations. "lbfgs"
+        needs gradients alone; where the target has a Hessian, that of a sample of the rows preconditions it.
+        "gradient_descent" steps along −gradient. "auto" is "newton" for small data and for wide sparse rows, else
+        "lbfgs".
     %(l2_of_fit)s
     link : {"sigmoid", "softmax"}
         "softmax" fits one model of K classes. K follows from y: it is the largest class number and one more, or the
@@ -150,7 +152,7 @@ def fit(
     OSError
         If a checkpoint cannot be written or read.
     TargetUnavailableError
-        If the target cannot run here, or has no Hessian and the solver is "newton".
+        If the target cannot run here.
 
     Warns
     -----

@@ -13,7 +13,8 @@ import numpy as np
 from jitlogreg.norms import norm
 from jitlogreg.solvers.curvature import Cholesky, Diagonal, NoModel, factorize, factorize_shared
 from jitlogreg.solvers.direction import Direction
-from jitlogreg.solvers.newton import Newton, newton_cg_direction
+from jitlogreg.solvers.newton import Newton
+from jitlogreg.solvers.newton_cg import newton_cg_direction
 from jitlogreg.solvers.point import dot
 from jitlogreg.solvers.requests import Hessian, MeanCurvature
 from jitlogreg.solvers.steepest_descent import cauchy_step_size

@@ -1,17 +1,15 @@
-"""Newton's method: steps −H⁻¹g, from a factored Hessian or by conjugate gradients.
+"""Newton's method: steps −H⁻¹g from a factored Hessian.
 
-Source: Nocedal & Wright, Numerical Optimization, 2006, 5.1 and 7.1.
+Source: Nocedal & Wright, Numerical Optimization, 2006, 3.3.
 """
 
 import functools
-import math
 
 import numpy as np
 
 from jitlogreg.solvers.curvature import Cholesky, decrement, factorize, newton_step
 from jitlogreg.solvers.direction import Direction
-from jitlogreg.solvers.point import dot
-from jitlogreg.solvers.requests import Hessian, Product
+from jitlogreg.solvers.requests import Hessian
 
 # A Hessian is reused if its last step brought λ below this share of what it was, by that Hessian. The Hessian has then
 # changed by about twice the share, and another step with it leaves about that share of λ, within a factor of GROWTH
@@ -20,10 +18,6 @@ REUSE_CONTRACTION, GROWTH = 1 / 8, 4.0
 # Steps with one Hessian: as many as take the time of a new one, which is one more for so many parameters, and no more
 # than so many
 PARAMETERS_PER_REUSE, MAX_REUSES = 32, 4
-
-# Conjugate gradients end once the preconditioned norm of the residual is this share of its initial value: λ is then
-# known to half of that share
-CG_TOLERANCE, MAX_CG_ITERATIONS = 0.1, 100
 
 
 class Newton:
@@ -82,30 +76,3 @@ class Newton:
     def dependent(self):
         """The parameters that the last Hessian could not tell apart."""
         return () if self._model is None else self._model.dependent
-
-
-def newton_cg_direction(task, point, precondition):
-    """Newton's direction by preconditioned conjugate gradients: one product of the Hessian with a vector an iteration.
-
-    Each product reads X once. λ² is the sum of α rᵀz over the iterations, which grows towards its limit.
-    """
-    objective, residual = task.objective, -point.gradient
-    step, preconditioned = np.zeros_like(residual), precondition(residual)
-    search, rz = preconditioned.copy(), dot(residual, preconditioned)
-    initial_rz = rz
-    for _ in range(MAX_CG_ITERATIONS):
-        if not rz > CG_TOLERANCE * CG_TOLERANCE * initial_rz:
-            break
-        product = yield Product(objective, point.theta, search)
-        curvature = dot(search, product)
-        if not curvature > 0:
-            break
-        alpha = rz / curvature
-        step += alpha * search
-        residual -= alpha * product
-        preconditioned = precondition(residual)
-        previous_rz, rz = rz, dot(residual, preconditioned)
-        search = preconditioned + (rz / previous_rz) * search
-    is_known = np.any(step) or not np.any(point.gradient)
-    found = math.sqrt(max(-dot(point.gradient, step), 0.0)) if is_known else math.inf
-    return Direction(step, 1.0, point, found, is_exact=True)

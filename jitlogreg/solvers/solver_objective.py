@@ -37,6 +37,8 @@ class SolverObjective(Protocol):
         Whether a block of the Hessian that all outputs share can be formed.
     has_mean_curvature : bool
         Whether `mean_curvature` can be called.
+    n_numbers : float
+        How many numbers X has.
     total_weight : float
         S = Σ sᵢ.
     imbalance : float
@@ -56,6 +58,7 @@ class SolverObjective(Protocol):
     has_hessian: bool
     has_shared_hessian: bool
     has_mean_curvature: bool
+    n_numbers: float
     total_weight: float
     imbalance: float
 

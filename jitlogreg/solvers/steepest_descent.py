@@ -8,7 +8,8 @@ import math
 import numpy as np
 
 from jitlogreg.solvers.direction import Direction
-from jitlogreg.solvers.newton import Newton, newton_cg_direction
+from jitlogreg.solvers.newton import Newton
+from jitlogreg.solvers.newton_cg import newton_cg_direction
 from jitlogreg.solvers.point import dot
 from jitlogreg.solvers.requests import Product
 

@@ -25,6 +25,7 @@ from scipy import sparse
 
 import jitlogreg as jlr
 from jitlogreg.cli.bandwidth import readers
+from jitlogreg.cli.timing import in_turn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -109,7 +110,9 @@ def evaluation(name):
         if not np.allclose(products.times(w), X @ w):
             raise SystemExit(f"{name}: MKL has other margins")
         calls["MKL"] = lambda: (products.times(w), products.transposed_times(residuals))
-    seconds = in_turns(calls, ROUNDS)
+    for call in calls.values():
+        call()
+    seconds = dict(zip(calls, in_turn(list(calls.values()), ROUNDS), strict=True))
     limit = min(np.median(seconds[call]) for call in seconds if call.startswith("limit"))
     row = {"name": name, "shape": [m, n], "nnz": int(X.nnz), "reads_data": rows.data is not None}
     row["seconds"] = float(np.median(seconds["ours"]))
@@ -119,19 +122,6 @@ def evaluation(name):
     }
     print(row, flush=True)
     return row
-
-
-def in_turns(calls, rounds):
-    """The seconds of each call, by name, taken in turns."""
-    seconds = {name: np.empty(rounds) for name in calls}
-    for call in calls.values():
-        call()
-    for k in range(rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name][k] = time.perf_counter() - start
-    return seconds
 
 
 # ---------------------------------------------------------------- fits

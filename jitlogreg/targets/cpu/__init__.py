@@ -2,7 +2,6 @@
 
 import functools
 import struct
-import sys
 import threading
 
 import numba
@@ -135,7 +134,7 @@ def activate_outputs(function, problem, W, b, out):
     if type(problem.X) is CSR:
         if problem.frame is not None:
             problem, W, b = turned(problem, W, b)
-        return sparse_outputs.activate(sys.modules[__name__], function, problem, W, b, out)
+        return sparse_outputs.activate(_softmax_calls(), function, problem, W, b, out)
     packed = _packed(W, b)
     _run_outputs(_outputs_plan(f"outputs_{function}", problem, W, False), problem, packed, data_address(out))
     return out
@@ -150,7 +149,7 @@ def sums_of_outputs(link, problem, W, b, with_gradient):
     if link == "sigmoid" and _plan("loss_gradient", problem, W, with_gradient).as_they_are:
         return _sums_in_turn(problem, W, b, with_gradient)
     if type(problem.X) is CSR:
-        of_softmax = functools.partial(sparse_outputs.sums, sys.modules[__name__])
+        of_softmax = functools.partial(sparse_outputs.sums, _softmax_calls())
         turned = problem.frame is not None
         return (
             turned_sums(of_softmax, problem, W, b, with_gradient)
@@ -160,18 +159,22 @@ def sums_of_outputs(link, problem, W, b, with_gradient):
     return _sums_of_outputs(link, problem, W, b, with_gradient)
 
 
-def softmax_sums(problem, W, b, residuals):
+def _softmax_sums(problem, W, b, residuals):
     """The sums of a softmax but for dw; s·dz is written to `residuals`, shape (m, K), unless that is None."""
     out = 0 if residuals is None else data_address(residuals)
     return _sums_of_outputs("softmax", problem, W, b, False, out)
 
 
-def weighted_rows(problem, weights):
+def _weighted_rows(problem, weights):
     """Σ weightsᵢ xᵢ of sparse rows, which have float64 weights."""
     plan, n = _plan("given", problem, weights, True), problem.X.shape[1]
     given = problem._replace(y=weights, sample_weight=None, frame=None, offset=None)
     (memory, _), _ = _run(plan, given, weights, 0.0)
     return _totals(memory, plan)[:n].copy()
+
+
+def _softmax_calls():
+    return sparse_outputs.Calls(activate, activate_outputs, _softmax_sums, _weighted_rows)
 
 
 def _sums_of_outputs(link, problem, W, b, with_gradient, out=0):
@@ -203,9 +206,9 @@ def hessian_vector_sums_of_outputs(link, problem, W, b, V, c):
         return np.stack(of_w, axis=1), np.array(of_b)
     if type(problem.X) is CSR:
         if problem.frame is not None:
-            products = functools.partial(sparse_outputs.products, sys.modules[__name__])
+            products = functools.partial(sparse_outputs.products, _softmax_calls())
             return turned_products_of_outputs(products, problem, (W, b), (V, c))
-        return sparse_outputs.products(sys.modules[__name__], problem, (W, b), (V, c))
+        return sparse_outputs.products(_softmax_calls(), problem, (W, b), (V, c))
     plan = _outputs_plan(f"outputs_{link}_product", problem, W, True)
     packed = np.concatenate([_packed(W, b), _packed(V, c)])
     (memory, _), _ = _run_outputs(plan, problem._replace(y=None), packed)

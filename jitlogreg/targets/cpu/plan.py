@@ -30,8 +30,8 @@ from jitlogreg.targets.cpu.problem import PLAN, PLAN_START, PLAN_WORDS, WORDS
 from jitlogreg.targets.cpu.sparse_rows import COLUMNS, NUMBERS
 
 # What sparse rows prefetch: numbers of rows that have so many on average; and coefficients and totals of columns, where
-# totals take more than so many bytes. 57 numbers a row took 0.93 of the time, and 10 a row 1.2 times as long; columns of
-# 1,000,000 took 0.3 of the time, and those of 50,000 1.1 times as long (Zen 5, two cores, 1 MB of L2)
+# totals take more than so many bytes. 57 numbers a row took 0.93 of the time, and 10 a row 1.2 times as long; 1,000,000
+# columns took 0.3 of the time, and 50,000 took 1.1 times as long (Zen 5, two cores, 1 MB of L2)
 LONG_ROW, PREFETCHED_TOTALS = 32, 4 << 20
 
 # What kernels of one output are told of outputs, coefficients and waves
