@@ -38,7 +38,7 @@ _FIRST = {
     "jitlogreg/pointwise.py": [["tests/test_pointwise.py"]],
     "jitlogreg/evaluation.py": [["tests/test_validation.py", "-k", "not reference and sum"]],
     CPU + "epilogue.py": [["tests/test_validation.py", "-k", "cpu and (outside_the_unit or negative_and_nonfinite)"]],
-    **{file: [["tests/test_outputs.py"], ["tests/test_softmax_fit.py"]] for file in OUTPUTS_FILES},
+    **{file: [["tests/test_offset.py", "-k", "one_alone"], ["tests/test_outputs.py"]] for file in OUTPUTS_FILES},
     **{file: [["tests/test_selection.py"], ["tests/test_lockstep.py"]] for file in SELECTION_FILES},
     **{file: [["tests/test_offset.py", "-k", "fits or fitted or behind or hessian_is"]] for file in OFFSET_FILES},
     "jitlogreg/solvers/curvature.py": [["tests/test_softmax_fit.py", "-k", "many_parameters"]],
