@@ -135,7 +135,9 @@ def test_the_edges_of_the_regimes_as_they_are_on_a_device(one_multiprocessor, dt
             found |= {n - 1, n}
         last = kind
     assert {1, 16_384 if order == "C" and dtypes[1] == np.float32 == dtypes[0] else 1024} <= found
-    for n in sorted({*found, 100_000} - {0}):
+    # with more columns than every warp of the kernel for long rows takes at once; the longest take a minute in F order
+    longest = 100_000 if (order, sizes) == ("C", [4, 4]) else 8_193
+    for n in sorted({*found, longest} - {0}):
         data = make_data(35 if n <= 300 else 3, n, dtypes, order, soft=True)
         assert_within_bounds(jlr.loss_and_gradient(data.X, data.y, data.w, data.b, target="cuda"), data)
 

@@ -1,5 +1,7 @@
 """The machine code of the CUDA kernels, without a GPU: compiled through assembly, and as the target compiles it."""
 
+import contextlib
+import functools
 import importlib
 import re
 import shutil
@@ -18,6 +20,8 @@ driver, plan, descent, intrinsics, dot, reduce, launch, epilogue, outputs = (
     for name in ("driver", "plan", "descent", "intrinsics", "dot", "reduce", "launch", "epilogue", "outputs.kernel")
 )
 
+compiler = importlib.import_module("numba.cuda.compiler")  # which exists where numba-cuda is installed
+
 H100 = h100()
 CAPABILITIES = (7, 5), (8, 0), (9, 0)
 
@@ -31,16 +35,19 @@ SHAPES = [
     *(("F", n, True) for n in (2, 28, 256, 512, 1024, 100_000)),
 ]
 
-# The shapes of every run; compiling a kernel twice takes one to three seconds
+# The shapes of every run; compiling a kernel takes one to five seconds
 QUICK = {("C", 28, True), ("C", 1024, True), ("C", 100_000, True), ("F", 28, True), ("F", 256, True)}
 
 # Of K outputs: columns and outputs, with tiles of few columns and of many, of few rows and of many, and of few models
 OUTPUTS = (28, 32), (5000, 32), (784, 10), (50, 3)
 QUICK_OUTPUTS = {
-    ("sigmoid", "gradient", "C", 5000, 32, "f32/f32", (9, 0)),
-    ("softmax", "gradient", "F", 28, 32, "f64/f64", (9, 0)),
-    ("softmax", "curvature", "C", 784, 10, "f32/f64", (9, 0)),
+    ("sigmoid", "gradient", "C", 5000, 32, "f32/f32"),
+    ("softmax", "gradient", "F", 28, 32, "f64/f64"),
+    ("softmax", "curvature", "C", 784, 10, "f32/f64"),
 }
+
+# In names in LLVM code: how many functions came before, and the options that a function was compiled with
+NUMBERED = re.compile(r"B\d+v\d+B\w+|[$_]\d+\b")
 
 DOT_THREADS = importlib.import_module("jitlogreg.targets.cuda").DOT_THREADS
 
@@ -79,12 +86,26 @@ def ptxas():
     return found or str(next(wheels))
 
 
+@contextlib.contextmanager
+def llvm_made_once():
+    """Within, a kernel becomes LLVM code once, for every architecture and for both outputs.
+
+    That is most of the time that a kernel takes; `test_every_architecture_has_the_same_llvm` shows that it may be kept.
+    """
+    made = functools.cache(functools.partial(compiler._compile_pyfunc_with_fixup, cc=CAPABILITIES[0], lto=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            compiler, "_compile_pyfunc_with_fixup", lambda *kernel, cc, lto, **options: made(*kernel, **options)
+        )
+        yield
+
+
 class Resources:
     """The assembler's report on a kernel."""
 
     def __init__(self, log):
         numbers = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
-        self.stack, self.stores, self.loads = map(int, numbers.groups())
+        self.spills = tuple(map(int, numbers.groups()))
         self.registers = int(re.search(r"Used (\d+) registers", log).group(1))
 
 
@@ -102,11 +123,16 @@ def compiled_as_target_does(kernel, signature, cc, threads, blocks_per_sm):
     return Resources(driver.machine_code(codes, cc)[2])
 
 
-def assert_no_spills(folder, kernel, signature, cc, threads, blocks_per_sm):
+def assert_no_spills(folder, kernel, signature, threads, blocks_per_sm, capabilities=CAPABILITIES):
     """Assert that a kernel, compiled either way, spills and calls nothing and lets its blocks reside; its assembly."""
+    with llvm_made_once():
+        return [assert_no_spills_on(folder, kernel, signature, cc, threads, blocks_per_sm) for cc in capabilities]
+
+
+def assert_no_spills_on(folder, kernel, signature, cc, threads, blocks_per_sm):
     text, of_assembly = compiled_through_assembly(kernel, signature, cc, threads, blocks_per_sm, folder)
     for resources in (of_assembly, compiled_as_target_does(kernel, signature, cc, threads, blocks_per_sm)):
-        assert (resources.stack, resources.stores, resources.loads) == (0, 0, 0)
+        assert resources.spills == (0, 0, 0)
         # registers are allocated to warps in units of 256
         assert -(-resources.registers // 8) * 8 * threads * blocks_per_sm <= REGISTERS
     assert not re.search(r"\bcall\b", text)
@@ -114,104 +140,89 @@ def assert_no_spills(folder, kernel, signature, cc, threads, blocks_per_sm):
     return text
 
 
-def assert_reads(text, sizes, wide_loads):
+def assert_float32_alone(texts, sizes):
+    if sizes == (4, 4):
+        assert not [text for text in texts if ".f64" in text.replace(".b64", "")]
+
+
+def assert_reads(texts, sizes, wide_loads):
     """X is read in 16-byte loads exactly where rows are aligned."""
-    assert (f"ld.global.v{16 // sizes[0]}.f{8 * sizes[0]}" in text) == wide_loads
+    wide = f"ld.global.v{16 // sizes[0]}.f{8 * sizes[0]}"
+    assert [wide in text for text in texts] == [wide_loads] * len(texts)
 
 
 of_every_type = pytest.mark.parametrize("sizes", TYPES.values(), ids=TYPES)
-of_every_capability = pytest.mark.parametrize("cc", CAPABILITIES, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
 
 
 @pytest.mark.parametrize("operation", ["gradient", "curvature"])
 @pytest.mark.parametrize("sizes", [slow_unless(name != "f32/f64", sizes) for name, sizes in TYPES.items()], ids=TYPES)
 @pytest.mark.parametrize(("order", "n", "aligned"), [slow_unless(shape in QUICK, *shape) for shape in SHAPES])
 def test_kernels_for_sums(tmp_path, sizes, order, n, aligned, operation):
-    assert_kernel_for_sums(tmp_path, sizes, order, n, aligned, operation, (9, 0))
+    some = operation == "curvature" and (order, n, aligned) not in QUICK
+    assert_kernel_for_sums(tmp_path, sizes, order, n, aligned, operation, CAPABILITIES[-1:] if some else CAPABILITIES)
 
 
-def assert_kernel_for_sums(tmp_path, sizes, order, n, aligned, operation, cc):
+def assert_kernel_for_sums(tmp_path, sizes, order, n, aligned, operation, capabilities=CAPABILITIES):
     p = planned(sizes, order, n, aligned, operation)
-    text = assert_no_spills(tmp_path, *sums_kernel(sizes, p, operation), cc, p.threads, p.blocks_per_sm)
-    if sizes == (4, 4):
-        assert ".f64" not in text.replace(".b64", "")
-    assert_reads(text, sizes, wide_loads=order == "C" and aligned)
+    kernel = sums_kernel(sizes, p, operation)
+    texts = assert_no_spills(tmp_path, *kernel, p.threads, p.blocks_per_sm, capabilities)
+    assert_float32_alone(texts, sizes)
+    assert_reads(texts, sizes, wide_loads=order == "C" and aligned)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cc", CAPABILITIES[:2], ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
-@of_every_type
-@pytest.mark.parametrize(
-    ("operation", "order", "n", "aligned"),
-    [
-        *(("gradient", *shape) for shape in SHAPES),
-        *(("curvature", *shape) for shape in SHAPES if shape in QUICK),
-    ],
-)
-def test_older_architectures(tmp_path, sizes, order, n, aligned, cc, operation):
-    assert_kernel_for_sums(tmp_path, sizes, order, n, aligned, operation, cc)
-
-
-@pytest.mark.slow
-@of_every_capability
 @pytest.mark.parametrize("n", [30, 1022, 99_998])
-def test_reads_of_eight_bytes(tmp_path, n, cc):
+def test_reads_of_eight_bytes(tmp_path, n):
     p = plan.plan(H100, 1_000_000, n, 4, 4, "C", 2, 2)
-    text = assert_no_spills(tmp_path, *sums_kernel((4, 4), p), cc, p.threads, p.blocks_per_sm)
-    assert "ld.global.v2.f32" in text
+    for text in assert_no_spills(tmp_path, *sums_kernel((4, 4), p), p.threads, p.blocks_per_sm):
+        assert "ld.global.v2.f32" in text
 
 
 @pytest.mark.slow
-@of_every_capability
 @of_every_type
 @pytest.mark.parametrize("operation", ["sigmoid", "log_sigmoid", "loss"])
 @pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 1024), ("C", 100_000), ("F", 28), ("F", 1024)])
-def test_the_other_operations(tmp_path, sizes, order, n, cc, operation):
-    assert_kernel_for_sums(tmp_path, sizes, order, n, True, operation, cc)
+def test_the_other_operations(tmp_path, sizes, order, n, operation):
+    assert_kernel_for_sums(tmp_path, sizes, order, n, True, operation)
 
 
 @pytest.mark.parametrize(
-    ("order", "n", "sizes", "cc"),
+    ("order", "n", "sizes"),
     [
-        slow_unless((n, name, cc) == (28, "f32/f32", (9, 0)), order, n, sizes, cc)
+        slow_unless((n, name) == (28, "f32/f32"), order, n, sizes)
         for order, n in (("C", 28), ("C", 1024), ("C", 8192), ("C", 100_000), ("F", 28), ("F", 1024), ("F", 100_000))
         for name, sizes in TYPES.items()
-        for cc in CAPABILITIES
     ],
 )
-def test_descent(tmp_path, sizes, order, n, cc):
+def test_descent(tmp_path, sizes, order, n):
     p = planned(sizes, order, n, True)
     blocks_per_sm = 1 if p.regime == "l2_panels" else max(1, min(p.blocks_per_sm, 512 // p.threads))
-    text = assert_no_spills(tmp_path, *descent_kernel(sizes, p), cc, p.threads, blocks_per_sm)
-    assert_reads(text, sizes, wide_loads=order == "C")
+    texts = assert_no_spills(tmp_path, *descent_kernel(sizes, p), p.threads, blocks_per_sm)
+    assert_reads(texts, sizes, wide_loads=order == "C")
 
 
-def assert_kernel_of_outputs(folder, link, operation, order, n, outputs_count, sizes, cc):
+def assert_kernel_of_outputs(folder, link, operation, order, n, outputs_count, sizes, capabilities):
     n_rhs = epilogue.rhs_count(operation)
     p = plan.outputs_plan(H100, 1_000_000, n, outputs_count, *sizes, order, n_rhs)
     kernel = outputs.make(*(OF_SIZE[size] for size in sizes), link, operation, *p.constants)
-    text = assert_no_spills(folder, kernel, (numba.int64,) * 18, cc, p.threads, p.blocks_per_sm)
-    if sizes == (4, 4):
-        assert ".f64" not in text.replace(".b64", "")
+    texts = assert_no_spills(folder, kernel, (numba.int64,) * 18, p.threads, p.blocks_per_sm, capabilities)
+    assert_float32_alone(texts, sizes)
 
 
 @pytest.mark.parametrize(
-    ("link", "operation", "order", "n", "outputs_count", "name", "cc"),
+    ("link", "operation", "order", "n", "outputs_count", "name"),
     [
-        slow_unless(
-            (link, operation, order, *width, name, cc) in QUICK_OUTPUTS, link, operation, order, *width, name, cc
-        )
-        for cc in CAPABILITIES
+        slow_unless((link, operation, order, *width, name) in QUICK_OUTPUTS, link, operation, order, *width, name)
         for name in TYPES
         for link in ("sigmoid", "softmax")
         for operation in ("gradient", "curvature")
         for order in "CF"
         for width in OUTPUTS
-        if cc == (9, 0) or width == OUTPUTS[1]
     ],
 )
-def test_sums_of_outputs(tmp_path, link, operation, order, n, outputs_count, name, cc):
-    assert_kernel_of_outputs(tmp_path, link, operation, order, n, outputs_count, TYPES[name], cc)
+def test_sums_of_outputs(tmp_path, link, operation, order, n, outputs_count, name):
+    capabilities = CAPABILITIES if (n, outputs_count) == OUTPUTS[1] else CAPABILITIES[-1:]
+    assert_kernel_of_outputs(tmp_path, link, operation, order, n, outputs_count, TYPES[name], capabilities)
 
 
 @pytest.mark.slow
@@ -224,21 +235,39 @@ def test_sums_of_outputs(tmp_path, link, operation, order, n, outputs_count, nam
     ],
 )
 def test_the_other_operations_of_outputs(tmp_path, sizes, link, operation):
-    assert_kernel_of_outputs(tmp_path, link, operation, "C", 784, 10, sizes, (9, 0))
+    assert_kernel_of_outputs(tmp_path, link, operation, "C", 784, 10, sizes, CAPABILITIES[-1:])
 
 
-@of_every_capability
 @pytest.mark.parametrize("w_type", OF_SIZE.values(), ids=["f32", "f64"])
-def test_the_second_stage(tmp_path, w_type, cc):
+def test_the_second_stage(tmp_path, w_type):
     kernel, signature = reduce.make(w_type, launch.REDUCE_THREADS), (numba.int64,) * 5
-    assert_no_spills(tmp_path, kernel, signature, cc, launch.REDUCE_THREADS, 1)
+    assert_no_spills(tmp_path, kernel, signature, launch.REDUCE_THREADS, 1)
 
 
-@of_every_capability
 @of_every_type
-def test_dot(tmp_path, sizes, cc):
+def test_dot(tmp_path, sizes):
     kernel = dot.make(*(OF_SIZE[size] for size in sizes), DOT_THREADS)
-    assert_no_spills(tmp_path, kernel, (numba.int64,) * 4, cc, DOT_THREADS, 1)
+    assert_no_spills(tmp_path, kernel, (numba.int64,) * 4, DOT_THREADS, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("order", "n"), [("C", 28), ("C", 8192), ("C", 100_000), ("F", 28)])
+def test_every_architecture_has_the_same_llvm(monkeypatch, order, n):
+    made, compiled = [], compiler._compile_pyfunc_with_fixup
+
+    def noted(*kernel, **options):
+        library, result = compiled(*kernel, **options)
+        made.append(sorted(NUMBERED.sub("", module) for module in library.llvm_strs))
+        return library, result
+
+    monkeypatch.setattr(compiler, "_compile_pyfunc_with_fixup", noted)
+    p = planned((4, 8), order, n, True)
+    for cc in CAPABILITIES:
+        for output in ("ptx", "ltoir"):
+            kernel, signature = sums_kernel((4, 8), p)
+            intrinsics.intermediate_code(kernel, signature, cc, p.threads, p.blocks_per_sm, output)
+    assert len(made) == 2 * len(CAPABILITIES)
+    assert all(modules == made[0] for modules in made)
 
 
 def test_machine_code_is_cached_on_disk_and_damage_is_repaired(tmp_path, monkeypatch):

@@ -226,6 +226,17 @@ def test_separation_is_seen_behind_an_offset():
         assert not jlr.fit(X, np.ones(40), offset=offsets(40), l2=0.1).converged
 
 
+def test_examples_on_the_border_are_told_behind_an_offset():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.repeat([0.0, -1.0, 1.0], [40, 10, 10]), rng.normal(size=60)])
+    y = np.append(rng.uniform(size=40) < 0.6, X[40:, 0] > 0).astype(int)
+    along = 20 * X[:, 1]  # it moves the column's coefficient by -20, and no margin
+    with pytest.warns(SeparationWarning, match=r"quasi-complete.*column 0"):
+        assert not jlr.fit(X, y, offset=along).converged
+    with pytest.warns(SeparationWarning, match="quasi-complete"):
+        assert not jlr.fit(X, y, link="softmax", offset=np.column_stack([-along, along])).converged
+
+
 def test_one_class_is_seen_behind_an_offset_that_balances_it():
     offset = np.where(np.arange(40) % 2, 3.0, -3.0)
     with pytest.warns(SeparationWarning, match="all examples are of one class"):

@@ -11,6 +11,8 @@ OUTPUTS_FILES = [
     _OUTPUTS + f"{name}.py" for name in ("chunks", "column_major", "row_major", "sigmoid", "softmax", "tiles")
 ]
 
+OFFSET_FILES = ["jitlogreg/row_passes.py", "jitlogreg/softmax_passes.py", _SOLVERS + "separation.py"]
+
 SELECTION_FILES = [
     _SOLVERS + f"{name}.py" for name in ("cross_validation", "intervals", "lockstep", "resamples", "scoring")
 ]

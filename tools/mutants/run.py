@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pages import DOCS, FIGURES, ROOT, measured_on, provenance, replaced, table
 
-from mutants.changes import CPU, MUTANTS, OUTPUTS_FILES, SELECTION_FILES
+from mutants.changes import CPU, MUTANTS, OFFSET_FILES, OUTPUTS_FILES, SELECTION_FILES
 
 RESULTS, PAGE = FIGURES / "mutants.json", DOCS / "reliability.md"
 
@@ -38,11 +38,13 @@ _FIRST = {
     "jitlogreg/pointwise.py": [["tests/test_pointwise.py"]],
     "jitlogreg/evaluation.py": [["tests/test_validation.py", "-k", "not reference and sum"]],
     CPU + "epilogue.py": [["tests/test_validation.py", "-k", "cpu and (outside_the_unit or negative_and_nonfinite)"]],
-    **{file: [["tests/test_outputs.py"], ["tests/test_softmax_fit.py"]] for file in OUTPUTS_FILES},
+    **{file: [["tests/test_offset.py", "-k", "one_alone"], ["tests/test_outputs.py"]] for file in OUTPUTS_FILES},
     **{
         file: [["tests/test_selection.py"], ["tests/test_bootstrap.py"], ["tests/test_lockstep.py"]]
         for file in SELECTION_FILES
     },
+    **{file: [["tests/test_offset.py", "-k", "fits or fitted or behind or hessian_is"]] for file in OFFSET_FILES},
+    "jitlogreg/solvers/curvature.py": [["tests/test_softmax_fit.py", "-k", "many_parameters"]],
 }
 _LATER = [
     *(["tests/test_kernels.py", "-k", f"not reference and ({tests})"] for tests in (_NAMES, _SHAPES)),
