@@ -10,8 +10,9 @@ _Documented = TypeVar("_Documented")
 
 ENTRIES = {
     "X": """
-X : ndarray of float32 or float64, shape (m, n)
-    One example per row; in C or F order, or a view with one unit stride.
+X : ndarray or CSR of float32 or float64, shape (m, n)
+    One example per row; in C or F order, or a view with one unit stride. A sparse X, a `CSR` or a csr_array or
+    csr_matrix of SciPy, runs on the CPU, and each of K outputs reads it.
 """,
     "y": """
 y : ndarray of bool, integer or float, shape (m,)

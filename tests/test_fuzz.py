@@ -42,7 +42,13 @@ class Frame:
 
 def sparse(array):
     scipy_sparse = pytest.importorskip("scipy.sparse")
-    return scipy_sparse.csr_matrix(np.atleast_2d(np.asarray(array, np.float64)))
+    return scipy_sparse.csc_matrix(np.atleast_2d(np.asarray(array, np.float64)))
+
+
+def sparse_rows(array):
+    """Every number stored, zeros among them, which are NaN beside an infinity as in a dense X."""
+    m, n = array.shape
+    return jlr.CSR(array.ravel(), np.tile(np.arange(n), m), np.arange(m + 1) * n, (m, n))
 
 
 def misaligned(array):
@@ -68,7 +74,7 @@ NO_ARRAY = {
     "masked, one value": lambda a: np.ma.masked_array(a, np.arange(a.size).reshape(a.shape) == 0),
     "a subclass": lambda a: a.view(Subclass),
     "a data frame": Frame,
-    "sparse": sparse,
+    "sparse columns": sparse,
     "a number": lambda a: 0.5,
     "text": lambda a: "0.5",
     "objects": lambda a: a.astype(object),
@@ -97,6 +103,7 @@ def ways_of_x(X, w, rng):
     yield "columns of a wider one", lambda: np.pad(X, ((0, 0), (2, 3)), constant_values=np.nan)[:, 2 : n + 2], GOOD
     yield "rows of a taller one, in F order", lambda: np.asfortranarray(np.pad(X, ((1, 2), (0, 0))))[1 : m + 1], GOOD
     yield "transposed twice", lambda: np.ascontiguousarray(X.T).T, GOOD
+    yield "sparse rows", lambda: sparse_rows(X), GOOD
     yield from bad_types(X)
     yield "None", lambda: None, TypeError
     for dtype in (np.int64, np.float16, np.bool_):
@@ -264,6 +271,8 @@ def cases(draw):
     if m == 0 and name not in FORWARDS:
         expected.add(ValueError)
     target = draw(st.sampled_from(TARGETS))
+    if target == "cuda" and told["X"] == "sparse rows":
+        expected.add(TypeError)
     return SimpleNamespace(name=name, arguments=arguments, told=told, expected=expected, target=target)
 
 
@@ -292,7 +301,8 @@ def check(case):
 
 def compare(name, arguments, result):
     """With the reference's answer to the same values in plain arrays, within the bounds."""
-    X, w = np.array(arguments["X"], order="C"), arguments.get("w")
+    X, w = arguments["X"], arguments.get("w")
+    X = X.toarray() if isinstance(X, jlr.CSR) else np.array(X, order="C")
     w = np.array(w) if w is not None else np.zeros(X.shape[1], X.dtype)
     plain = {key: value for key, value in arguments.items() if key not in ("X", "w", "out")}
     plain = {key: np.array(value) if isinstance(value, np.ndarray) else value for key, value in plain.items()}

@@ -10,4 +10,5 @@ asv run --quick --dry-run --show-stderr -E existing:python \
     -b "track_ratio.*'float64', \(1000, 28\)|Threads.*\(2, 'float64'|OtherThreads|Memory.*'float64'" \
     -b "SeveralOutputs.*\('softmax', 4" \
     -b "solvers.*\(569, 30\)" \
+    -b "sparse.*\(5000, 200000, 20\), 'float64'|SparseFit" \
     -b "Import|track_from_disk\('loss_and_gradient', 'C'"

@@ -73,7 +73,7 @@ def bootstrap(
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0
+    X : ndarray or CSR of float32 or float64, shape (m, n), m > 0
         Finite. Resamples are weights, and never copies of X.
     %(y_of_fit)s
     n_resamples : int

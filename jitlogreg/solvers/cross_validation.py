@@ -111,7 +111,7 @@ def cross_validate(
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0
+    X : ndarray or CSR of float32 or float64, shape (m, n), m > 0
         Finite. Folds are weights, and never copies of X.
     %(y_of_fit)s
     l2s : ndarray or list, shape (P,), optional

@@ -92,7 +92,7 @@ def fit(
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0; or Objective
+    X : ndarray or CSR of float32 or float64, shape (m, n), m > 0; or Objective
         Finite. θ = [w, b] and all sums are float64, whatever X is. An `Objective`, such as one over dask arrays, brings
         its own data, `l2`, `fit_intercept` and target.
     %(y_of_fit)s

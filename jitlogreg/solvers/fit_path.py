@@ -75,7 +75,7 @@ def fit_path(
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0; or Objective
+    X : ndarray or CSR of float32 or float64, shape (m, n), m > 0; or Objective
         As for `fit`. The `l2` of an `Objective` does not count.
     %(y_of_fit)s
     l2s : ndarray or list, shape (P,), optional

@@ -74,7 +74,7 @@ def gradient_descent(
 
     Parameters
     ----------
-    X : ndarray of float32 or float64, shape (m, n), m > 0; or Objective
+    X : ndarray or CSR of float32 or float64, shape (m, n), m > 0; or Objective
         An `Objective`, such as one over dask arrays, brings its own data, `l2` and target; its descent is in float64.
     %(y_of_fit)s
     learning_rate : float
