@@ -167,6 +167,14 @@ def test_wide_indices_shared_slices_and_numbers_of_one_have_the_same_bits():
     assert same(jlr.loss_and_gradient(part, y[100:900], w), jlr.loss_and_gradient(X[100:900], y[100:900], w))
 
 
+def test_numbers_of_which_some_are_1_are_read():
+    X = random_csr(300, 10)
+    X.data[::2] = 1.0
+    y, _, _, w = examples(X)
+    loss, gradient = jlr.Objective(X, y)(np.append(w, 0.25))
+    assert same((loss, *np.split(gradient, [10])), jlr.loss_and_gradient(X, y, w, 0.25))
+
+
 def test_an_objective_has_the_bits_of_the_call_and_of_its_copies():
     X = random_csr(900, 40)
     y, s, _, w = examples(X)
@@ -241,6 +249,13 @@ def test_more_columns_than_rows():
     assert not np.any(fitted.w[np.bincount(X.indices, minlength=5000) == 0])
 
 
+def test_totals_that_are_prefetched():
+    X = random_csr(60, 300_000, 1e-4)
+    y, s, _, w = examples(X)
+    sums, densely = (jlr.loss_and_gradient(rows, y, w, sample_weight=s) for rows in (X, X.toarray()))
+    assert np.allclose(sums.dw, densely.dw, rtol=1e-12, atol=1e-15)
+
+
 def test_a_softmax_of_sparse_rows():
     X = random_csr(1500, 12)
     rng = np.random.default_rng(1)
@@ -256,7 +271,8 @@ def test_a_softmax_of_sparse_rows():
         jlr.log_forward(X, W, b, link="softmax"), jlr.log_forward(D, W, b, link="softmax"), rtol=1e-12, atol=1e-14
     )
     assert np.allclose(jlr.fit(X, y, link="softmax").w, jlr.fit(D, y, link="softmax").w, atol=1e-8)
-    sparsely, densely = (jlr.Objective(rows, y, link="softmax", n_outputs=4) for rows in (X, D))
+    more = {"sample_weight": rng.uniform(size=1502), "offset": rng.normal(size=(1502, 4))}
+    sparsely, densely = (jlr.Objective(rows, y, link="softmax", n_outputs=4, **more) for rows in (X, D))
     theta, v = rng.normal(size=52), rng.normal(size=52)
     assert np.allclose(sparsely.hessian_vector(theta, v), densely.hessian_vector(theta, v), rtol=1e-11, atol=1e-14)
 
@@ -286,6 +302,7 @@ MALFORMED = [
     ({"indices": np.array([0, 2, -1])}, r"indices\[2\]: expected a column from 0 to 2, got -1"),
     ({"indices": np.array([0, 2**40, 1])}, r"indices\[1\]: expected a column from 0 to 2, got 1099511627776"),
     ({"indptr": np.array([0, 4, 3])}, r"indptr\[1\]: expected a number from 0 to 3, the length of indices, got 4"),
+    ({"indptr": np.array([0, 3, 2])}, r"indptr\[2\]: expected no less than the number before it, got 2"),
     ({"indptr": np.array([2, 0, 3])}, r"indptr\[1\]: expected no less than the number before it, got 0"),
     ({"indptr": np.array([0, 2, 9])}, r"indptr\[2\]: expected a number from 0 to 3, the length of indices, got 9"),
     ({"indptr": np.array([-1, 2, 3])}, r"indptr\[0\]: expected a number from 0 to 3, the length of indices, got -1"),
@@ -316,11 +333,13 @@ def test_a_malformed_structure_is_refused(fault, message, index):
             call()
 
 
-@pytest.mark.parametrize("position", [0, 31, 32, 63, 64, 100])
-def test_a_bad_index_is_found_wherever_it_is(position):
-    X = random_csr(100, 20, 0.5)
-    X.indices[position] = 20
-    with pytest.raises(ValueError, match=rf"indices\[{position}\]"):
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("column", [20, -1])
+@pytest.mark.parametrize("position", [0, 31, 32, 63, 64, 100, 70_000])
+def test_a_bad_index_is_found_wherever_it_is(position, column, index):
+    X = random_csr(max(100, position // 8), 20, 0.5, index=index)
+    X.indices[position] = column
+    with pytest.raises(ValueError, match=rf"indices\[{position}\]: expected a column from 0 to 19, got {column}"):
         jlr.forward(jlr.CSR(X.data, X.indices, X.indptr, X.shape), np.zeros(20))
 
 

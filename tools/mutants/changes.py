@@ -5,6 +5,7 @@ from typing import NamedTuple
 CPU = "jitlogreg/targets/cpu/"
 _OUTPUTS, _SOLVERS = CPU + "outputs/", "jitlogreg/solvers/"
 _CHUNKS, _PANELS, _NORMALIZE = CPU + "row_chunks.py", CPU + "column_panels.py", "jitlogreg/targets/normalize.py"
+_CSR, _SPARSE_ROWS, _SPARSE_MATRIX = "jitlogreg/targets/csr.py", CPU + "sparse_rows.py", CPU + "sparse_matrix.py"
 
 
 OUTPUTS_FILES = [
@@ -180,7 +181,11 @@ MUTANTS = [
         (_PANELS, "load_scalar(high, j) + load_scalar(low, j)", "load_scalar(high, j) - load_scalar(low, j)"),
         (_PANELS, "(minimum(SEGMENT, full - r), 0)", "(minimum(SEGMENT, full), 0)"),
         (_PANELS, "rows, pad, offset(dz, r), g,", "rows, pad, dz, g,"),
-        (CPU + "compensated.py", "for part in range(parts):", "for part in range(1, parts):"),
+        (
+            CPU + "compensated.py",
+            "for part in range(parts):\n        high_part",
+            "for part in range(1, parts):\n        high_part",
+        ),
         (CPU + "vectors.py", 'builder.icmp_signed("<", lane', 'builder.icmp_signed("<=", lane'),
         (
             CPU + "partition.py",
@@ -236,5 +241,32 @@ MUTANTS = [
         (_SOLVERS + "resamples.py", "default_rng([seed, number])", "default_rng([seed, 0])"),
         (_SOLVERS + "intervals.py", "skewness = third - 3 * first * second", "skewness = third - first * second"),
         (_SOLVERS + "curvature.py", "shared if shared.is_well_conditioned else NoModel()", "NoModel()"),
+        # sparse rows
+        (_SPARSE_ROWS, "in_order = in_order and following >= last", "in_order = in_order and following >= first"),
+        (_SPARSE_ROWS, "last > load_scalar(x[2], COUNT)", "last > load_scalar(x[2], COUNT) + 1"),
+        (_SPARSE_ROWS, "if largest_of(x[1], p) >= n:", "if largest_of(x[1], p) > n:"),
+        (_SPARSE_ROWS, "outside += j < 0 or j >= n", "outside += j >= n"),
+        (
+            _SPARSE_ROWS,
+            "for p in range(full, last):\n            rest",
+            "for p in range(full + 1, last):\n            rest",
+        ),
+        (_SPARSE_ROWS, "margins(x, i, count, v, load_scalar(v, t.n), u)", "margins(x, i, count, v, t.b, u)"),
+        (_SPARSE_ROWS, "for r in range(count, rows):", "for r in range(rows, rows):"),
+        (_SPARSE_ROWS, "if q < p and j == k:", "if q < p and j > k:"),
+        (_SPARSE_MATRIX, 'builder.icmp_unsigned(">", a, b), a, b)', 'builder.icmp_signed(">", a, b), a, b)'),
+        (_SPARSE_MATRIX, "I64(2**63 - 1), largest)", "largest, largest)"),
+        (_SPARSE_MATRIX, "builder.store(builder.fadd(builder.load(below), lost), below)", "builder.store(lost, below)"),
+        (_SPARSE_MATRIX, "added = builder.fsub(after, before)", "added = builder.fmul(after, before)"),
+        (
+            CPU + "compensated.py",
+            "for part in range(parts):\n        of_part",
+            "for part in range(1, parts):\n        of_part",
+        ),
+        (_CSR, "not all(np.all(part == 1)", "not all(np.any(part == 1)"),
+        (_CSR, "np.repeat(starts - indptr[:-1], lengths)", "np.repeat(starts, lengths)"),
+        (_CSR, 'f"a column from 0 to {n - 1}", first)', 'f"a column from 0 to {n - 1}", 0)'),
+        (_CSR, "part.indptr[:-1].astype(np.int64) - part.indptr[0] + end", "part.indptr[:-1].astype(np.int64) + end"),
+        (CPU + "sparse_outputs.py", "problem._replace(offset=None), *along)", "problem, *along)"),
     )
 ]

@@ -45,6 +45,14 @@ _FIRST = {
     },
     **{file: [["tests/test_offset.py", "-k", "fits or fitted or behind or hessian_is"]] for file in OFFSET_FILES},
     "jitlogreg/solvers/curvature.py": [["tests/test_softmax_fit.py", "-k", "many_parameters"]],
+    **{
+        file: [["tests/test_csr.py", "-k", "gathered or some_are_1 or wherever or a_softmax"]]
+        for file in ("jitlogreg/targets/csr.py", CPU + "sparse_outputs.py")
+    },
+    **{
+        CPU + f"sparse_{name}.py": [["tests/test_sparse_fuzz.py", "-k", "within"], ["tests/test_csr.py"]]
+        for name in ("rows", "matrix")
+    },
 }
 _LATER = [
     *(["tests/test_kernels.py", "-k", f"not reference and ({tests})"] for tests in (_NAMES, _SHAPES)),
@@ -59,6 +67,8 @@ _LATER = [
     ["tests/test_selection.py"],
     ["tests/test_bootstrap.py"],
     ["tests/test_lockstep.py"],
+    ["tests/test_csr.py"],
+    ["tests/test_sparse_fuzz.py"],
 ]
 
 
