@@ -359,3 +359,15 @@ def test_few_columns_that_separate_are_named():
     level[:15], data.y[:15] = 1, 1
     found = fit(np.hstack([data.X[:, :2], level, data.X[:, 2:]]), data.y, "newton")
     is_separated(found, "quasi-complete separation), along column 2 of X")
+
+
+@pytest.mark.parametrize("spread", [np.linspace(-1, 1, 20), np.linspace(-3, 3, 8)])
+@pytest.mark.parametrize("weight_of_offset", [0.0, 20.0])
+@pytest.mark.parametrize("method", ["newton", "lbfgs"])
+def test_a_border_beside_examples_that_lie_evenly(method, spread, weight_of_offset):
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.append(np.zeros(40), spread), rng.normal(size=40 + len(spread))])
+    y = np.append(rng.uniform(size=40) < 0.6, spread > 0).astype(int)
+    fitted, is_told = fit(X, y, method, offset=weight_of_offset * X[:, 1])
+    assert is_told
+    assert "quasi-complete" in fitted.message

@@ -32,7 +32,8 @@ SETTLED = 1e-6
 ONE_CLASS_IMBALANCE = 0.5 * (1 - 1e-9)
 
 # So many thresholds are tried between examples that a direction must not move and those that it may move: the widest
-# gaps between the logarithms of the doubts
+# gaps between the logarithms of the doubts; and before them the gap next to the likeliest examples that is at least an
+# eighth as wide
 MAX_THRESHOLDS = 4
 
 # Standardized data of up to so many numbers is kept for the next pass
@@ -209,7 +210,10 @@ def _thresholds(doubts):
     """Doubts above which a direction must not move an example, the likeliest first; inf where it may move all."""
     levels = np.sort(np.log(np.maximum(doubts, 1e-300)))
     gaps = np.diff(levels)
-    widest = np.argsort(-gaps, kind="stable")[:MAX_THRESHOLDS]
+    widest = np.argsort(-gaps, kind="stable")[:MAX_THRESHOLDS].tolist()
+    # where examples lie evenly, the border is the gap next to the likeliest ones, half as wide as others or less
+    nearest = np.flatnonzero(8 * gaps >= np.max(gaps, initial=0.0))[-1:].tolist()
+    widest = list(dict.fromkeys(nearest + widest))
     return [math.inf, *(math.exp((levels[k] + levels[k + 1]) / 2) for k in widest if gaps[k] > 1)]
 
 

@@ -229,8 +229,8 @@ def tables(results):
         for row in results["memory"]
     ]
     head_of_memory = ["n", "MB of loss and gradient", "MB of w", "MB of X"]
-    parts = table(head, evaluations), table(head_of_fits, fitted), table(head_of_memory, megabytes)
-    return "\n\n".join(("", *parts, measured_on(results), ""))
+    parts = (head, evaluations), (head_of_fits, fitted), (head_of_memory, megabytes)
+    return "\n\n".join(("", *(table(*part) for part in parts if part[1]), measured_on(results), ""))
 
 
 def shape(row):
