@@ -74,8 +74,8 @@ l2 : float
 """,
     "callback_of_fits": """
 callback : callable, optional
-    Called as callback(state) after each fit, with `n_done` and `n_left`, the numbers of fits; no more are made if it
-    returns True.
+    Called as callback(state) after each fit, once where several end together, with the numbers of fits `n_done` and
+    `n_left`; no more are made if it returns True.
 """,
     "checkpoint_of_fits": """
 checkpoint : path, optional

@@ -158,7 +158,7 @@ class Objective:
         return other
 
     def __getstate__(self):
-        if type(self._problem.X) is DeviceArray:
+        if not isinstance(self._problem.X, (np.ndarray, CSR)):
             raise TypeError(
                 "target: expected one that computes in the memory of the CPU to pickle or deep-copy an Objective, "
                 f"got {self.target!r}: its arrays are on a GPU"
@@ -400,7 +400,7 @@ class Objective:
         of X. Below about 1e-16 of the sum of weights it may be 0.
         """
         w, b = split(theta if self.frame is None else self.frame.to_caller(theta), self.n_features)
-        if type(self._problem.X) is not DeviceArray:
+        if isinstance(self._problem.X, (np.ndarray, CSR)):
             return row_passes.smallest_doubt(self._target, self._data, w, b, enough)
         of_examples = {name: getattr(self._data, name) for name in ("y", "sample_weight")}
         of_examples = {name: None if array is None else on_host(array) for name, array in of_examples.items()}

@@ -13,6 +13,7 @@ from jitlogreg.norms import power_of_two_over
 from jitlogreg.solvers.arguments import SOLVERS, Options
 from jitlogreg.solvers.fit import Fit, fit_quietly
 from jitlogreg.targets.base import layout
+from jitlogreg.targets.csr import CSR
 
 try:
     from scipy.sparse import issparse
@@ -178,7 +179,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
                 f"You provided 'n_jobs={self.n_jobs}', please leave it unspecified.",
                 FutureWarning,
             )
-        X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse="csr")
+        X, y = validate_data(self, as_scipy(X), y, dtype=FLOATS, accept_sparse="csr")
         X = _with_unit_stride(X)
         classes, encoded = _encoded(y)
         weights = _weights(self.class_weight, classes, X, y, encoded, sample_weight)
@@ -229,7 +230,9 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             In float32 if both X and the coefficients are, else in float64.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=FLOATS, accept_sparse="csr")
+        X = validate_data(self, as_scipy(X), reset=False, dtype=FLOATS, accept_sparse="csr")
+        if issparse(X):
+            CSR.of_scipy(X).check_structure()  # SciPy's product would read wherever an index points
         one = len(self.coef_) == 1
         z = X @ (self.coef_[0] if one else self.coef_.T) + (self.intercept_[0] if one else self.intercept_)
         if offset is None:
@@ -324,6 +327,11 @@ def _inverse_strength(penalty, C):
     if C != 1.0:
         _warn("Setting penalty=None will ignore the C parameter", UserWarning)
     return math.inf
+
+
+def as_scipy(X):
+    """A CSR as a csr_array of SciPy; anything else is returned as it is."""
+    return X.to_scipy() if type(X) is CSR else X
 
 
 def _with_unit_stride(X):

@@ -298,6 +298,9 @@ def check_array(name, value):
     if type(value) is np.ndarray and (value.dtype is FLOAT64 or value.dtype is FLOAT32) and value.flags.aligned:
         return
     if type(value) is not np.ndarray and type(value) is not np.memmap and type(value) is not DeviceArray:
+        if name == "X" and hasattr(value, "tocsr"):
+            hint = "X.tocsr() makes the latter"
+            raise TypeError(f"X: expected a numpy.ndarray, or a csr_array of SciPy, got {described(value)}: {hint}")
         hint = f": np.asarray({name}) makes one" if isinstance(value, (list, tuple)) else _conversion(name, value)
         raise TypeError(f"{name}: expected a numpy.ndarray, got {described(value)}{hint}")
     if value.dtype.kind not in "biuf":
@@ -320,7 +323,7 @@ def _conversion(name, value):
         return ": jitlogreg.dask.Objective takes dask arrays, and fit and gradient_descent take that"
     if isinstance(value, np.ma.MaskedArray):
         return f": {name}.filled(value) makes one"
-    for method in (*(("tocsr",) if name == "X" else ()), "toarray", "to_numpy", "numpy"):
+    for method in ("toarray", "to_numpy", "numpy"):
         if hasattr(value, method):
             return f": {name}.{method}() makes one"
     return f": np.asarray({name}) makes one" if isinstance(value, np.ndarray) else ""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jitlogreg.solvers import line_search, newton, steepest_descent
+from jitlogreg.solvers import line_search, newton_cg, steepest_descent
 from jitlogreg.solvers.point import Task, initial_point
 from jitlogreg.solvers.requests import completed
 
@@ -16,7 +16,7 @@ def direction(method, point):
 
 
 def newton_cg_direction(task, point, precondition):
-    return completed(newton.newton_cg_direction(task, point, precondition))
+    return completed(newton_cg.newton_cg_direction(task, point, precondition))
 
 
 def cauchy_step_size(objective, point):

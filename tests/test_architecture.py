@@ -146,7 +146,7 @@ ARROWS = {
     "pointwise": (COMPILED, set()),
     "targets": (set(), set()),
     "targets.base": ({"targets.csr", "targets.frame"}, {"collections", "functools", "numpy", "typing"}),
-    "targets.csr": (set(), {"collections", "numpy", "sys"}),
+    "targets.csr": (set(), {"collections", "numpy", "scipy", "sys"}),
     "targets.frame": (set(), {"numpy", "typing"}),
     "targets.normalize": (set(), set()),
     "targets.dispatch": (

@@ -470,6 +470,17 @@ def test_rows_can_be_gathered_merged_and_joined():
     assert np.array_equal(X[5:50:3].toarray(), D[5:50:3])
     assert np.array_equal(X[np.array([7, 0, 61, 7])].toarray(), D[[7, 0, 61, 7]])
     assert X[50:10].shape == (0, 12)
+    mask = np.arange(62) % 3 == 1
+    for which in ([-2], [0, -2], mask, []):
+        assert np.array_equal(X[which].toarray(), D[np.array(which, bool if which is mask else int)])
+    with pytest.raises(IndexError, match="62"):
+        X[[62]]
+    for call in (lambda: X[1], lambda: X[:, :3], lambda: np.asarray(X), lambda: X @ np.ones(12)):
+        with pytest.raises(TypeError, match=r"^X: expected .* X\.toarray\(\) makes"):
+            call()
+    assert np.array_equal(X[5:20].to_scipy().toarray(), D[5:20])
+    ones = jlr.CSR(None, X.indices, X.indptr, X.shape)
+    assert np.array_equal(ones[5:20].to_scipy().toarray(), ones[5:20].toarray())
     assert np.allclose(X.merged().toarray(), D, rtol=1e-15)
     assert len(np.unique(X.merged().row_numbers() * 12 + X.merged().indices)) == X.merged().nnz
     assert np.array_equal(concatenated([X[:20], X[20:21], X[21:]]).toarray(), D)

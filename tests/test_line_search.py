@@ -267,7 +267,7 @@ def test_the_decrement_by_conjugate_gradients(p):
 
 
 def test_conjugate_gradients_take_a_product_for_each_curvature(monkeypatch):
-    monkeypatch.setattr("jitlogreg.solvers.newton.CG_TOLERANCE", 1e-8)
+    monkeypatch.setattr("jitlogreg.solvers.newton_cg.CG_TOLERANCE", 1e-8)
     function = Quadratic(np.diag([1.0, 1.0, 50.0, 3000.0, 50.0]), np.ones(5))
     products, by_matrix = [], function.hessian_vector
     function.hessian_vector = lambda theta, v: products.append(v) or by_matrix(theta, v)

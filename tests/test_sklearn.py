@@ -30,6 +30,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import jitlogreg.sklearn as module
 from jitlogreg.sklearn import FLAT, LogisticRegression
 from jitlogreg.solvers.fit import Fit
+from jitlogreg.targets.csr import CSR
 
 # The checks of scikit-learn that are expected to fail, each with its reason: none is
 EXPECTED_FAILURES: dict[str, str] = {}
@@ -399,6 +400,18 @@ def test_sparse_rows(make, classes):
         answers = getattr(model, name)(make(thinned), offset=offset), getattr(dense, name)(thinned, offset=offset)
         assert np.allclose(*answers, atol=1e-6)
     assert np.array_equal(model.predict(make(thinned)), dense.predict(thinned))
+
+
+def test_a_csr_of_this_package_and_a_broken_one():
+    thinned = sparse.csr_array(np.where(np.abs(X) > 0.7, X, 0.0))
+    rows = CSR.of_scipy(thinned)
+    model = LogisticRegression().fit(rows, Y)
+    assert np.array_equal(model.coef_, LogisticRegression().fit(thinned, Y).coef_)
+    assert np.array_equal(model.predict_proba(rows), model.predict_proba(thinned))
+    thinned.indices[5] = 10**9
+    for call in (model.predict, lambda broken: LogisticRegression().fit(broken, Y)):
+        with pytest.raises(ValueError, match=r"indices\[5\]: expected a column from 0 to|index"):
+            call(thinned)
 
 
 def test_weights_that_are_refused():

@@ -61,7 +61,7 @@ def test_only_ndarrays_are_arrays(argument, make, fragments):
 def test_sparse_matrices_but_for_csr_are_refused():
     sparse = pytest.importorskip("scipy.sparse")
     for kind in (sparse.csc_matrix, sparse.csc_array, sparse.coo_array):
-        refuses(TypeError, kind.__name__, "X.tocsr()", X=kind(X))
+        refuses(TypeError, "or a csr_array of SciPy", kind.__name__, "X.tocsr()", X=kind(X))
     refuses(TypeError, "csr_array", "y.toarray()", y=sparse.csr_array(X))
 
 

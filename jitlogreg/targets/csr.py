@@ -117,12 +117,30 @@ class CSR:
         """Some rows: a slice, which shares the arrays if its step is 1; or their numbers, which copies."""
         m, n = self.shape
         if not isinstance(rows, slice):
-            return self._gathered(np.asarray(rows))
+            if isinstance(rows, tuple) or np.ndim(rows) != 1:
+                raise TypeError(
+                    "X: expected a slice of rows, their numbers or a mask in the brackets of a CSR, got "
+                    f"{type(rows).__name__}: X.toarray() makes a matrix that takes any"
+                )
+            rows = np.asarray(rows)
+            return self._gathered(np.arange(m)[rows if rows.size else rows.astype(np.intp)])
         start, stop, step = rows.indices(m)
         if step != 1:
             return self._gathered(np.arange(start, stop, step))
         stop = max(start, stop)
         return CSR(self.data, self.indices, self.indptr[start : stop + 1], (stop - start, n))
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("X: expected a numpy.ndarray, got a CSR: X.toarray() makes one, X.to_scipy() a csr_array")
+
+    def to_scipy(self):
+        """The same matrix as a csr_array of SciPy, which shares the arrays if `data` is not None."""
+        from scipy import sparse  # which nothing else here needs
+
+        first, last = int(self.indptr[0]), int(self.indptr[-1])
+        data = np.ones(last - first) if self.data is None else self.data[first:last]
+        indptr = self.indptr - self.indptr.dtype.type(first)
+        return sparse.csr_array((data, self.indices[first:last], indptr), self.shape)
 
     def _gathered(self, rows):
         starts = self.indptr[rows].astype(np.int64)
