@@ -136,6 +136,7 @@ def test_what_is_not_stored_stays_out_beside_an_infinite_coefficient():
 # ---------------------------------------------------------------- bits
 
 
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS == 1, reason="there is one thread alone")
 def test_any_number_of_threads_gives_the_same_bits():
     X = random_csr(20_000, 700, 0.02)
     y, s, offset, w = examples(X)
